@@ -1,0 +1,119 @@
+/**
+ * A dialect: one protocol, spoken on both sides, to clients and to upstreams.
+ *
+ * Where client and upstream speak the same one, the pass-through lane forwards bytes and edits only what must change;
+ * everywhere else requests and answers travel through the canonical language.
+ */
+import type { DialectName, Operation } from '@meridian/domain/dialect';
+import type { GatewayError } from '@meridian/domain/error';
+import type { ServiceTier } from '@meridian/domain/price';
+import type { Usage } from '@meridian/domain/usage';
+
+/** What planning and admission read of a request, whatever its dialect. */
+export interface RequestFacts {
+  readonly operation: Operation;
+  /** As the client wrote it. */
+  readonly model: string;
+  readonly stream: boolean;
+  /** The client asked for a usage event in the stream. */
+  readonly wantsStreamUsage: boolean;
+  /** The least of the output limits given; undefined when none was. */
+  readonly maxOutputTokens: number | undefined;
+  /** Answers asked for (`n`), at least 1. */
+  readonly choices: number;
+  /** `standard` for auto, default and absent. */
+  readonly serviceTier: ServiceTier;
+  /** An upper bound in tokens for the whole input: UTF-8 bytes of text + overhead a message and tool + maximum a medium. */
+  readonly inputTokensBound: number;
+  /** What the request needs of a model: `tools`, `vision`, `audio_input`, `json_schema`, `reasoning` … */
+  readonly needs: readonly string[];
+}
+
+/** A request that stays in its dialect: its bytes, its facts, and where the fields stand that are spliced. */
+export interface PassThroughRequest {
+  readonly facts: RequestFacts;
+  /** The upstream's body: the client's bytes with the model replaced, the usage event asked for in streams, and an output limit where one must be added. */
+  rewrite(edits: RequestEdits): Buffer[];
+}
+
+export interface RequestEdits {
+  readonly model: string;
+  /** Written only when the client gave no limit of its own; undefined adds none. */
+  readonly maxOutputTokens: number | undefined;
+}
+
+/** What metering reads of an answer. */
+export interface AnswerFacts {
+  /** Absent when the answer had none: it is counted then, as `estimated`. */
+  readonly usage: Usage | undefined;
+  /** The tier the upstream says it served; undefined when it does not say. */
+  readonly serviceTier: ServiceTier | undefined;
+  /** The model name the upstream answered with. */
+  readonly model: string | undefined;
+  /** No text, no tool call, no refusal, no media, and no output tokens. */
+  readonly empty: boolean;
+  /** Counted from the answer's text for when `usage` is absent: about one token in four bytes. */
+  readonly countedOutputTokens: number;
+}
+
+/** A whole JSON answer in the pass-through lane. */
+export interface PassThroughAnswer {
+  readonly facts: AnswerFacts;
+  /** The answer's bytes with `model` replaced (when given) and `usage.cost_usd` added (where there is a usage object). */
+  rewrite(edits: { readonly model: string | undefined; readonly costUsdLiteral: string }): Buffer[];
+}
+
+export interface StreamTerms {
+  readonly wantsStreamUsage: boolean;
+  /** Replaces the answer's model name in every event; undefined leaves it. */
+  readonly model: string | undefined;
+}
+
+/** How a stream of events stands. */
+export type StreamEnd =
+  | { readonly state: 'running' }
+  /** The dialect's own end was seen (`[DONE]`), or the upstream closed after a finish reason. */
+  | { readonly state: 'finished' }
+  /** An error event, an unreadable event, or an end without a terminal event. */
+  | { readonly state: 'broken'; readonly error: GatewayError };
+
+/**
+ * The pass-through lane of a stream: a synchronous, bounded machine. Bytes go in; events come out cut at their
+ * boundaries, edited, and classified. Events that carry usage, and all that follow them, are held back for `terminal`.
+ */
+export interface PassThroughStream {
+  /** Feeds bytes. */
+  push(bytes: Buffer): void;
+  /** The upstream closed. */
+  close(): void;
+  /** The first text, reasoning, tool, refusal or media event has been seen. */
+  readonly committed: boolean;
+  readonly end: StreamEnd;
+  /** Takes what may be handed on now: whole events, never terminal ones. Before `committed`, these are the held preamble. */
+  take(): Buffer[];
+  readonly facts: AnswerFacts;
+  /** The last bytes of a finished stream: held events, the usage event with its cost where it was asked for, and the end mark. */
+  terminal(costUsdLiteral: string): Buffer[];
+}
+
+export interface RenderedError {
+  readonly status: number;
+  /** Flat name, value …, content-type and retry-after included. */
+  readonly headers: readonly string[];
+  readonly body: Buffer;
+}
+
+export interface Dialect {
+  readonly name: DialectName;
+  /** Throws GatewayError (400 `invalid_request_error` with `param`, 413) on a body that cannot be read. */
+  readPassThrough(operation: Operation, body: Buffer): PassThroughRequest;
+  readAnswer(operation: Operation, body: Buffer): PassThroughAnswer;
+  passThroughStream(terms: StreamTerms): PassThroughStream;
+  /** An upstream's error answer as our error: a client's own mistake (400, 404, 413, 422) keeps status and text; 401, 403, 402 are ours. */
+  readUpstreamError(status: number, headers: Readonly<Record<string, string>>, body: Buffer): GatewayError;
+  renderError(error: GatewayError, requestId: string): RenderedError;
+  /** The bytes that tell of an error inside a stream that has begun; the stream is closed after them. */
+  renderStreamError(error: GatewayError, requestId: string): Buffer;
+  /** Bytes that keep an open stream alive, in the dialect's own form; to be written at event boundaries only. */
+  readonly keepAlive: Buffer;
+}

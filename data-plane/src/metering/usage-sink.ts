@@ -1,0 +1,15 @@
+/** Where metering writes its records; the spool satisfies it. */
+import type { GatewayError } from '@meridian/domain/error';
+import type { Final, Intent } from '@meridian/domain/usage-record';
+
+/** Called once, when the write() that holds the record has returned, or with the error that kept it from being written. */
+export type Written = (error: GatewayError | undefined) => void;
+
+export interface UsageSink {
+  /** Before the upstream is called. Fails with `overloaded` when the disk has no room for new requests. */
+  intent(record: Intent, written: Written): void;
+  /** Before the terminal bytes go to the client. */
+  final(record: Final, written: Written): void;
+  /** Charges of this account in finals that the control plane has not acknowledged yet. */
+  unackedChargeNano(accountId: string): bigint;
+}

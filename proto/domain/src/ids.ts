@@ -1,0 +1,53 @@
+/**
+ * Identifiers: a prefix that names the kind, and 128 bits in Crockford's base 32 whose first 48 bits are the
+ * time in milliseconds, so that ids made later sort later.
+ */
+export type IdPrefix = 'acc' | 'mem' | 'key' | 'crd' | 'end' | 'prv' | 'req' | 'trf' | 'bat' | 'spl' | 'nod' | 'snp';
+
+const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+
+/** Source of time and randomness for ids, passed in so that tests and simulations repeat. */
+export interface IdSource {
+  /** Milliseconds since 1970 (UTC). */
+  nowMs(): number;
+  /** Fresh random bytes. */
+  randomBytes(count: number): Uint8Array;
+}
+
+/** A new id such as `acc_01KAJ3…` (prefix, underscore, 26 characters). */
+export function newId(prefix: IdPrefix, source: IdSource): string {
+  return `${prefix}_${encodeTime(source.nowMs())}${encodeRandom(source.randomBytes(10))}`;
+}
+
+/** Whether the text is an id of that kind, as `newId` makes them. */
+export function isId(prefix: IdPrefix, text: string): boolean {
+  return (
+    text.length === prefix.length + 27 && text.startsWith(`${prefix}_`) && /^[0-9A-HJKMNP-TV-Z]{26}$/.test(text.slice(prefix.length + 1))
+  );
+}
+
+function encodeTime(timeMs: number): string {
+  let rest = timeMs;
+  let text = '';
+  for (let index = 0; index < 10; index++) {
+    text = ALPHABET.charAt(rest % 32) + text;
+    rest = Math.floor(rest / 32);
+  }
+  return text;
+}
+
+/** 80 bits as 16 characters: two groups of 5 bytes, each 8 characters. */
+function encodeRandom(bytes: Uint8Array): string {
+  let text = '';
+  for (let group = 0; group < 2; group++) {
+    let value = 0;
+    for (let index = 0; index < 5; index++) value = value * 256 + (bytes[group * 5 + index] ?? 0);
+    let part = '';
+    for (let index = 0; index < 8; index++) {
+      part = ALPHABET.charAt(value % 32) + part;
+      value = Math.floor(value / 32);
+    }
+    text += part;
+  }
+  return text;
+}
