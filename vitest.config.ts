@@ -2,7 +2,15 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    include: ['proto/*/src/**/*.test.ts', 'control-plane/src/**/*.test.ts', 'data-plane/src/**/*.test.ts', 'deploy/**/*.test.ts', 'test/**/*.test.ts'],
+    include: [
+      'proto/*/src/**/*.test.ts',
+      'control-plane/src/**/*.test.ts',
+      'data-plane/src/**/*.test.ts',
+      'deploy/**/*.test.ts',
+      'test/**/*.test.ts',
+    ],
+    // One embedded PostgreSQL a run; tests clone databases from it.
+    globalSetup: ['control-plane/src/database/testing-server.ts'],
     pool: 'forks',
     testTimeout: 30_000,
     hookTimeout: 60_000,

@@ -1,0 +1,93 @@
+/** Opens the pool of connections to PostgreSQL. */
+import { Kysely, PostgresDialect, type PostgresPool } from 'kysely';
+import pg from 'pg';
+import type { Tables } from './tables.ts';
+
+export type Database = Kysely<Tables>;
+
+/** The role that may not change what is written once: transfers, idempotency keys, usage events. */
+export const APPLICATION_ROLE = 'meridian_app';
+
+export interface ConnectOptions {
+  readonly maxConnections: number;
+  /** How long a query waits for a connection, a new one's making included. */
+  readonly connectTimeoutMs?: number;
+  /** A statement that runs longer is cancelled by the server; 0 sets no limit. */
+  readonly statementTimeoutMs?: number;
+  /** Shown in `pg_stat_activity`. */
+  readonly applicationName?: string;
+  /** Errors of idle connections (a server that went away); the pool has already dropped the connection. */
+  readonly onIdleError?: (error: Error) => void;
+}
+
+/** The server cannot be reached, refuses us, or is not migrated. The message names the server and never the password. */
+export class DatabaseUnreachableError extends Error {
+  constructor(server: string, cause: unknown) {
+    const reason = cause instanceof Error ? reasonOf(cause) : String(cause);
+    super(`the PostgreSQL server at ${server} cannot be used: ${reason}`, { cause });
+    this.name = 'DatabaseUnreachableError';
+  }
+}
+
+/**
+ * A pool on a migrated database, working as `meridian_app`. It connects when the first query comes; a query that gets
+ * no connection rejects with `DatabaseUnreachableError`. int8 comes as bigint, numeric as text, timestamptz as Date.
+ * Close it with `destroy()`.
+ */
+export function connect(url: string, options: ConnectOptions): Database {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: options.maxConnections,
+    connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
+    statement_timeout: options.statementTimeoutMs ?? 30_000,
+    application_name: options.applicationName ?? 'meridian',
+    types: { getTypeParser },
+  });
+  pool.on('error', options.onIdleError ?? (() => {}));
+  return new Kysely<Tables>({ dialect: new PostgresDialect({ pool: asApplication(pool, describeServer(url)) }) });
+}
+
+/** Host, port and database of a connection URL, for messages: no user, no password. */
+export function describeServer(url: string): string {
+  if (!URL.canParse(url)) return 'an unreadable URL';
+  const { hostname, port, pathname, searchParams } = new URL(url);
+  return `${hostname || searchParams.get('host') || 'localhost'}:${port || '5432'}${pathname}`;
+}
+
+/** The pool with every connection under the application's role, and one kind of error when there is none to be had. */
+function asApplication(pool: pg.Pool, server: string): PostgresPool {
+  const prepared = new WeakSet<pg.PoolClient>();
+  return {
+    options: {},
+    async connect() {
+      let client: pg.PoolClient;
+      try {
+        client = await pool.connect();
+      } catch (error) {
+        throw new DatabaseUnreachableError(server, error);
+      }
+      if (!prepared.has(client)) {
+        try {
+          await client.query(`SET ROLE ${APPLICATION_ROLE}`);
+        } catch (error) {
+          client.release(true);
+          throw new DatabaseUnreachableError(server, error);
+        }
+        prepared.add(client);
+      }
+      return client;
+    },
+    end: () => pool.end(),
+  };
+}
+
+function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string) => unknown {
+  if (oid === pg.types.builtins.INT8 && format !== 'binary') return BigInt;
+  return pg.types.getTypeParser(oid, format);
+}
+
+/** A refused connection to several addresses is an AggregateError without a text of its own. */
+function reasonOf(error: Error): string {
+  if (error instanceof AggregateError) return error.errors.map((each) => (each instanceof Error ? each.message : String(each))).join('; ');
+  return error.message;
+}

