@@ -1,0 +1,116 @@
+/** How a request ended + its terms → the final record: usage, charge, variance, and what each attempt cost us. */
+import type { DialectName } from '@meridian/domain/dialect';
+import type { GatewayError } from '@meridian/domain/error';
+import type { ErrorCode } from '@meridian/domain/error-code';
+import type { ListPrice, ServiceTier } from '@meridian/domain/price';
+import { rate } from '@meridian/domain/rating';
+import type { Endpoint } from '@meridian/domain/snapshot';
+import type { Exactness, Usage } from '@meridian/domain/usage';
+import { type Attempt, type Final, type Intent, isCharged, type Outcome } from '@meridian/domain/usage-record';
+
+/** What was read of one upstream's answer; satisfied by a dialect's answer facts. */
+export interface Measured {
+  readonly usage: Usage | undefined;
+  readonly serviceTier: ServiceTier | undefined;
+  readonly countedOutputTokens: number;
+}
+
+/** One call to a provider, whether it answered or not; satisfied by routing's trace. */
+export interface CallTrace {
+  readonly candidate: { readonly endpoint: Endpoint; readonly model: { readonly id: string }; readonly listPrice: ListPrice };
+  readonly startedMs: number;
+  readonly endedMs: number;
+  readonly status: number;
+  readonly errorCode: ErrorCode | undefined;
+  readonly upstreamRequestId: string | undefined;
+  readonly facts: Measured | undefined;
+}
+
+/** The end of a request, before money is put on it. */
+export interface Ending {
+  readonly outcome: Exclude<Outcome, 'recovered'>;
+  /** The call that answered, or that was answering when the client left. */
+  readonly served: CallTrace | undefined;
+  readonly calls: readonly CallTrace[];
+  readonly stream: boolean;
+  readonly status: number;
+  readonly error: GatewayError | undefined;
+  readonly firstByteMs: number;
+  readonly durationMs: number;
+}
+
+/** About how many bytes of text make a token, for counts of our own. */
+const BYTES_PER_TOKEN = 4;
+
+/**
+ * The usage to bill: the provider's own, or a count of ours, flagged `estimated`, when its usage never came.
+ * The bound of the input counts bytes; a token is about four of them.
+ */
+export function meteredUsage(measured: Measured | undefined, inputTokensBound: number): { usage: Usage; exactness: Exactness } {
+  if (measured === undefined) return { usage: {}, exactness: 'exact' };
+  if (measured.usage !== undefined) return { usage: measured.usage, exactness: 'exact' };
+  return {
+    usage: { input: Math.ceil(inputTokensBound / BYTES_PER_TOKEN), output: measured.countedOutputTokens },
+    exactness: 'estimated',
+  };
+}
+
+/** Settles a request. The charge is never above the reservation: the excess is variance, ours. */
+export function settle(intent: Intent, inputTokensBound: number, ending: Ending): Final {
+  const { served } = ending;
+  const metered = meteredUsage(served?.facts, inputTokensBound);
+  // A tier that the upstream did not confirm is not charged for.
+  const serviceTier = served?.facts?.serviceTier ?? 'standard';
+  const price = served?.candidate.listPrice;
+  const rated =
+    price !== undefined && isCharged(ending.outcome)
+      ? rate(metered.usage, price.cards, { serviceTier, markupBasisPoints: intent.markupBasisPoints }).amountNano
+      : 0n;
+  const chargeNano = rated < intent.maxCostNano ? rated : intent.maxCostNano;
+  return {
+    requestId: intent.requestId,
+    admittedAtMs: intent.admittedAtMs,
+    accountId: intent.accountId,
+    memberId: intent.memberId,
+    keyId: intent.keyId,
+    operation: intent.operation,
+    clientDialect: intent.clientDialect satisfies DialectName,
+    askedModel: intent.askedModel,
+    tierId: intent.tierId,
+    markupBasisPoints: intent.markupBasisPoints,
+    maxCostNano: intent.maxCostNano,
+    leases: intent.leases.map((lease) => ({ leaseId: lease.leaseId, amount: chargeNano })),
+    outcome: ending.outcome,
+    exactness: metered.exactness,
+    answeringModelId: served?.candidate.model.id,
+    askedPriceVersion: intent.priceVersions[0]?.version ?? 0,
+    answeringPriceVersion: price?.version ?? 0,
+    serviceTier,
+    usage: metered.usage,
+    chargeNano,
+    varianceNano: rated - chargeNano,
+    attempts: ending.calls.map((call) => settleCall(call, inputTokensBound)),
+    stream: ending.stream,
+    status: ending.status,
+    errorCode: ending.error?.code,
+    firstByteMs: ending.firstByteMs,
+    durationMs: ending.durationMs,
+  };
+}
+
+function settleCall(call: CallTrace, inputTokensBound: number): Attempt {
+  const { endpoint, model } = call.candidate;
+  const { usage } = meteredUsage(call.facts, inputTokensBound);
+  const { amountNano } = rate(usage, endpoint.cost.cards, { serviceTier: call.facts?.serviceTier ?? 'standard', markupBasisPoints: 0 });
+  return {
+    endpointId: endpoint.id,
+    providerId: endpoint.providerId,
+    modelId: model.id,
+    status: call.status,
+    errorCode: call.errorCode,
+    costNano: amountNano,
+    costVersion: endpoint.cost.version,
+    durationMs: Math.max(0, Math.round(call.endedMs - call.startedMs)),
+    upstreamRequestId: call.upstreamRequestId,
+  };
+}

@@ -1,0 +1,166 @@
+/**
+ * A request through the data plane, top to bottom. Each step may throw a GatewayError; whatever happens after the intent
+ * was written, a final is written, and it is written before the terminal bytes go to the client.
+ *
+ *   read → plan → admit → open (INTENT) → attempt → settle (FINAL) → finish
+ *
+ * Routes and authentication come before (the body is not read for a key that is refused).
+ */
+import { GatewayError } from '@meridian/domain/error';
+import type { Final, Intent } from '@meridian/domain/usage-record';
+import type { Principal } from './admission/authenticate.ts';
+import type { Demand, Reservation } from './admission/admit.ts';
+import type { AnswerFacts, PassThroughRequest, RequestFacts } from './dialect/dialect.ts';
+import type { Exchange, Reply } from './exchange.ts';
+import type { Ending } from './metering/settle.ts';
+import type { AttemptEnd, AttemptJob, RunningAttempt } from './routing/attempt.ts';
+import { Delivery, type Timers } from './routing/commit.ts';
+import type { Plan } from './routing/plan.ts';
+
+export interface Rooms {
+  readonly plan: (facts: RequestFacts, principal: Principal, nowMs: number) => Plan;
+  readonly admit: (principal: Principal, demand: Demand) => Reservation;
+  /** Writes the INTENT; resolves when its write() has returned. */
+  readonly open: (intent: Intent) => Promise<void>;
+  readonly attempt: (job: AttemptJob) => RunningAttempt;
+  /** Writes the FINAL; resolves when its write() has returned. Never rejects. */
+  readonly settle: (intent: Intent, facts: RequestFacts, ending: Ending) => Promise<Final>;
+  /** What to do with an upstream whose client has left. */
+  readonly leftBehind: (running: RunningAttempt, plan: Plan, facts: RequestFacts) => void;
+  readonly costLiteral: (final: Final) => string;
+  readonly timers: Timers;
+  readonly nowMs: () => number;
+}
+
+/** Serves one request. Never rejects: every failure has become an answer. */
+export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Promise<void> {
+  const { dialect, principal } = exchange;
+  let request: PassThroughRequest;
+  let plan: Plan;
+  let intent: Intent;
+  try {
+    request = dialect.readPassThrough(exchange.operation, exchange.body);
+    plan = rooms.plan(request.facts, principal, exchange.arrivedMs);
+    const reservation = rooms.admit(principal, demandOf(request.facts, plan));
+    intent = intentOf(exchange, request.facts, plan, reservation, rooms.nowMs());
+    await rooms.open(intent);
+  } catch (thrown) {
+    reply.fail(GatewayError.from(thrown));
+    return;
+  }
+
+  const { facts } = request;
+  const delivery = facts.stream ? new Delivery(reply, rooms.timers) : undefined;
+  const running = rooms.attempt({
+    requestId: exchange.requestId,
+    dialect,
+    request,
+    candidates: plan.candidates,
+    streamTerms: facts.stream ? { wantsStreamUsage: facts.wantsStreamUsage, model: echoedModel(facts, plan) } : undefined,
+    delivery,
+  });
+  reply.onGone(() => {
+    delivery?.clientGone();
+    rooms.leftBehind(running, plan, facts);
+  });
+  const end = await running.done;
+
+  const final = await rooms.settle(intent, facts, endingOf(end, running, facts, exchange, reply, rooms.nowMs()));
+  const costUsdLiteral = rooms.costLiteral(final);
+  switch (end.kind) {
+    case 'answer':
+      reply.answer(
+        {
+          providerId: end.served.candidate.provider.id,
+          attempts: running.traces.length,
+          actualModel: end.answer.facts.model ?? end.served.candidate.model.id,
+          costUsdLiteral,
+        },
+        end.answer.rewrite({ model: echoedModel(facts, plan), costUsdLiteral }),
+      );
+      return;
+    case 'stream':
+      delivery?.finish(end.stream.terminal(costUsdLiteral));
+      return;
+    case 'failed':
+      if (delivery === undefined || delivery.state === 'held') {
+        delivery?.dispose();
+        reply.fail(end.error);
+      } else {
+        delivery.breakOff(end.error);
+      }
+      return;
+    case 'abandoned':
+      delivery?.dispose();
+      return;
+    default:
+      end satisfies never;
+  }
+}
+
+function demandOf(facts: RequestFacts, plan: Plan): Demand {
+  const outputTokens = facts.operation === 'embeddings' ? 0 : (facts.maxOutputTokens ?? plan.model.maxOutputTokens ?? plan.model.contextTokens ?? 0);
+  return { inputTokens: facts.inputTokensBound, outputTokens: outputTokens * facts.choices, serviceTier: facts.serviceTier, prices: [plan.listPrice] };
+}
+
+function intentOf(exchange: Exchange, facts: RequestFacts, plan: Plan, reservation: Reservation, admittedAtMs: number): Intent {
+  const { key, account, standing } = exchange.principal;
+  return {
+    requestId: exchange.requestId,
+    admittedAtMs,
+    accountId: account.id,
+    memberId: key.memberId,
+    keyId: key.id,
+    operation: facts.operation,
+    clientDialect: exchange.dialect.name,
+    askedModel: facts.model,
+    priceVersions: [{ modelId: plan.model.id, version: plan.listPrice.version }],
+    tierId: standing.tier.id,
+    markupBasisPoints: standing.tier.markupBasisPoints,
+    maxCostNano: reservation.maxCostNano,
+    leases: reservation.leases,
+  };
+}
+
+/** A name that had to be replaced for the upstream comes back as the client wrote it; one that went through unchanged stays the upstream's. */
+function echoedModel(facts: RequestFacts, plan: Plan): string | undefined {
+  return plan.candidates.every((candidate) => candidate.endpoint.upstreamModel === facts.model) ? undefined : facts.model;
+}
+
+function endingOf(end: AttemptEnd, running: RunningAttempt, facts: RequestFacts, exchange: Exchange, reply: Reply, nowMs: number): Ending {
+  const error = end.kind === 'failed' ? end.error : undefined;
+  const served = end.kind === 'failed' ? undefined : end.served;
+  const firstByteMs = running.traces.find((trace) => trace.firstByteMs !== undefined)?.firstByteMs ?? nowMs;
+  return {
+    outcome: outcomeOf(end, facts, reply.gone),
+    served,
+    calls: running.traces,
+    stream: facts.stream,
+    status: error?.status ?? (end.kind === 'abandoned' ? new GatewayError('client_closed_request').status : 200),
+    error,
+    firstByteMs: Math.max(0, Math.round(firstByteMs - exchange.arrivedMs)),
+    durationMs: Math.max(0, Math.round(nowMs - exchange.arrivedMs)),
+  };
+}
+
+function outcomeOf(end: AttemptEnd, facts: RequestFacts, clientGone: boolean): Ending['outcome'] {
+  switch (end.kind) {
+    case 'failed':
+      return 'failed';
+    case 'abandoned':
+      return generatedNothing(end.served?.facts) ? 'failed' : 'client_gone';
+    case 'answer':
+      if (facts.operation === 'chat' && end.answer.facts.empty) return 'empty';
+      return clientGone ? 'client_gone' : 'success';
+    case 'stream':
+      if (end.stream.facts.empty) return 'empty';
+      return clientGone ? 'client_gone' : 'success';
+    default:
+      return end satisfies never;
+  }
+}
+
+/** Cut in the middle of a whole answer, or before a stream's first content: there is nothing to bill the client for. */
+function generatedNothing(facts: AnswerFacts | undefined): boolean {
+  return facts === undefined || (facts.usage === undefined && facts.countedOutputTokens === 0);
+}

@@ -1,0 +1,316 @@
+/**
+ * The attempt loop: one candidate after another until one answers or the delivery is committed.
+ *
+ * It ends in exactly one of: a whole answer, a finished stream, a failure, or an abandonment (the client left and what
+ * was still to come is not waited for). Every call to a provider leaves a trace, whether it answered or not.
+ */
+import { GatewayError } from '@meridian/domain/error';
+import type { ErrorCode } from '@meridian/domain/error-code';
+import type { AnswerFacts, Dialect, PassThroughAnswer, PassThroughRequest, PassThroughStream, StreamTerms } from '../dialect/dialect.ts';
+import type { ProviderAdapter } from '../provider/provider.ts';
+import type { Upstream, UpstreamCall, UpstreamFailure, UpstreamHandler, UpstreamTimeouts } from '../upstream/call.ts';
+import type { Delivery } from './commit.ts';
+import type { Candidate } from './plan.ts';
+
+/** The largest JSON answer that is held in memory. */
+export const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+/** An error body is read no further than this. */
+const MAX_ERROR_BODY_BYTES = 64 * 1024;
+
+export interface AttemptRooms {
+  readonly upstream: Upstream;
+  readonly providerFor: (adapter: string) => ProviderAdapter | undefined;
+  readonly timeouts: (candidate: Candidate, request: PassThroughRequest) => UpstreamTimeouts;
+  readonly nowMs: () => number;
+}
+
+export interface AttemptJob {
+  readonly requestId: string;
+  readonly dialect: Dialect;
+  readonly request: PassThroughRequest;
+  readonly candidates: readonly [Candidate, ...Candidate[]];
+  /** Edits of the answer's stream; absent for a JSON answer. */
+  readonly streamTerms: StreamTerms | undefined;
+  readonly delivery: Delivery | undefined;
+}
+
+/** One call to a provider and how it went. */
+export interface Trace {
+  readonly candidate: Candidate;
+  readonly startedMs: number;
+  status: number;
+  endedMs: number;
+  errorCode: ErrorCode | undefined;
+  upstreamRequestId: string | undefined;
+  /** What was read of the answer; undefined when none came. */
+  facts: AnswerFacts | undefined;
+  /** When the first piece of the answer's body came. */
+  firstByteMs: number | undefined;
+}
+
+export type AttemptEnd =
+  | { readonly kind: 'answer'; readonly answer: PassThroughAnswer; readonly served: Trace }
+  | { readonly kind: 'stream'; readonly stream: PassThroughStream; readonly served: Trace }
+  | { readonly kind: 'failed'; readonly error: GatewayError }
+  | { readonly kind: 'abandoned'; readonly served: Trace | undefined };
+
+export interface RunningAttempt {
+  readonly done: Promise<AttemptEnd>;
+  readonly traces: readonly Trace[];
+  /** The client left, and what is still to come is not waited for. Idempotent. */
+  abandon(): void;
+}
+
+/** Starts the loop. `done` never rejects. */
+export function attempt(rooms: AttemptRooms, job: AttemptJob): RunningAttempt {
+  const loop = new AttemptLoop(rooms, job);
+  loop.start();
+  return loop;
+}
+
+class AttemptLoop implements RunningAttempt {
+  readonly traces: Trace[] = [];
+  readonly done: Promise<AttemptEnd>;
+  readonly #rooms: AttemptRooms;
+  readonly #job: AttemptJob;
+  #resolve: (end: AttemptEnd) => void = () => {};
+  #next = 0;
+  #call: UpstreamCall | undefined;
+  #reader: AnswerReader | undefined;
+  #ended = false;
+
+  constructor(rooms: AttemptRooms, job: AttemptJob) {
+    this.#rooms = rooms;
+    this.#job = job;
+    this.done = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  start(): void {
+    this.#tryNext();
+  }
+
+  abandon(): void {
+    if (this.#ended) return;
+    this.#call?.cancel();
+    const served = this.traces.at(-1);
+    if (served !== undefined) {
+      served.endedMs = this.#rooms.nowMs();
+      served.facts = this.#reader?.facts;
+    }
+    this.#finish({ kind: 'abandoned', served });
+  }
+
+  #finish(end: AttemptEnd): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#resolve(end);
+  }
+
+  #tryNext(): void {
+    const { candidates, request } = this.#job;
+    const candidate = candidates[this.#next++];
+    if (candidate === undefined) throw new Error('the loop ran past its last candidate');
+    const startedMs = this.#rooms.nowMs();
+    const trace: Trace = {
+      candidate,
+      startedMs,
+      status: 0,
+      endedMs: startedMs,
+      errorCode: undefined,
+      upstreamRequestId: undefined,
+      facts: undefined,
+      firstByteMs: undefined,
+    };
+    this.traces.push(trace);
+    const adapter = this.#rooms.providerFor(candidate.provider.adapter);
+    if (adapter === undefined) {
+      this.#failed(trace, new GatewayError('upstream_error', { cause: `unknown adapter ${candidate.provider.adapter}` }));
+      return;
+    }
+    const target = adapter.target({
+      provider: candidate.provider,
+      endpoint: candidate.endpoint,
+      secret: candidate.secret,
+      operation: request.facts.operation,
+      requestId: this.#job.requestId,
+    });
+    const reader = new AnswerReader(this.#rooms, this.#job, trace, adapter, {
+      answered: (end) => this.#finish(end),
+      failed: (error) => this.#failed(trace, error),
+    });
+    this.#reader = reader;
+    this.#call = this.#rooms.upstream.dispatch(
+      {
+        origin: target.origin,
+        path: target.path,
+        method: 'POST',
+        headers: target.headers,
+        body: request.rewrite({ model: candidate.endpoint.upstreamModel, maxOutputTokens: undefined }),
+        timeouts: this.#rooms.timeouts(candidate, request),
+      },
+      reader,
+    );
+    reader.call = this.#call;
+  }
+
+  #failed(trace: Trace, error: GatewayError): void {
+    trace.endedMs = this.#rooms.nowMs();
+    trace.errorCode = error.code;
+    const mayTryAnother = error.source === 'upstream' && error.retryable && this.#job.delivery?.state !== 'committed';
+    if (mayTryAnother && this.#next < this.#job.candidates.length && !this.#ended) this.#tryNext();
+    else this.#finish({ kind: 'failed', error });
+  }
+}
+
+interface ReaderEnd {
+  answered(end: AttemptEnd): void;
+  failed(error: GatewayError): void;
+}
+
+/** Reads one upstream answer: an error body, a whole JSON answer, or a stream that is handed on as it comes. */
+class AnswerReader implements UpstreamHandler {
+  call: UpstreamCall | undefined;
+  readonly #rooms: AttemptRooms;
+  readonly #job: AttemptJob;
+  readonly #trace: Trace;
+  readonly #adapter: ProviderAdapter;
+  readonly #end: ReaderEnd;
+  #headers: Readonly<Record<string, string>> = {};
+  #stream: PassThroughStream | undefined;
+  #chunks: Buffer[] = [];
+  #heldBytes = 0;
+  #over = false;
+
+  constructor(rooms: AttemptRooms, job: AttemptJob, trace: Trace, adapter: ProviderAdapter, end: ReaderEnd) {
+    this.#rooms = rooms;
+    this.#job = job;
+    this.#trace = trace;
+    this.#adapter = adapter;
+    this.#end = end;
+  }
+
+  /** What was read of the answer so far; undefined before a stream has begun. */
+  get facts(): AnswerFacts | undefined {
+    return this.#stream?.facts;
+  }
+
+  onHead(status: number, headers: Readonly<Record<string, string>>): void {
+    this.#headers = headers;
+    this.#trace.status = status;
+    this.#trace.upstreamRequestId = this.#adapter.upstreamRequestId(headers)?.slice(0, 128);
+    const terms = this.#job.streamTerms;
+    const isEventStream = headers['content-type']?.startsWith('text/event-stream') === true;
+    if (status >= 200 && status < 300 && terms !== undefined && isEventStream) {
+      this.#stream = this.#job.dialect.passThroughStream(terms);
+      this.#job.delivery?.answeredBy({
+        providerId: this.#trace.candidate.provider.id,
+        attempts: this.#job.candidates.indexOf(this.#trace.candidate) + 1,
+        actualModel: this.#trace.candidate.model.id,
+        costUsdLiteral: undefined,
+      });
+    }
+  }
+
+  onData(chunk: Buffer): void {
+    if (this.#over) return;
+    this.#trace.firstByteMs ??= this.#rooms.nowMs();
+    if (this.#stream !== undefined) {
+      this.#stream.push(chunk);
+      this.#progress(this.#stream);
+      return;
+    }
+    const limitBytes = this.#trace.status >= 200 && this.#trace.status < 300 ? MAX_ANSWER_BYTES : MAX_ERROR_BODY_BYTES;
+    this.#heldBytes += chunk.length;
+    if (this.#heldBytes <= limitBytes) {
+      this.#chunks.push(chunk);
+    } else if (limitBytes === MAX_ANSWER_BYTES) {
+      this.#cut(new GatewayError('upstream_error', { source: 'upstream', message: 'The provider sent an answer that is too large.' }));
+    } else {
+      this.#cut(this.#upstreamError());
+    }
+  }
+
+  onEnd(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#trace.endedMs = this.#rooms.nowMs();
+    if (this.#stream !== undefined) {
+      this.#stream.close();
+      this.#progress(this.#stream);
+      return;
+    }
+    const { status } = this.#trace;
+    if (status < 200 || status >= 300) {
+      this.#end.failed(this.#upstreamError());
+      return;
+    }
+    if (this.#job.streamTerms !== undefined) {
+      this.#end.failed(new GatewayError('upstream_error', { source: 'upstream', message: 'The provider answered a streaming request without a stream.' }));
+      return;
+    }
+    try {
+      const answer = this.#job.dialect.readAnswer(this.#job.request.facts.operation, this.#body());
+      this.#trace.facts = answer.facts;
+      this.#end.answered({ kind: 'answer', answer, served: this.#trace });
+    } catch (thrown) {
+      this.#end.failed(GatewayError.from(thrown));
+    }
+  }
+
+  onFailure(failure: UpstreamFailure): void {
+    if (this.#over) return;
+    this.#over = true;
+    if (this.#stream !== undefined) this.#trace.facts = this.#stream.facts;
+    this.#end.failed(failureError(failure));
+  }
+
+  #progress(stream: PassThroughStream): void {
+    const { call } = this;
+    if (call !== undefined) this.#job.delivery?.progress(stream, call);
+    const { end } = stream;
+    if (end.state === 'running') return;
+    this.#over = true;
+    this.#trace.facts = stream.facts;
+    this.#trace.endedMs = this.#rooms.nowMs();
+    if (end.state === 'finished') {
+      this.#end.answered({ kind: 'stream', stream, served: this.#trace });
+    } else {
+      this.call?.cancel();
+      this.#end.failed(end.error);
+    }
+  }
+
+  #cut(error: GatewayError): void {
+    this.#over = true;
+    this.call?.cancel();
+    this.#end.failed(error);
+  }
+
+  #upstreamError(): GatewayError {
+    return this.#job.dialect.readUpstreamError(this.#trace.status, this.#headers, this.#body());
+  }
+
+  #body(): Buffer {
+    const [only] = this.#chunks;
+    return this.#chunks.length === 1 && only !== undefined ? only : Buffer.concat(this.#chunks);
+  }
+}
+
+function failureError(failure: UpstreamFailure): GatewayError {
+  switch (failure.kind) {
+    case 'connect_timeout':
+    case 'first_byte_timeout':
+    case 'idle_timeout':
+    case 'total_timeout':
+      return new GatewayError('upstream_timeout', { source: 'upstream', cause: failure });
+    case 'connect_failed':
+    case 'reset':
+    case 'protocol_error':
+    case 'cancelled':
+      return new GatewayError('upstream_error', { source: 'upstream', message: 'The connection to the provider failed.', cause: failure });
+    default:
+      return failure.kind satisfies never;
+  }
+}

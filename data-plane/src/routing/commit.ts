@@ -1,0 +1,142 @@
+/**
+ * The delivery of a stream to its client, in three states.
+ *
+ * HELD: nothing has been sent; a failure is still an HTTP status, and another candidate may be tried unseen.
+ * OPEN: nothing came for 10 s, so the head was sent and the connection is kept alive; another candidate may still be
+ * tried, but a failure is now an error event.
+ * COMMITTED: the first content was handed on; there is no other candidate any more.
+ *
+ * `progress` is the only method that moves to COMMITTED, the waiting timer the only one that moves to OPEN.
+ */
+import type { GatewayError } from '@meridian/domain/error';
+import type { PassThroughStream } from '../dialect/dialect.ts';
+
+export const OPEN_AFTER_MS = 10_000;
+export const KEEP_ALIVE_EVERY_MS = 15_000;
+
+export type DeliveryState = 'held' | 'open' | 'committed';
+
+/** What is told in headers of an answer. */
+export interface AnswerMeta {
+  readonly providerId: string;
+  readonly attempts: number;
+  /** The concrete model, where it is known before the head. */
+  readonly actualModel: string | undefined;
+  readonly costUsdLiteral: string | undefined;
+}
+
+/** The client's side of a stream; the server satisfies it. */
+export interface ClientStream {
+  /** Status 200 and the headers of an event stream. */
+  open(meta: AnswerMeta | undefined): void;
+  /** Returns false when the client is slow: stop reading the upstream until `onDrain` calls. */
+  write(events: readonly Buffer[]): boolean;
+  onDrain(resume: () => void): void;
+  keepAlive(): void;
+  /** The last bytes, then the end. */
+  finish(events: readonly Buffer[]): void;
+  /** An error event in the client's dialect, then the end. */
+  breakOff(error: GatewayError): void;
+}
+
+export interface Timers {
+  after(delayMs: number, run: () => void): { cancel(): void };
+}
+
+/** Backpressure on whoever feeds the stream. */
+export interface Feed {
+  pause(): void;
+  resume(): void;
+}
+
+export class Delivery {
+  #state: DeliveryState = 'held';
+  #timer: { cancel(): void } | undefined;
+  #meta: AnswerMeta | undefined;
+  #clientGone = false;
+  readonly #client: ClientStream;
+  readonly #timers: Timers;
+
+  constructor(client: ClientStream, timers: Timers) {
+    this.#client = client;
+    this.#timers = timers;
+    this.#timer = timers.after(OPEN_AFTER_MS, () => this.#waited());
+  }
+
+  get state(): DeliveryState {
+    return this.#state;
+  }
+
+  /** The client has left: nothing is handed on any more, and nobody waits for it. */
+  clientGone(): void {
+    this.#clientGone = true;
+    this.#timer?.cancel();
+  }
+
+  /** An upstream has answered with a stream: its name goes into the head. */
+  answeredBy(meta: AnswerMeta): void {
+    this.#meta = meta;
+  }
+
+  /** Hands on what the stream has ready; commits when the first content is among it. */
+  progress(stream: PassThroughStream, feed: Feed): void {
+    if (this.#clientGone) {
+      stream.take();
+      return;
+    }
+    if (this.#state !== 'committed') {
+      if (!stream.committed) return;
+      if (this.#state === 'held') this.#client.open(this.#meta);
+      this.#state = 'committed';
+      this.#timer?.cancel();
+      this.#keepAliveLater();
+    }
+    const events = stream.take();
+    if (events.length === 0) return;
+    this.#lastWriteTicks = 0;
+    if (!this.#client.write(events)) {
+      feed.pause();
+      this.#client.onDrain(() => feed.resume());
+    }
+  }
+
+  /** The terminal bytes, after the final record was written. */
+  finish(events: readonly Buffer[]): void {
+    this.#timer?.cancel();
+    if (this.#clientGone) return;
+    if (this.#state === 'held') this.#client.open(this.#meta);
+    this.#state = 'committed';
+    this.#client.finish(events);
+  }
+
+  /** Ends a stream that has begun with an error event. In HELD the caller answers with a status instead. */
+  breakOff(error: GatewayError): void {
+    this.#timer?.cancel();
+    if (!this.#clientGone) this.#client.breakOff(error);
+  }
+
+  /** Stops the timers of a delivery that ends without a stream. */
+  dispose(): void {
+    this.#timer?.cancel();
+  }
+
+  /** Keep-alive intervals since the last event was handed on. */
+  #lastWriteTicks = 0;
+
+  #waited(): void {
+    if (this.#clientGone || this.#state !== 'held') return;
+    this.#state = 'open';
+    this.#client.open(this.#meta);
+    this.#client.keepAlive();
+    this.#keepAliveLater();
+  }
+
+  #keepAliveLater(): void {
+    this.#timer = this.#timers.after(KEEP_ALIVE_EVERY_MS, () => {
+      if (this.#clientGone) return;
+      if (this.#lastWriteTicks > 0 || this.#state === 'open') this.#client.keepAlive();
+      this.#lastWriteTicks++;
+      this.#keepAliveLater();
+    });
+  }
+}

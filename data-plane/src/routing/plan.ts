@@ -1,0 +1,84 @@
+/** Request + picture → candidates, each with the reason why it is there or not. Pure. */
+import { GatewayError } from '@meridian/domain/error';
+import { type Model, modelServes, nearestModelNames } from '@meridian/domain/model';
+import type { ListPrice } from '@meridian/domain/price';
+import type { Region } from '@meridian/domain/region';
+import { type ApiKey, type Endpoint, type Provider, priceInForce } from '@meridian/domain/snapshot';
+import type { RequestFacts } from '../dialect/dialect.ts';
+import type { Catalogue } from './catalogue.ts';
+
+const NEAR_NAMES = 5;
+
+/** One way the request can go. */
+export interface Candidate {
+  readonly model: Model;
+  readonly endpoint: Endpoint;
+  readonly provider: Provider;
+  readonly secret: string;
+  readonly listPrice: ListPrice;
+}
+
+export interface Plan {
+  readonly model: Model;
+  /** In the order in which they are tried; never empty. */
+  readonly candidates: readonly [Candidate, ...Candidate[]];
+  /** The list price of the asked model, pinned for the whole request. */
+  readonly listPrice: ListPrice;
+}
+
+/** Why an endpoint cannot serve here and now; undefined when it can. */
+export function unusable(catalogue: Catalogue, endpoint: Endpoint, region: Region): string | undefined {
+  if (!endpoint.enabled) return 'the endpoint is disabled';
+  if (endpoint.regions.length > 0 && !endpoint.regions.includes(region)) return `the endpoint does not serve ${region}`;
+  if (catalogue.provider(endpoint.providerId)?.enabled !== true) return 'the provider is disabled';
+  if (catalogue.credentialSecret(endpoint.credentialId) === undefined) return 'the endpoint has no usable credential';
+  return undefined;
+}
+
+/** Whether a key may use a model at all. */
+export function keyAllows(key: ApiKey, model: Model): boolean {
+  return key.allowedModels.length === 0 || key.allowedModels.includes(model.id);
+}
+
+/**
+ * Throws GatewayError 404 `model_not_found` (with near names), 403 `model_not_allowed`, or 503 `overloaded` when the
+ * model exists but nothing can serve it here at the moment.
+ */
+export function plan(catalogue: Catalogue, facts: RequestFacts, key: ApiKey, region: Region, nowMs: number): Plan {
+  const found = catalogue.modelByName(facts.model);
+  if (found === undefined || !found.model.enabled) throw notFound(catalogue, facts.model, key);
+  const { model } = found;
+  if (!keyAllows(key, model)) {
+    throw new GatewayError('model_not_allowed', { message: `This key may not use the model '${model.id}'.`, param: 'model' });
+  }
+  if (!modelServes(model.mode, facts.operation)) {
+    throw new GatewayError('model_not_found', { message: `The model '${model.id}' does not serve ${facts.operation}: it is for ${model.mode.replace('_', ' ')}.`, param: 'model' });
+  }
+  const book = catalogue.priceBook(model.id);
+  const listPrice = book === undefined ? undefined : priceInForce(book, nowMs);
+  if (listPrice === undefined) {
+    throw new GatewayError('overloaded', { message: `The model '${model.id}' has no price in force.`, cause: 'no list price' });
+  }
+  const candidates: Candidate[] = [];
+  const refused: string[] = [];
+  for (const endpoint of catalogue.endpointsOf(model.id)) {
+    const reason = endpoint.operations.includes(facts.operation) ? unusable(catalogue, endpoint, region) : `the endpoint does not serve ${facts.operation}`;
+    const provider = catalogue.provider(endpoint.providerId);
+    const secret = catalogue.credentialSecret(endpoint.credentialId);
+    if (reason !== undefined || provider === undefined || secret === undefined) refused.push(`${endpoint.id}: ${reason}`);
+    else candidates.push({ model, endpoint, provider, secret, listPrice });
+  }
+  const [first, ...others] = candidates;
+  if (first === undefined) {
+    throw new GatewayError('overloaded', { message: `The model '${model.id}' cannot be reached from this region at the moment.`, cause: refused.join('; ') || 'no endpoint' });
+  }
+  return { model, candidates: [first, ...others], listPrice };
+}
+
+function notFound(catalogue: Catalogue, asked: string, key: ApiKey): GatewayError {
+  const names: string[] = [];
+  for (const model of catalogue.models()) if (model.enabled && keyAllows(key, model)) names.push(model.id);
+  const near = nearestModelNames(asked, names, NEAR_NAMES);
+  const hint = near.length === 0 ? '' : ` Did you mean ${near.map((name) => `'${name}'`).join(', ')}?`;
+  return new GatewayError('model_not_found', { message: `The model '${asked}' does not exist.${hint}`, param: 'model', details: { near_names: near } });
+}

@@ -1,0 +1,185 @@
+/** Answers → bytes on the client's socket, with backpressure. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { GatewayError } from '@meridian/domain/error';
+import type { Dialect } from '../dialect/dialect.ts';
+import type { Reply } from '../exchange.ts';
+import type { AnswerMeta } from '../routing/commit.ts';
+
+/** Bodies below this are joined into one write; larger ones go out slice by slice, never copied. */
+const JOIN_BELOW_BYTES = 64 * 1024;
+/** After a refusal, a body that is still coming is read and thrown away for so long, so that the client gets to see the answer. */
+const LINGER_MS = 5_000;
+/** Above this, what is left of a refused body is not worth reading to keep the connection. */
+const KEEP_CONNECTION_BELOW_BYTES = 64 * 1024;
+
+export interface ReplyTerms {
+  readonly requestId: string;
+  readonly region: string;
+  readonly dialect: Dialect;
+  /** Sent with every answer: CORS. */
+  readonly standingHeaders: readonly string[];
+  readonly onError: (error: GatewayError) => void;
+  readonly onStatus: (status: number) => void;
+}
+
+export class HttpReply implements Reply {
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #terms: ReplyTerms;
+  #gone = false;
+  #corked = false;
+  #onGone: (() => void) | undefined;
+  #whenClosed: (() => void) | undefined;
+
+  constructor(request: IncomingMessage, response: ServerResponse, terms: ReplyTerms) {
+    this.#request = request;
+    this.#response = response;
+    this.#terms = terms;
+    response.once('close', () => {
+      this.#whenClosed?.();
+      if (response.writableFinished) return;
+      this.#gone = true;
+      this.#onGone?.();
+    });
+    // A write to a socket that the client has reset: 'close' tells the rest of the story.
+    response.on('error', () => {});
+  }
+
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  onGone(run: () => void): void {
+    this.#onGone = run;
+    if (this.#gone) run();
+  }
+
+  /** Runs once, when the answer is out or the connection gone. */
+  whenClosed(run: () => void): void {
+    this.#whenClosed = run;
+    if (this.#response.closed) run();
+  }
+
+  answer(meta: AnswerMeta, body: readonly Buffer[]): void {
+    this.#send(200, ['content-type', 'application/json', ...this.#metaHeaders(meta)], body);
+  }
+
+  fail(error: GatewayError): void {
+    this.#terms.onError(error);
+    const rendered = this.#terms.dialect.renderError(error, this.#terms.requestId);
+    this.#send(rendered.status, rendered.headers, [rendered.body]);
+  }
+
+  /** A JSON answer of the gateway's own. */
+  json(status: number, value: unknown): void {
+    this.#send(status, ['content-type', 'application/json'], [Buffer.from(JSON.stringify(value))]);
+  }
+
+  /** An answer of the control plane, as it came. */
+  forwarded(status: number, headers: readonly string[], body: readonly Buffer[]): void {
+    this.#send(status, headers, body);
+  }
+
+  open(meta: AnswerMeta | undefined): void {
+    if (this.#gone || this.#response.headersSent) return;
+    this.#terms.onStatus(200);
+    const headers = ['content-type', 'text/event-stream; charset=utf-8', 'cache-control', 'no-cache', 'x-accel-buffering', 'no'];
+    this.#cork();
+    this.#response.writeHead(200, [...headers, ...this.#standing(), ...(meta === undefined ? [] : this.#metaHeaders(meta))]);
+    this.#response.flushHeaders();
+  }
+
+  write(events: readonly Buffer[]): boolean {
+    if (this.#gone) return true;
+    this.#cork();
+    let ready = true;
+    for (const event of events) ready = this.#response.write(event);
+    return ready;
+  }
+
+  onDrain(resume: () => void): void {
+    this.#response.once('drain', resume);
+  }
+
+  keepAlive(): void {
+    this.write([this.#terms.dialect.keepAlive]);
+  }
+
+  finish(events: readonly Buffer[]): void {
+    if (this.#gone) return;
+    this.#cork();
+    for (const event of events) this.#response.write(event);
+    this.#response.end();
+  }
+
+  breakOff(error: GatewayError): void {
+    this.#terms.onError(error);
+    this.finish([this.#terms.dialect.renderStreamError(error, this.#terms.requestId)]);
+  }
+
+  /** Writes of one turn of the event loop leave in one packet. */
+  #cork(): void {
+    if (this.#corked) return;
+    this.#corked = true;
+    this.#response.cork();
+    setImmediate(() => {
+      this.#corked = false;
+      this.#response.uncork();
+    });
+  }
+
+  #send(status: number, headers: readonly string[], body: readonly Buffer[]): void {
+    if (this.#gone || this.#response.headersSent) return;
+    this.#terms.onStatus(status);
+    let bytes = 0;
+    for (const part of body) bytes += part.length;
+    const all = [...headers, 'content-length', String(bytes), ...this.#standing()];
+    const bodyIsComing = !this.#request.complete;
+    const closes = bodyIsComing && !this.#restIsSmall();
+    if (closes) all.push('connection', 'close');
+    this.#response.writeHead(status, all);
+    if (closes) {
+      for (const part of body) this.#response.write(part);
+      this.#linger();
+    } else if (bytes < JOIN_BELOW_BYTES && body.length > 1) {
+      this.#response.end(Buffer.concat(body as Buffer[], bytes));
+    } else {
+      for (const part of body.slice(0, -1)) this.#response.write(part);
+      this.#response.end(body.at(-1));
+    }
+  }
+
+  #restIsSmall(): boolean {
+    const declared = this.#request.headers['content-length'];
+    return declared !== undefined && Number(declared) <= KEEP_CONNECTION_BELOW_BYTES;
+  }
+
+  /** Closing at once would reset the connection under the client's upload, and the answer with it. */
+  #linger(): void {
+    const end = (): void => {
+      clearTimeout(timer);
+      this.#response.end();
+    };
+    const timer = setTimeout(end, LINGER_MS);
+    timer.unref();
+    this.#request.once('end', end);
+    this.#request.once('close', end);
+    this.#request.resume();
+  }
+
+  #standing(): readonly string[] {
+    return ['x-request-id', this.#terms.requestId, 'x-meridian-region', this.#terms.region, ...this.#terms.standingHeaders];
+  }
+
+  #metaHeaders(meta: AnswerMeta): string[] {
+    const headers = ['x-meridian-provider', meta.providerId, 'x-meridian-attempts', String(meta.attempts)];
+    if (meta.actualModel !== undefined) headers.push('x-actual-model', headerText(meta.actualModel));
+    if (meta.costUsdLiteral !== undefined) headers.push('x-meridian-cost-usd', meta.costUsdLiteral);
+    return headers;
+  }
+}
+
+/** A name from outside as a header value: printable ASCII, at most 256 characters. */
+function headerText(text: string): string {
+  return text.slice(0, 256).replace(/[^\x20-\x7e]/g, '?');
+}

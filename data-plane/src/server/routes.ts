@@ -1,0 +1,112 @@
+/** The table of what a customer can call on a node. */
+import type { Operation } from '@meridian/domain/dialect';
+import { GatewayError } from '@meridian/domain/error';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Principal } from '../admission/authenticate.ts';
+import type { Exchange, Reply } from '../exchange.ts';
+import type { UpstreamRequest } from '../upstream/call.ts';
+import type { ForwardedRequest } from './forward.ts';
+import type { HttpReply } from './reply.ts';
+
+export interface RouteDeps {
+  readonly handle: (exchange: Omit<Exchange, 'dialect'>, reply: Reply) => void;
+  readonly listModels: (principal: Principal) => unknown;
+  /** Throws 404 `model_not_found`. */
+  readonly retrieveModel: (name: string, principal: Principal) => unknown;
+  readonly me: (principal: Principal) => unknown;
+  readonly forward: (request: ForwardedRequest, reply: HttpReply) => void;
+  /** Whether the credential of the request is one of our API keys rather than a session token. */
+  readonly presentsApiKey: (request: FastifyRequest) => boolean;
+  /** Throws GatewayError. */
+  readonly authenticate: (request: FastifyRequest) => Principal;
+}
+
+const MODEL_ROUTES: readonly { readonly path: string; readonly operation: Operation }[] = [
+  { path: '/v1/chat/completions', operation: 'chat' },
+  { path: '/v1/embeddings', operation: 'embeddings' },
+];
+
+/** Forwarded to the control plane with all that is below them. */
+const ACCOUNT_PATHS = ['/auth', '/v1/keys', '/v1/account', '/v1/byok', '/v1/credits', '/v1/usage', '/v1/teams', '/v1/webhooks', '/v1/regions'];
+
+/** What to use instead of an endpoint that we do not have. */
+const INSTEAD: readonly { readonly path: RegExp; readonly use: string }[] = [
+  { path: /^\/v1\/(completions|engines|edits)(\/|$)/, use: 'POST /v1/chat/completions' },
+  { path: /^\/v1\/(assistants|threads)(\/|$)/, use: 'POST /v1/chat/completions' },
+  { path: /^\/v1\/chat(\/|$)/, use: 'POST /v1/chat/completions' },
+  { path: /^\/v1\/embeddings?(\/|$)/, use: 'POST /v1/embeddings' },
+  { path: /^\/v1\/models?(\/|$)/, use: 'GET /v1/models or GET /v1/models/{id}' },
+  { path: /^\/(chat|embeddings|models|me)(\/|$)/, use: 'the same path under /v1: set base_url to end in /v1' },
+];
+
+export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
+  for (const { path, operation } of MODEL_ROUTES) {
+    server.post(path, { config: { needsKey: true, name: operation } }, (request, reply) => {
+      reply.hijack();
+      const { visit } = request;
+      deps.handle({ requestId: visit.requestId, operation, principal: principalOf(request), body: bodyOf(request), arrivedMs: visit.arrivedMs }, visit.reply);
+    });
+  }
+
+  server.get('/v1/models', { config: { needsKey: true, name: 'models' } }, (request, reply) => {
+    reply.hijack();
+    request.visit.reply.json(200, deps.listModels(principalOf(request)));
+  });
+  server.get('/v1/models/*', { config: { needsKey: true, name: 'models' } }, (request, reply) => {
+    reply.hijack();
+    answer(request, () => deps.retrieveModel((request.params as { '*': string })['*'], principalOf(request)));
+  });
+  server.get('/v1/me', { config: { name: 'me' } }, (request, reply) => {
+    reply.hijack();
+    if (deps.presentsApiKey(request)) answer(request, () => deps.me(deps.authenticate(request)));
+    else forward(request, deps);
+  });
+
+  for (const path of ACCOUNT_PATHS) {
+    for (const url of [path, `${path}/*`]) {
+      server.route({
+        method: ['GET', 'POST', 'PATCH', 'PUT', 'DELETE'],
+        url,
+        config: { name: 'account' },
+        handler: (request, reply) => {
+          reply.hijack();
+          forward(request, deps);
+        },
+      });
+    }
+  }
+
+  server.setNotFoundHandler((request, reply) => {
+    reply.hijack();
+    const path = request.url.split('?')[0] ?? request.url;
+    const instead = INSTEAD.find((entry) => entry.path.test(path))?.use;
+    const message = `There is no ${request.method} ${path.slice(0, 256)} here.${instead === undefined ? '' : ` Use ${instead}.`}`;
+    request.visit.reply.fail(new GatewayError('unsupported_endpoint', { message }));
+  });
+}
+
+function answer(request: FastifyRequest, value: () => unknown): void {
+  try {
+    request.visit.reply.json(200, value());
+  } catch (thrown) {
+    request.visit.reply.fail(GatewayError.from(thrown));
+  }
+}
+
+function forward(request: FastifyRequest, deps: RouteDeps): void {
+  const { visit } = request;
+  deps.forward(
+    { method: request.method as UpstreamRequest['method'], path: request.url, headers: request.headers, body: bodyOf(request), requestId: visit.requestId },
+    visit.reply,
+  );
+}
+
+function bodyOf(request: FastifyRequest): Buffer {
+  return Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+}
+
+function principalOf(request: FastifyRequest): Principal {
+  const { principal } = request.visit;
+  if (principal === undefined) throw new GatewayError('internal_error', { cause: 'a route without authentication asked who it is' });
+  return principal;
+}

@@ -1,0 +1,20 @@
+/** List prices with an account's markup on top, for showing: what the account pays per million units. */
+import { divideHalfEven, nanoToUsd } from './money.ts';
+import type { RateCard } from './price.ts';
+
+export interface CustomerPriceCard {
+  readonly service_tier: string;
+  readonly above_input_tokens: number;
+  /** USD per million units by component, exact decimal strings. */
+  readonly usd_per_million: Readonly<Record<string, string>>;
+}
+
+export function customerPrices(cards: readonly RateCard[], markupBasisPoints: number): CustomerPriceCard[] {
+  return cards.map((card) => ({
+    service_tier: card.serviceTier,
+    above_input_tokens: card.aboveInputTokens,
+    usd_per_million: Object.fromEntries(
+      Object.entries(card.prices).map(([component, price]) => [component, nanoToUsd(divideHalfEven(price * (10_000n + BigInt(markupBasisPoints)), 10_000n))]),
+    ),
+  }));
+}
