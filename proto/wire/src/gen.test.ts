@@ -103,7 +103,7 @@ function setter(field: DescField | undefined, depth: number): fc.Arbitrary<Sette
       const item = listItem(field, depth);
       if (item === undefined) return fc.constant(() => {});
       return fc.array(item, { maxLength: 3 }).map((values) => (message) => {
-        for (const value of values) message.addListItem(field, value);
+        for (const value of values) message.get(field).add(value);
       });
     }
     case 'map':

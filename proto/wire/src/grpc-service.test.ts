@@ -121,10 +121,10 @@ describe('serialising', () => {
   it('hands grpc-js a Buffer over the memory that was written, and passes an encoded frame untouched', () => {
     const definition = toEncodedGrpcService(SyncService);
     const message = heartbeat(9);
-    const frame = definition['sync']?.responseSerialize(message);
+    const frame = definition.sync?.responseSerialize(message);
     expect(frame).toBeInstanceOf(Buffer);
-    expect(definition['sync']?.responseSerialize(frame)).toBe(frame);
-    const decoded = toGrpcService(SyncService)['sync']?.responseDeserialize(frame ?? Buffer.alloc(0));
+    expect(definition.sync?.responseSerialize(frame)).toBe(frame);
+    const decoded = toGrpcService(SyncService).sync?.responseDeserialize(frame ?? Buffer.alloc(0));
     expect(equals(SyncResponseSchema, decoded, message)).toBe(true);
   });
 });
