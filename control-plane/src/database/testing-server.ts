@@ -2,7 +2,7 @@
  * The PostgreSQL server of a test run (vitest's globalSetup): the one that TEST_DATABASE_URL names, else an embedded one
  * that lives as long as the run. Tests reach it through `testDatabase()`.
  */
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, statfs } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +18,9 @@ declare module 'vitest' {
 
 const USER = 'postgres';
 const PASSWORD = 'postgres';
+
+const MEMORY_FOLDER = '/dev/shm';
+const MEMORY_FOLDER_MIN_BYTES = 4 * 2 ** 30;
 
 /** Nothing in a test survives a power cut, so nothing waits for the disk. */
 const TEST_FLAGS = [
@@ -36,7 +39,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     project.provide('databaseServerUrl', given);
     return async () => {};
   }
-  const folder = await mkdtemp(join(tmpdir(), 'meridian-test-postgres-'));
+  const folder = await mkdtemp(join(await quickFolder(), 'meridian-test-postgres-'));
   // A server that root starts runs as another user, who must get through the folder to its data.
   await chmod(folder, 0o755);
   const port = await freePort();
@@ -65,6 +68,12 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await server.stop();
     await rm(folder, { recursive: true, force: true });
   };
+}
+
+/** Memory where the system offers enough of it: making the 300 files of a database there takes a tenth of the time. */
+async function quickFolder(): Promise<string> {
+  const room = await statfs(MEMORY_FOLDER).catch(() => undefined);
+  return room !== undefined && room.bavail * room.bsize >= MEMORY_FOLDER_MIN_BYTES ? MEMORY_FOLDER : tmpdir();
 }
 
 async function freePort(): Promise<number> {
