@@ -35,7 +35,7 @@ describe('the timer wheel', () => {
         (startMs, delaysMs) => {
           const { clock, deadlines, pass } = heldClock(startMs);
           const ranAtMs = new Map<number, number>();
-          delaysMs.forEach((delayMs, index) => deadlines.after(delayMs, () => ranAtMs.set(index, clock.timeMs - startMs)));
+          for (const [index, delayMs] of delaysMs.entries()) deadlines.after(delayMs, () => ranAtMs.set(index, clock.timeMs - startMs));
           while (deadlines.size > 0) pass(TICK_MS);
           delaysMs.forEach((delayMs, index) => {
             const lateMs = (ranAtMs.get(index) ?? Number.NaN) - delayMs;
