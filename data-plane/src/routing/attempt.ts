@@ -247,7 +247,9 @@ class AnswerReader implements UpstreamHandler {
       return;
     }
     if (this.#job.streamTerms !== undefined) {
-      this.#end.failed(new GatewayError('upstream_error', { source: 'upstream', message: 'The provider answered a streaming request without a stream.' }));
+      this.#end.failed(
+        new GatewayError('upstream_error', { source: 'upstream', message: 'The provider answered a streaming request without a stream.' }),
+      );
       return;
     }
     try {

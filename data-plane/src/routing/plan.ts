@@ -52,7 +52,10 @@ export function plan(catalogue: Catalogue, facts: RequestFacts, key: ApiKey, reg
     throw new GatewayError('model_not_allowed', { message: `This key may not use the model '${model.id}'.`, param: 'model' });
   }
   if (!modelServes(model.mode, facts.operation)) {
-    throw new GatewayError('model_not_found', { message: `The model '${model.id}' does not serve ${facts.operation}: it is for ${model.mode.replace('_', ' ')}.`, param: 'model' });
+    throw new GatewayError('model_not_found', {
+      message: `The model '${model.id}' does not serve ${facts.operation}: it is for ${model.mode.replace('_', ' ')}.`,
+      param: 'model',
+    });
   }
   const book = catalogue.priceBook(model.id);
   const listPrice = book === undefined ? undefined : priceInForce(book, nowMs);
@@ -62,7 +65,9 @@ export function plan(catalogue: Catalogue, facts: RequestFacts, key: ApiKey, reg
   const candidates: Candidate[] = [];
   const refused: string[] = [];
   for (const endpoint of catalogue.endpointsOf(model.id)) {
-    const reason = endpoint.operations.includes(facts.operation) ? unusable(catalogue, endpoint, region) : `the endpoint does not serve ${facts.operation}`;
+    const reason = endpoint.operations.includes(facts.operation)
+      ? unusable(catalogue, endpoint, region)
+      : `the endpoint does not serve ${facts.operation}`;
     const provider = catalogue.provider(endpoint.providerId);
     const secret = catalogue.credentialSecret(endpoint.credentialId);
     if (reason !== undefined || provider === undefined || secret === undefined) refused.push(`${endpoint.id}: ${reason}`);
@@ -70,7 +75,10 @@ export function plan(catalogue: Catalogue, facts: RequestFacts, key: ApiKey, reg
   }
   const [first, ...others] = candidates;
   if (first === undefined) {
-    throw new GatewayError('overloaded', { message: `The model '${model.id}' cannot be reached from this region at the moment.`, cause: refused.join('; ') || 'no endpoint' });
+    throw new GatewayError('overloaded', {
+      message: `The model '${model.id}' cannot be reached from this region at the moment.`,
+      cause: refused.join('; ') || 'no endpoint',
+    });
   }
   return { model, candidates: [first, ...others], listPrice };
 }
@@ -80,5 +88,9 @@ function notFound(catalogue: Catalogue, asked: string, key: ApiKey): GatewayErro
   for (const model of catalogue.models()) if (model.enabled && keyAllows(key, model)) names.push(model.id);
   const near = nearestModelNames(asked, names, NEAR_NAMES);
   const hint = near.length === 0 ? '' : ` Did you mean ${near.map((name) => `'${name}'`).join(', ')}?`;
-  return new GatewayError('model_not_found', { message: `The model '${asked}' does not exist.${hint}`, param: 'model', details: { near_names: near } });
+  return new GatewayError('model_not_found', {
+    message: `The model '${asked}' does not exist.${hint}`,
+    param: 'model',
+    details: { near_names: near },
+  });
 }

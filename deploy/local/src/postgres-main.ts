@@ -10,7 +10,7 @@ const settings = {
   folder: required('MERIDIAN_POSTGRES_FOLDER'),
   port: Number(required('MERIDIAN_POSTGRES_PORT')),
   password: required('MERIDIAN_POSTGRES_PASSWORD'),
-  fsync: process.env['MERIDIAN_POSTGRES_FSYNC'] ?? 'on',
+  fsync: process.env.MERIDIAN_POSTGRES_FSYNC ?? 'on',
 };
 const USER = 'meridian';
 const DATABASE = 'meridian';

@@ -1,0 +1,118 @@
+import { GatewayError } from '@meridian/domain/error';
+import type { Endpoint } from '@meridian/domain/snapshot';
+import type { Intent } from '@meridian/domain/usage-record';
+import { describe, expect, it } from 'vitest';
+import { type CallTrace, type Ending, type Measured, settle } from './settle.ts';
+
+const LIST = {
+  modelId: 'm1',
+  version: 3,
+  effectiveFromMs: 0,
+  cards: [
+    { serviceTier: 'standard', aboveInputTokens: 0, prices: { input: 1_000_000_000n, output: 4_000_000_000n } },
+    { serviceTier: 'priority', aboveInputTokens: 0, prices: { input: 2_000_000_000n, output: 8_000_000_000n } },
+  ],
+} as const;
+
+const ENDPOINT: Endpoint = {
+  id: 'e1',
+  modelId: 'm1',
+  providerId: 'p1',
+  credentialId: 'c1',
+  upstreamModel: 'm1',
+  dialect: 'openai-chat',
+  operations: ['chat'],
+  regions: [],
+  priority: 0,
+  enabled: true,
+  cost: {
+    endpointId: 'e1',
+    version: 2,
+    effectiveFromMs: 0,
+    cards: [{ serviceTier: 'standard', aboveInputTokens: 0, prices: { input: 500_000_000n, output: 2_000_000_000n } }],
+  },
+};
+
+const INTENT: Intent = {
+  requestId: 'req_1',
+  admittedAtMs: 1_000,
+  accountId: 'acc_1',
+  memberId: 'mem_1',
+  keyId: 'key_1',
+  operation: 'chat',
+  clientDialect: 'openai-chat',
+  askedModel: 'm-one',
+  priceVersions: [{ modelId: 'm1', version: 3 }],
+  tierId: 'starter',
+  markupBasisPoints: 4_000,
+  maxCostNano: 1_000_000_000n,
+  leases: [{ leaseId: 'l1', amount: 1_000_000_000n }],
+};
+
+function call(facts: Partial<Measured> | undefined, errorCode: CallTrace['errorCode'] = undefined): CallTrace {
+  return {
+    candidate: { endpoint: ENDPOINT, model: { id: 'm1' }, listPrice: LIST },
+    startedMs: 0,
+    endedMs: 40,
+    status: 200,
+    errorCode,
+    upstreamRequestId: 'up-1',
+    facts: facts === undefined ? undefined : { usage: undefined, serviceTier: undefined, countedOutputTokens: 0, ...facts },
+  };
+}
+
+function ending(outcome: Ending['outcome'], served: CallTrace | undefined, calls = served === undefined ? [] : [served]): Ending {
+  return { outcome, served, calls, stream: false, status: 200, error: undefined, firstByteMs: 10, durationMs: 40 };
+}
+
+const USED = { usage: { input: 1_000, output: 100 } };
+
+describe('settling a request', () => {
+  it('charges the usage at the list price with the markup, and keeps what the call cost us', () => {
+    const final = settle(INTENT, 4_000, ending('success', call(USED)));
+    expect(final.chargeNano).toBe(1_960_000n);
+    expect(final.attempts[0]?.costNano).toBe(700_000n);
+    expect(final).toMatchObject({
+      exactness: 'exact',
+      askedPriceVersion: 3,
+      answeringPriceVersion: 3,
+      varianceNano: 0n,
+      answeringModelId: 'm1',
+    });
+    expect(final.leases).toEqual([{ leaseId: 'l1', amount: 1_960_000n }]);
+  });
+
+  it('charges the tier that the upstream answered with, and standard when it does not say', () => {
+    expect(settle(INTENT, 0, ending('success', call({ ...USED, serviceTier: 'priority' }))).chargeNano).toBe(3_920_000n);
+    expect(settle(INTENT, 0, ending('success', call(USED))).serviceTier).toBe('standard');
+  });
+
+  it('never charges more than was reserved: the rest is variance', () => {
+    const final = settle({ ...INTENT, maxCostNano: 1_000_000n }, 0, ending('success', call(USED)));
+    expect(final.chargeNano).toBe(1_000_000n);
+    expect(final.varianceNano).toBe(960_000n);
+  });
+
+  it.each(['failed', 'empty'] as const)('charges nothing for a request that ended %s, and still knows its cost', (outcome) => {
+    const served = call(USED, outcome === 'failed' ? 'upstream_error' : undefined);
+    const final = settle(INTENT, 0, {
+      ...ending(outcome, outcome === 'failed' ? undefined : served, [served]),
+      error: new GatewayError('upstream_error'),
+    });
+    expect(final.chargeNano).toBe(0n);
+    expect(final.varianceNano).toBe(0n);
+    expect(final.attempts[0]?.costNano).toBe(700_000n);
+  });
+
+  it('counts locally, and says so, when the usage never came', () => {
+    const final = settle(INTENT, 400, ending('client_gone', call({ countedOutputTokens: 50 })));
+    expect(final.exactness).toBe('estimated');
+    expect(final.usage).toEqual({ input: 100, output: 50 });
+    expect(final.chargeNano).toBe(420_000n);
+  });
+
+  it('takes an explicit usage of zero as exact: zero is not missing', () => {
+    const final = settle(INTENT, 400, ending('success', call({ usage: { input: 0, output: 0 } })));
+    expect(final).toMatchObject({ exactness: 'exact', chargeNano: 0n });
+  });
+});
