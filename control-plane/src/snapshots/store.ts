@@ -1,0 +1,85 @@
+/** All SQL of the configuration log, its heads and the entities' latest state. */
+import { LANES, type Lane } from '@meridian/domain/snapshot';
+import { type Kysely, sql } from 'kysely';
+import type { Tables } from '../database/tables.ts';
+import type { Transaction } from '../database/transaction.ts';
+
+type Reader = Kysely<Tables>;
+
+/** An entry with its bytes on the wire. */
+export interface EncodedEntry {
+  readonly kind: string;
+  readonly id: string;
+  readonly version: number;
+  readonly deleted: boolean;
+  /** An encoded wire ConfigEntry. */
+  readonly payload: Buffer;
+}
+
+/** One row of a lane's log. */
+export interface LogRow {
+  readonly rev: number;
+  readonly kind: string;
+  readonly entityId: string;
+  readonly payload: Buffer;
+}
+
+/** Every lane's newest rev, all of one epoch. */
+export interface Heads {
+  readonly dbEpoch: string;
+  readonly revs: Readonly<Record<Lane, number>>;
+}
+
+/** A lane's number in the tables: its place in lock order, from 1. */
+export function laneNumber(lane: Lane): number {
+  return LANES.indexOf(lane) + 1;
+}
+
+export async function selectHeads(db: Reader): Promise<Heads> {
+  const rows = await db.selectFrom('config_head').select(['lane', 'rev', 'db_epoch']).execute();
+  const rev = (lane: Lane): number => {
+    const row = rows.find((each) => each.lane === laneNumber(lane));
+    if (row === undefined) throw new Error(`config_head has no row for the lane ${lane}`);
+    return Number(row.rev);
+  };
+  const dbEpoch = rows[0]?.db_epoch ?? '';
+  if (rows.some((row) => row.db_epoch !== dbEpoch)) throw new Error('config_head has lanes of different epochs');
+  return { dbEpoch, revs: { security: rev('security'), customer: rev('customer'), catalog: rev('catalog') } };
+}
+
+/**
+ * Takes revs for the entries, appends them to the log and makes them the entities' latest state, in one statement, so that the
+ * head is locked for one round trip and the commit. No two entries may be of one entity. Returns the new head and the
+ * number of entities whose stored version was older.
+ */
+export async function appendEntries(
+  trx: Transaction,
+  lane: Lane,
+  entries: readonly EncodedEntry[],
+): Promise<{ readonly rev: number; readonly updatedCount: number }> {
+  const number = laneNumber(lane);
+  // Both inserts read from `head`, so the head is locked before any entity is: one order of locks for all lanes' writers.
+  const { rows } = await sql<{ rev: bigint; updated: bigint }>`
+    WITH head AS (
+      UPDATE config_head SET rev = rev + ${entries.length} WHERE lane = ${number} RETURNING rev),
+    entry AS (
+      SELECT head.rev - ${entries.length} + item.place AS rev, item.* FROM head, unnest(
+        ${entries.map((entry) => entry.kind)}::text[], ${entries.map((entry) => entry.id)}::text[],
+        ${entries.map((entry) => entry.version)}::bigint[], ${entries.map((entry) => entry.deleted)}::boolean[],
+        ${entries.map((entry) => entry.payload)}::bytea[]
+      ) WITH ORDINALITY AS item (kind, id, version, deleted, payload, place)),
+    logged AS (
+      INSERT INTO config_log (lane, rev, kind, entity_id, version, payload)
+      SELECT ${number}, rev, kind, id, version, payload FROM entry),
+    updated AS (
+      INSERT INTO config_entity (kind, id, version, deleted, lane, payload)
+      SELECT kind, id, version, deleted, ${number}, payload FROM entry ORDER BY kind, id
+      ON CONFLICT (kind, id) DO UPDATE SET
+        version = EXCLUDED.version, deleted = EXCLUDED.deleted, lane = EXCLUDED.lane, payload = EXCLUDED.payload
+        WHERE config_entity.version < EXCLUDED.version
+      RETURNING 1)
+    SELECT head.rev, (SELECT count(*) FROM updated) AS updated FROM head`.execute(trx);
+  const row = rows[0];
+  if (row === undefined) throw new Error(`config_head has no row for the lane ${lane}`);
+  return { rev: Number(row.rev), updatedCount: Number(row.updated) };
+}
