@@ -1,0 +1,160 @@
+/** Reads a whole JSON answer for the pass-through lane. */
+import type { Operation } from '@meridian/domain/dialect';
+import { GatewayError } from '@meridian/domain/error';
+import { outputTokens, type Usage } from '@meridian/domain/usage';
+import type { AnswerFacts, PassThroughAnswer } from '../dialect.ts';
+import {
+  type Edit,
+  JsonCursor,
+  JsonKeyError,
+  JsonSyntaxError,
+  knownKey,
+  noteOnce,
+  type Span,
+  scanObject,
+  splice,
+  valueAt,
+} from '../json-scanner.ts';
+import { errorFromAnswer } from './error.ts';
+import { isObject, servedTier } from './schema.ts';
+import { readUsage } from './usage.ts';
+
+/** About one token in so many bytes of text, for answers whose provider did not count. */
+export const TEXT_BYTES_PER_TOKEN = 4;
+
+/** Longer `choices` (pictures, audio) are not parsed for their text: they are not empty, and their bytes stand for it. */
+const PARSED_CHOICES_MAX_BYTES = 256 * 1024;
+
+const ANSWER_KEYS: ReadonlySet<string> = new Set(['model', 'usage', 'service_tier', 'choices', 'error']);
+const USAGE_KEYS: ReadonlySet<string> = new Set(['cost_usd']);
+
+/** Throws GatewayError `upstream_error` when the answer is not a JSON object, or is an error in a success's clothes. */
+export function readAnswer(operation: Operation, body: Buffer): PassThroughAnswer {
+  try {
+    return read(operation, body);
+  } catch (error) {
+    if (error instanceof JsonSyntaxError || error instanceof JsonKeyError || error instanceof SyntaxError) {
+      throw new GatewayError('upstream_error', { source: 'upstream', message: "The provider's answer could not be read.", cause: error });
+    }
+    throw error;
+  }
+}
+
+function read(operation: Operation, body: Buffer): PassThroughAnswer {
+  const cursor = new JsonCursor(body);
+  const spans = new Map<string, Span>();
+  cursor.openObject();
+  for (let first = true; cursor.nextKey(first); first = false) {
+    const key = knownKey(cursor, ANSWER_KEYS);
+    const span = cursor.skipValue();
+    if (key !== undefined) noteOnce(spans, key, span);
+  }
+  cursor.finish();
+  const field = (key: string): unknown => {
+    const span = spans.get(key);
+    return span === undefined ? undefined : valueAt(body, span);
+  };
+  const choices = spans.get('choices');
+  const failure = field('error');
+  if (failure !== undefined && failure !== null && choices === undefined) throw errorFromAnswer({ error: failure });
+
+  const model = field('model');
+  const usage = readUsage(field('usage'));
+  const content = operation === 'chat' ? readContent(body, choices) : { empty: false, textBytes: 0 };
+  const facts: AnswerFacts = {
+    usage,
+    serviceTier: servedTier(field('service_tier')),
+    model: typeof model === 'string' ? model : undefined,
+    empty: content.empty && hasNoOutput(usage),
+    countedOutputTokens: Math.ceil(content.textBytes / TEXT_BYTES_PER_TOKEN),
+  };
+  return { facts, rewrite: (edits) => splice(body, answerEdits(body, spans, edits)) };
+}
+
+/** Nothing was generated, as far as the provider says. */
+export function hasNoOutput(usage: Usage | undefined): boolean {
+  return usage === undefined || outputTokens(usage) === 0;
+}
+
+function answerEdits(
+  body: Buffer,
+  spans: ReadonlyMap<string, Span>,
+  edits: { readonly model: string | undefined; readonly costUsdLiteral: string },
+): Edit[] {
+  const list: Edit[] = [];
+  const model = spans.get('model');
+  if (model !== undefined && edits.model !== undefined) list.push({ ...model, text: JSON.stringify(edits.model) });
+  const usage = spans.get('usage');
+  if (usage !== undefined && body[usage.start] === OPEN_BRACE) list.push(costEdit(body, usage, edits.costUsdLiteral));
+  return list;
+}
+
+const OPEN_BRACE = 0x7b;
+
+function costEdit(body: Buffer, usage: Span, costUsdLiteral: string): Edit {
+  const present = scanObject(body, USAGE_KEYS, usage).get('cost_usd');
+  if (present !== undefined) return { ...present, text: costUsdLiteral };
+  const isEmpty = Object.keys(valueAt(body, usage) ?? {}).length === 0;
+  return { start: usage.end - 1, end: usage.end - 1, text: `${isEmpty ? '' : ','}"cost_usd":${costUsdLiteral}` };
+}
+
+interface Content {
+  readonly empty: boolean;
+  readonly textBytes: number;
+}
+
+function readContent(body: Buffer, span: Span | undefined): Content {
+  if (span === undefined) return { empty: true, textBytes: 0 };
+  if (span.end - span.start > PARSED_CHOICES_MAX_BYTES) return { empty: false, textBytes: span.end - span.start };
+  const choices = valueAt(body, span);
+  if (!Array.isArray(choices)) return { empty: true, textBytes: 0 };
+  let empty = true;
+  let textBytes = 0;
+  for (const choice of choices) {
+    const message: unknown = isObject(choice) ? (choice.message ?? choice.delta) : undefined;
+    if (!isObject(message)) continue;
+    if (hasContent(message)) empty = false;
+    textBytes += contentBytes(message);
+  }
+  return { empty, textBytes };
+}
+
+/** Members of a message or delta that hold text, and those that hold lists of something. */
+const TEXT_MEMBERS = ['content', 'reasoning_content', 'reasoning', 'refusal'] as const;
+const LIST_MEMBERS = ['tool_calls', 'reasoning_details', 'images'] as const;
+const OBJECT_MEMBERS = ['function_call', 'audio'] as const;
+
+/** Text, reasoning, a tool call, a refusal or media is in it: what a client waits for. */
+export function hasContent(message: Readonly<Record<string, unknown>>): boolean {
+  for (const member of TEXT_MEMBERS) {
+    const value = message[member];
+    if ((typeof value === 'string' || Array.isArray(value)) && value.length > 0) return true;
+  }
+  for (const member of LIST_MEMBERS) {
+    const value = message[member];
+    if (Array.isArray(value) && value.length > 0) return true;
+  }
+  return OBJECT_MEMBERS.some((member) => isObject(message[member]));
+}
+
+/** Bytes of generated text in a message or delta: content, reasoning, refusal, names and arguments of tool calls. */
+export function contentBytes(message: Readonly<Record<string, unknown>>): number {
+  let bytes = textBytesOf(message.content) + textBytesOf(message.refusal);
+  // Providers that send reasoning under two names send the same text in both.
+  bytes += Math.max(textBytesOf(message.reasoning_content), textBytesOf(message.reasoning), textBytesOf(message.reasoning_details));
+  for (const call of [message.tool_calls, message.function_call].flat()) {
+    const called: unknown = isObject(call) ? (call.function ?? call) : undefined;
+    if (isObject(called)) bytes += textBytesOf(called.name) + textBytesOf(called.arguments);
+  }
+  return bytes;
+}
+
+function textBytesOf(value: unknown): number {
+  if (typeof value === 'string') return Buffer.byteLength(value);
+  if (!Array.isArray(value)) return 0;
+  let bytes = 0;
+  for (const part of value) {
+    if (isObject(part)) bytes += textBytesOf(part.text) + textBytesOf(part.thinking) + textBytesOf(part.summary);
+  }
+  return bytes;
+}
