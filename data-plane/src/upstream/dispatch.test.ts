@@ -359,6 +359,13 @@ describe('a failure', () => {
     expect(listener.failure).toEqual({ kind: 'first_byte_timeout', uncertain: true, cause: undefined });
   });
 
+  it('comes in time for a stage that is shorter than the one before it', async () => {
+    const { listener } = dispatch({ timeouts: { ...TIMEOUTS, connectMs: 300_000, idleMs: 300_000, firstByteMs: 2_000 } });
+    await provider.request();
+    pass(2_500);
+    expect(listener.failure?.kind).toBe('first_byte_timeout');
+  });
+
   it('is idle_timeout, uncertain, when the body stops coming; every piece puts it off', async () => {
     const { listener } = dispatch();
     const { socket } = await provider.request();
@@ -690,6 +697,19 @@ describe('pause', () => {
     call.pause();
     pass(40_000);
     expect(listener.failure).toEqual({ kind: 'total_timeout', uncertain: true, cause: undefined });
+  });
+
+  it('before the request is sent stops reading too', async () => {
+    const { listener, call } = dispatch();
+    call.pause();
+    const { socket } = await provider.request();
+    socket.write('HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n');
+    for (let count = 0; count < 100; count++) socket.write(Buffer.alloc(1_000_000));
+    await listener.head;
+    for (let turns = 0; turns < 200; turns++) await turn();
+    expect(listener.bytes).toBe(0);
+    expect(socket.writableLength).toBeGreaterThan(50_000_000);
+    call.cancel();
   });
 
   it('before the head holds the body back', async () => {

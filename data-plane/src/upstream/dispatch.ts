@@ -47,8 +47,6 @@ class Call implements UpstreamCall, Dispatcher.DispatchHandler {
   /** What undici hands over in spite of a pause: the rest of a read, or of a connection that was closed. */
   readonly #held: Buffer[] = [];
   #endHeld = false;
-  /** Held chunks are being handed over: a pause and resume from within must not start again. */
-  #handingOver = false;
   /** `dispatch` has not returned yet: the caller does not have the call, so a failure waits for a microtask. */
   #starting = true;
 
@@ -80,9 +78,11 @@ class Call implements UpstreamCall, Dispatcher.DispatchHandler {
   resume(): void {
     if (this.#over || !this.#paused) return;
     this.#paused = false;
-    if (this.#handingOver) return;
-    this.#handOver();
-    if (this.#over || this.#paused) return;
+    // A receiver may pause and resume from within: the inner call goes on where this one stands.
+    for (let chunk = this.#held.shift(); chunk !== undefined; chunk = this.#held.shift()) {
+      this.#handler.onData(chunk);
+      if (this.#over || this.#paused) return;
+    }
     if (this.#endHeld) {
       this.#end();
       return;
@@ -180,19 +180,6 @@ class Call implements UpstreamCall, Dispatcher.DispatchHandler {
       },
       this,
     );
-  }
-
-  #handOver(): void {
-    this.#handingOver = true;
-    try {
-      while (!this.#over && !this.#paused) {
-        const chunk = this.#held.shift();
-        if (chunk === undefined) return;
-        this.#handler.onData(chunk);
-      }
-    } finally {
-      this.#handingOver = false;
-    }
   }
 
   #enter(stage: CallStage, withinMs: number): void {
