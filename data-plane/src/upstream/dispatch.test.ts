@@ -249,6 +249,20 @@ describe('a call', () => {
     expect(provider.sockets).toHaveLength(1);
   });
 
+  it('closes the connections of an origin that nobody has called for a while, not before', async () => {
+    const { listener } = dispatch({ timeouts: { ...TIMEOUTS, firstByteMs: 600_000 } });
+    const { socket } = await provider.request();
+    const closed = once(socket, 'close');
+    pass(302_000);
+    expect(socket.destroyed).toBe(false);
+    socket.write(answer('late'));
+    await listener.over;
+    expect(listener.body).toBe('late');
+    pass(302_000);
+    pass(302_000);
+    await closed;
+  });
+
   it('opens no more connections than it may, and the next call waits for one', async () => {
     const first = [dispatch(), dispatch(), dispatch()];
     const one = await provider.request();

@@ -1,0 +1,14 @@
+/** Every adapter, by the name that a provider's entity gives. */
+import { openai } from './openai.ts';
+import { openaiCompatible } from './openai-compatible.ts';
+import { openrouter } from './openrouter.ts';
+import type { ProviderAdapter } from './provider.ts';
+
+const ADAPTERS: ReadonlyMap<string, ProviderAdapter> = new Map(
+  [openai, openrouter, openaiCompatible].map((adapter) => [adapter.name, adapter]),
+);
+
+/** Undefined for a name that this build does not know. */
+export function providerFor(adapter: string): ProviderAdapter | undefined {
+  return ADAPTERS.get(adapter);
+}
