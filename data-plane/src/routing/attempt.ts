@@ -7,7 +7,7 @@
 import { GatewayError } from '@meridian/domain/error';
 import type { ErrorCode } from '@meridian/domain/error-code';
 import type { AnswerFacts, Dialect, PassThroughAnswer, PassThroughRequest, PassThroughStream, StreamTerms } from '../dialect/dialect.ts';
-import type { ProviderAdapter } from '../provider/provider.ts';
+import type { ProviderAdapter, ProviderTarget } from '../provider/provider.ts';
 import type { Upstream, UpstreamCall, UpstreamFailure, UpstreamHandler, UpstreamTimeouts } from '../upstream/call.ts';
 import type { Delivery } from './commit.ts';
 import type { Candidate } from './plan.ts';
@@ -129,13 +129,19 @@ class AttemptLoop implements RunningAttempt {
       this.#failed(trace, new GatewayError('upstream_error', { cause: `unknown adapter ${candidate.provider.adapter}` }));
       return;
     }
-    const target = adapter.target({
-      provider: candidate.provider,
-      endpoint: candidate.endpoint,
-      secret: candidate.secret,
-      operation: request.facts.operation,
-      requestId: this.#job.requestId,
-    });
+    let target: ProviderTarget;
+    try {
+      target = adapter.target({
+        provider: candidate.provider,
+        endpoint: candidate.endpoint,
+        secret: candidate.secret,
+        operation: request.facts.operation,
+        requestId: this.#job.requestId,
+      });
+    } catch (thrown) {
+      this.#failed(trace, GatewayError.from(thrown));
+      return;
+    }
     const reader = new AnswerReader(this.#rooms, this.#job, trace, adapter, {
       answered: (end) => this.#finish(end),
       failed: (error) => this.#failed(trace, error),

@@ -67,7 +67,10 @@ export class BodyReader {
       chunks.push(chunk);
     });
     source.on('end', () => finish(null));
-    if (source !== request) source.on('error', (cause) => finish(new GatewayError('invalid_request_error', { message: 'The gzip body cannot be unpacked.', cause })));
+    if (source !== request)
+      source.on('error', (cause) =>
+        finish(new GatewayError('invalid_request_error', { message: 'The gzip body cannot be unpacked.', cause })),
+      );
     request.on('error', (cause) => finish(new GatewayError('client_closed_request', { cause })));
     request.on('close', () => {
       if (!request.complete) finish(new GatewayError('client_closed_request'));

@@ -33,7 +33,14 @@ export function forward(upstream: Upstream, origin: string, request: ForwardedRe
   let bytes = 0;
   const unavailable = (cause: unknown): void => reply.fail(new GatewayError('control_plane_unavailable', { retryAfterSeconds: 5, cause }));
   const call = upstream.dispatch(
-    { origin, path: request.path, method: request.method, headers, body: request.body.length === 0 ? [] : [request.body], timeouts: TIMEOUTS },
+    {
+      origin,
+      path: request.path,
+      method: request.method,
+      headers,
+      body: request.body.length === 0 ? [] : [request.body],
+      timeouts: TIMEOUTS,
+    },
     {
       onHead: (code, received) => {
         status = code;

@@ -21,7 +21,15 @@ export function me(keys: KeyTable, principal: Principal, unackedNano: bigint, re
       name: standing.tier.name,
       markup_percent: standing.tier.markupBasisPoints / 100,
       spend_30d_usd: nanoToUsd(standing.spend30dNano),
-      next: next === undefined ? null : { id: next.id, name: next.name, markup_percent: next.markupBasisPoints / 100, missing_usd: nanoToUsd(missingNano > 0n ? missingNano : 0n) },
+      next:
+        next === undefined
+          ? null
+          : {
+              id: next.id,
+              name: next.name,
+              markup_percent: next.markupBasisPoints / 100,
+              missing_usd: nanoToUsd(missingNano > 0n ? missingNano : 0n),
+            },
     },
     balance: {
       balance_usd: nanoToUsd(leftNano),

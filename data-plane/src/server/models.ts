@@ -21,7 +21,12 @@ export interface ModelObject {
 }
 
 /** Every model that this key may use and that a live endpoint in this region serves, by id. */
-export function listModels(catalogue: Catalogue, principal: Principal, region: string, nowMs: number): { object: 'list'; data: ModelObject[] } {
+export function listModels(
+  catalogue: Catalogue,
+  principal: Principal,
+  region: string,
+  nowMs: number,
+): { object: 'list'; data: ModelObject[] } {
   const data: ModelObject[] = [];
   for (const model of catalogue.models()) {
     const object = modelObject(catalogue, model, principal, region, nowMs);
@@ -37,7 +42,11 @@ export function retrieveModel(catalogue: Catalogue, name: string, principal: Pri
   if (object !== undefined) return object;
   const callable = listModels(catalogue, principal, region, nowMs).data.map((model) => model.id);
   const near = nearestModelNames(name, callable, 5);
-  throw new GatewayError('model_not_found', { message: `The model '${name}' does not exist or cannot be called with this key.`, param: 'model', details: { near_names: near } });
+  throw new GatewayError('model_not_found', {
+    message: `The model '${name}' does not exist or cannot be called with this key.`,
+    param: 'model',
+    details: { near_names: near },
+  });
 }
 
 /** Undefined for a model that the key cannot call now. */
@@ -47,7 +56,9 @@ function modelObject(catalogue: Catalogue, model: Model, principal: Principal, r
   const price = book === undefined ? undefined : priceInForce(book, nowMs);
   if (book === undefined || price === undefined) return undefined;
   const live = catalogue.endpointsOf(model.id).filter((endpoint) => unusable(catalogue, endpoint, region) === undefined);
-  const operations = OPERATIONS.filter((operation) => modelServes(model.mode, operation) && live.some((endpoint) => endpoint.operations.includes(operation)));
+  const operations = OPERATIONS.filter(
+    (operation) => modelServes(model.mode, operation) && live.some((endpoint) => endpoint.operations.includes(operation)),
+  );
   if (operations.length === 0) return undefined;
   return {
     id: model.id,

@@ -27,7 +27,17 @@ const MODEL_ROUTES: readonly { readonly path: string; readonly operation: Operat
 ];
 
 /** Forwarded to the control plane with all that is below them. */
-const ACCOUNT_PATHS = ['/auth', '/v1/keys', '/v1/account', '/v1/byok', '/v1/credits', '/v1/usage', '/v1/teams', '/v1/webhooks', '/v1/regions'];
+const ACCOUNT_PATHS = [
+  '/auth',
+  '/v1/keys',
+  '/v1/account',
+  '/v1/byok',
+  '/v1/credits',
+  '/v1/usage',
+  '/v1/teams',
+  '/v1/webhooks',
+  '/v1/regions',
+];
 
 /** What to use instead of an endpoint that we do not have. */
 const INSTEAD: readonly { readonly path: RegExp; readonly use: string }[] = [
@@ -44,7 +54,10 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
     server.post(path, { config: { needsKey: true, name: operation } }, (request, reply) => {
       reply.hijack();
       const { visit } = request;
-      deps.handle({ requestId: visit.requestId, operation, principal: principalOf(request), body: bodyOf(request), arrivedMs: visit.arrivedMs }, visit.reply);
+      deps.handle(
+        { requestId: visit.requestId, operation, principal: principalOf(request), body: bodyOf(request), arrivedMs: visit.arrivedMs },
+        visit.reply,
+      );
     });
   }
 
@@ -96,7 +109,13 @@ function answer(request: FastifyRequest, value: () => unknown): void {
 function forward(request: FastifyRequest, deps: RouteDeps): void {
   const { visit } = request;
   deps.forward(
-    { method: request.method as UpstreamRequest['method'], path: request.url, headers: request.headers, body: bodyOf(request), requestId: visit.requestId },
+    {
+      method: request.method as UpstreamRequest['method'],
+      path: request.url,
+      headers: request.headers,
+      body: bodyOf(request),
+      requestId: visit.requestId,
+    },
     visit.reply,
   );
 }

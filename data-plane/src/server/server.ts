@@ -36,7 +36,6 @@ export interface ServerDeps {
   /** Throws GatewayError. */
   readonly authenticate: (request: IncomingMessage, arrivedMs: number) => Principal;
   readonly draining: () => boolean;
-  readonly onRequest: (name: string) => void;
   readonly onStatus: (name: string, status: number) => void;
   readonly onError: (requestId: string, error: GatewayError) => void;
 }
@@ -94,7 +93,9 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
     frameworkErrors: (error, request, reply) => {
       reply.hijack();
       const requestId = deps.newRequestId();
-      replyFor(request.raw, reply.raw, requestId, 'unknown').fail(new GatewayError('invalid_request_error', { message: 'The path of the request cannot be read.', cause: error }));
+      replyFor(request.raw, reply.raw, requestId, 'unknown').fail(
+        new GatewayError('invalid_request_error', { message: 'The path of the request cannot be read.', cause: error }),
+      );
     },
     exposeHeadRoutes: false,
   });
@@ -119,7 +120,6 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
     }
     const visit: Visit = { requestId, arrivedMs, reply: replyFor(request.raw, reply.raw, requestId, name), principal: undefined };
     request.visit = visit;
-    deps.onRequest(name);
     try {
       if (deps.draining()) throw new GatewayError('overloaded', { message: 'This node is shutting down.', retryAfterSeconds: 1 });
       if (needsKey) visit.principal = deps.authenticate(request.raw, arrivedMs);
@@ -142,9 +142,12 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
 function borderError(error: unknown): GatewayError {
   if (error instanceof GatewayError) return error;
   const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
-  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new GatewayError('request_too_large', { message: `The request body is larger than ${MAX_BODY_BYTES} bytes.` });
-  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return new GatewayError('unsupported_media_type', { message: 'The content type cannot be read. Send application/json.' });
-  if (code === 'FST_ERR_CTP_INVALID_CONTENT_LENGTH') return new GatewayError('invalid_request_error', { message: 'The body is not as long as content-length says.' });
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')
+    return new GatewayError('request_too_large', { message: `The request body is larger than ${MAX_BODY_BYTES} bytes.` });
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
+    return new GatewayError('unsupported_media_type', { message: 'The content type cannot be read. Send application/json.' });
+  if (code === 'FST_ERR_CTP_INVALID_CONTENT_LENGTH')
+    return new GatewayError('invalid_request_error', { message: 'The body is not as long as content-length says.' });
   return GatewayError.from(error);
 }
 
@@ -155,8 +158,15 @@ function refuseRaw(deps: ServerDeps, error: Error & { code?: string }, socket: S
     return;
   }
   const tooLarge = error.code === 'HPE_HEADER_OVERFLOW';
-  const message = tooLarge ? 'The headers of the request are too large.' : 'The request is not valid HTTP: a header or the request line has characters that may not stand there.';
-  const rendered = deps.dialect.renderError(new GatewayError('invalid_request_error', { message, ...(tooLarge ? { status: 431 } : {}), cause: error }), deps.newRequestId());
+  const message = tooLarge
+    ? 'The headers of the request are too large.'
+    : 'The request is not valid HTTP: a header or the request line has characters that may not stand there.';
+  const rendered = deps.dialect.renderError(
+    new GatewayError('invalid_request_error', { message, ...(tooLarge ? { status: 431 } : {}), cause: error }),
+    deps.newRequestId(),
+  );
   const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
-  socket.end(`HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${rendered.body.length}\r\nconnection: close\r\n\r\n${rendered.body.toString('utf8')}`);
+  socket.end(
+    `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${rendered.body.length}\r\nconnection: close\r\n\r\n${rendered.body.toString('utf8')}`,
+  );
 }

@@ -1,0 +1,34 @@
+/** Starts a node, tells when it is ready, and drains it when asked to stop or when its parent is gone. */
+import { createNode } from './app.ts';
+import { loadConfig } from './config.ts';
+
+/** Over this, whoever stops us has waited long enough. */
+const EXIT_AFTER_MS = 60_000;
+
+async function main(): Promise<void> {
+  const config = loadConfig(process.env);
+  const node = await createNode(config);
+  let stopping = false;
+  const stop = (why: string): void => {
+    if (stopping) return;
+    stopping = true;
+    setTimeout(() => process.exit(1), EXIT_AFTER_MS).unref();
+    node.close(why).then(
+      () => process.exit(0),
+      (error: unknown) => {
+        console.error(`the node did not stop cleanly: ${String(error)}`);
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', () => stop('SIGTERM'));
+  process.on('SIGINT', () => stop('SIGINT'));
+  process.on('disconnect', () => stop('the parent process is gone'));
+  console.log(`node ${config.nodeId} ready on ${node.url}, health on ${node.healthUrl}`);
+  process.send?.({ type: 'ready', url: node.url, healthUrl: node.healthUrl });
+}
+
+main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : String(error));
+  process.exit(1);
+});
