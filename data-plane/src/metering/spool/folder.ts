@@ -1,0 +1,110 @@
+/**
+ * Names in the spool's folder: `lock`, `spool.id`, `acked.json`, and `<incarnation>/<number>.seg`. A `.tmp` is a segment
+ * that was not finished, a `.damaged` one that was set aside as it was found.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import { type IdSource, newId } from '@meridian/domain/ids';
+import type { SpoolDisk } from './disk.ts';
+import { writeAll } from './disk.ts';
+import type { SegmentHeader } from './segment.ts';
+
+/** A record's place that reading may start from. */
+export interface Mark {
+  readonly seq: number;
+  readonly offset: number;
+}
+
+export interface SegmentFile {
+  readonly path: string;
+  readonly header: SegmentHeader;
+  /** Last seq that is read from this file; firstSeq − 1 when there is none. */
+  lastSeq: number;
+  bytes: number;
+  /** In ascending order, some hundred KiB apart. */
+  readonly marks: Mark[];
+}
+
+export interface IncarnationFiles {
+  readonly incarnation: bigint;
+  readonly ordinal: number;
+  readonly folder: string;
+  /** In ascending order of their numbers. */
+  readonly segments: SegmentFile[];
+}
+
+export function incarnationFolder(folder: string, incarnation: bigint): string {
+  return path.join(folder, incarnation.toString(16).padStart(16, '0'));
+}
+
+export function segmentPath(incarnationPath: string, segment: number): string {
+  return path.join(incarnationPath, `${segment.toString().padStart(8, '0')}.seg`);
+}
+
+/** Incarnations that have a folder, in no particular order. */
+export function listIncarnations(folder: string): bigint[] {
+  return fs
+    .readdirSync(folder)
+    .filter((name) => /^[0-9a-f]{16}$/.test(name))
+    .map((name) => BigInt(`0x${name}`));
+}
+
+/** Numbers of the segments, ascending; removes what was not finished. */
+export function listSegments(incarnationPath: string, disk: SpoolDisk): number[] {
+  const numbers: number[] = [];
+  for (const name of fs.readdirSync(incarnationPath)) {
+    if (name.endsWith('.tmp')) disk.unlink(path.join(incarnationPath, name));
+    else if (/^\d{8}\.seg$/.test(name)) numbers.push(Number(name.slice(0, 8)));
+  }
+  return numbers.sort((a, b) => a - b);
+}
+
+/** The folder's spool id, made on first use. */
+export function readSpoolId(folder: string, disk: SpoolDisk, ids: IdSource): string {
+  const file = path.join(folder, 'spool.id');
+  if (fs.existsSync(file)) {
+    const id = fs.readFileSync(file, 'utf8').trim();
+    if (id !== '') return id;
+  }
+  return renewSpoolId(folder, disk, ids);
+}
+
+/** Gives the folder another id: its cursors at the control plane start anew. */
+export function renewSpoolId(folder: string, disk: SpoolDisk, ids: IdSource): string {
+  const id = newId('spl', ids);
+  replaceFile(disk, path.join(folder, 'spool.id'), Buffer.from(`${id}\n`));
+  return id;
+}
+
+/** Acknowledged seq of each incarnation. A file that is missing or cannot be read costs a resend, nothing else. */
+export function readAcked(folder: string): Map<bigint, number> {
+  const acked = new Map<bigint, number>();
+  let entries: unknown;
+  try {
+    entries = JSON.parse(fs.readFileSync(path.join(folder, 'acked.json'), 'utf8'));
+  } catch {
+    return acked;
+  }
+  if (typeof entries !== 'object' || entries === null) return acked;
+  for (const [name, seq] of Object.entries(entries)) {
+    if (/^[0-9a-f]{16}$/.test(name) && Number.isSafeInteger(seq)) acked.set(BigInt(`0x${name}`), seq);
+  }
+  return acked;
+}
+
+export function writeAcked(folder: string, disk: SpoolDisk, acked: ReadonlyMap<bigint, number>): void {
+  const entries = [...acked].map(([incarnation, seq]) => [incarnation.toString(16).padStart(16, '0'), seq]);
+  replaceFile(disk, path.join(folder, 'acked.json'), Buffer.from(JSON.stringify(Object.fromEntries(entries))));
+}
+
+function replaceFile(disk: SpoolDisk, file: string, bytes: Buffer): void {
+  fs.rmSync(`${file}.tmp`, { force: true });
+  const fd = disk.open(`${file}.tmp`, 'wx');
+  try {
+    writeAll(disk, fd, bytes, 0);
+    fs.fdatasyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+  disk.rename(`${file}.tmp`, file);
+}

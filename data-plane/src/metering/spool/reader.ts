@@ -1,0 +1,120 @@
+/** Reads finals for the upload: whole runs of seqs, from one place in an incarnation up to what is durable. */
+import fs from 'node:fs';
+import type { Final } from '@meridian/domain/usage-record';
+import type { IncarnationFiles, SegmentFile } from './folder.ts';
+import { decodePayload, RECORD_TYPE } from './record.ts';
+import { HEADER_BYTES, RECORD_HEADER_BYTES, scanRecords, segmentSalt } from './segment.ts';
+import type { SpoolAlarm } from './survey.ts';
+
+/** All that needs uploading of the seqs firstSeq … lastSeq. */
+export interface SpoolBatch {
+  readonly incarnation: bigint;
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  readonly finals: readonly { readonly seq: number; readonly final: Final }[];
+}
+
+export interface BatchLimits {
+  readonly maxRecords: number;
+  /** Of finals, as they lie in the spool. */
+  readonly maxBytes: number;
+}
+
+const WINDOW_BYTES = 256 * 1024;
+/** A batch of few finals among many other records ends after this much reading. */
+const MAX_READ_BYTES = 8 * 1024 * 1024;
+
+/** The run that begins at `fromSeq` and ends at `upToSeq` at the latest; undefined when there is nothing to cover. */
+export async function readBatch(
+  files: IncarnationFiles,
+  fromSeq: number,
+  upToSeq: number,
+  limits: BatchLimits,
+  alarm: SpoolAlarm,
+): Promise<SpoolBatch | undefined> {
+  const batch = { incarnation: files.incarnation, firstSeq: fromSeq, lastSeq: fromSeq - 1, finals: [] as { seq: number; final: Final }[] };
+  const budget = { records: limits.maxRecords, bytes: limits.maxBytes, readBytes: MAX_READ_BYTES, alarm };
+  for (const segment of [...files.segments]) {
+    const endSeq = Math.min(segment.lastSeq, upToSeq);
+    if (endSeq <= batch.lastSeq) continue;
+    const finished = await readSegmentRun(segment, endSeq, batch, budget);
+    if (!finished) break;
+    // Seqs that are missing at the end of a damaged file are covered, as lost.
+    batch.lastSeq = endSeq;
+    if (endSeq === upToSeq) break;
+  }
+  return batch.lastSeq < fromSeq ? undefined : batch;
+}
+
+interface Budget {
+  records: number;
+  bytes: number;
+  readBytes: number;
+  readonly alarm: SpoolAlarm;
+}
+
+/** False when a limit ended the run before `endSeq`. */
+async function readSegmentRun(
+  segment: SegmentFile,
+  endSeq: number,
+  batch: { lastSeq: number; finals: { seq: number; final: Final }[] },
+  budget: Budget,
+): Promise<boolean> {
+  const salt = segmentSalt(segment.header.incarnation, segment.header.segment);
+  const mark = segment.marks.findLast((candidate) => candidate.seq <= batch.lastSeq + 1);
+  let offset = mark?.offset ?? HEADER_BYTES;
+  let afterSeq = (mark?.seq ?? segment.header.firstSeq) - 1;
+  let windowBytes = WINDOW_BYTES;
+  const handle = await fs.promises.open(segment.path, 'r');
+  try {
+    while (afterSeq < endSeq && offset < segment.bytes) {
+      const wanted = Math.min(windowBytes, segment.bytes - offset);
+      const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(wanted), 0, wanted, offset);
+      const window = buffer.subarray(0, bytesRead);
+      let limited = false;
+      const result = scanRecords(window, 0, salt, afterSeq, (place) => {
+        if (limited || place.seq <= batch.lastSeq || place.seq > endSeq) return;
+        if (place.type === RECORD_TYPE.final) {
+          const bytes = place.end - place.payloadStart;
+          if (batch.finals.length > 0 && (budget.records === 0 || budget.bytes < bytes)) {
+            limited = true;
+            return;
+          }
+          budget.records--;
+          budget.bytes -= bytes;
+          const decoded = decodePayload(place.type, window.subarray(place.payloadStart, place.end));
+          if (decoded.ok && decoded.record.type === 'final') batch.finals.push({ seq: place.seq, final: decoded.record.final });
+          else
+            budget.alarm('a spool record cannot be uploaded', {
+              file: segment.path,
+              seq: place.seq,
+              reason: decoded.ok ? '' : decoded.reason,
+            });
+        }
+        if (place.type !== RECORD_TYPE.checkpoint) batch.lastSeq = place.seq;
+      });
+      if (limited) return false;
+      if (result.damaged.length > 0) budget.alarm('a spool segment is damaged', { file: segment.path, offset, ranges: result.damaged });
+      budget.readBytes -= result.end;
+      if (result.end === 0 && bytesRead < segment.bytes - offset) {
+        windowBytes *= 2;
+        continue;
+      }
+      if (result.end === 0) {
+        budget.alarm('a spool segment is damaged', {
+          file: segment.path,
+          offset,
+          bytes: bytesRead,
+          recordHeaderBytes: RECORD_HEADER_BYTES,
+        });
+        return true;
+      }
+      afterSeq = result.lastSeq;
+      offset += result.end;
+      if (budget.readBytes <= 0 && batch.lastSeq < endSeq) return false;
+    }
+    return true;
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,265 @@
+/**
+ * The current incarnation's files: writes runs of records, makes them durable, begins new segments.
+ *
+ * States of a record: *written* (write() returned; survives kill -9) → *durable* (fdatasync returned; survives a power
+ * cut, may be uploaded). Until it is durable its bytes stay in memory: after a failed fdatasync the kernel may have dropped
+ * the pages, so that file is *suspect*, is never synced again, and a new segment takes over from the first seq that is not
+ * durable. A segment appears under its name only when its header, its checkpoint and the records it takes over are in it.
+ */
+import fs from 'node:fs';
+import { type SpoolDisk, writeAll } from './disk.ts';
+import { type IncarnationFiles, type SegmentFile, segmentPath } from './folder.ts';
+import { PayloadWriter } from './payload.ts';
+import type { Checkpoint } from './record.ts';
+import { encodeHeader, encodeRecord, HEADER_BYTES, resalt, type SegmentHeader, segmentSalt } from './segment.ts';
+import type { SpoolAlarm } from './survey.ts';
+
+/** Records that were written together. */
+export interface WrittenRun {
+  readonly lastSeq: number;
+  /** Highest seq of a final in it; 0 when there is none. */
+  readonly lastFinalSeq: number;
+  readonly bytes: Buffer;
+}
+
+export interface SegmentWriterOptions {
+  readonly disk: SpoolDisk;
+  readonly files: IncarnationFiles;
+  readonly spoolId: string;
+  readonly segmentBytes: number;
+  readonly nowMs: () => number;
+  readonly checkpoint: () => Checkpoint;
+  readonly durable: (seq: number, lastFinalSeq: number) => void;
+  readonly alarm: SpoolAlarm;
+}
+
+interface OpenSegment {
+  readonly file: SegmentFile;
+  readonly fd: number;
+  readonly salt: number;
+  /** The folder names it only after a sync of the folder. */
+  named: boolean;
+}
+
+const MARK_SPACING_BYTES = 256 * 1024;
+/** How far a segment outgrows its limit before another one is tried again. */
+const OVERFILL_BYTES = 2 * 1024 * 1024;
+
+export class SegmentWriter {
+  readonly #options: SegmentWriterOptions;
+  /** Segments with bytes that are not durable, the current one last. */
+  #open: OpenSegment[] = [];
+  #undurable: WrittenRun[] = [];
+  #undurableBytes = 0;
+  #writtenSeq = 0;
+  #durableSeq = 0;
+  #suspect = false;
+  #limitBytes: number;
+  #syncing: Promise<void> | undefined;
+  #syncingSegment: OpenSegment | undefined;
+
+  constructor(options: SegmentWriterOptions) {
+    this.#options = options;
+    this.#limitBytes = options.segmentBytes;
+  }
+
+  get writtenSeq(): number {
+    return this.#writtenSeq;
+  }
+
+  get durableSeq(): number {
+    return this.#durableSeq;
+  }
+
+  get undurableBytes(): number {
+    return this.#undurableBytes;
+  }
+
+  /** The current file failed to sync and no other one could be begun. */
+  get suspect(): boolean {
+    return this.#suspect;
+  }
+
+  /** What the crcs of the next records start from. */
+  get salt(): number {
+    return this.#current().salt;
+  }
+
+  /** Bytes that still fit the current segment; a segment without records takes any number. */
+  get roomBytes(): number {
+    const { file } = this.#current();
+    if (file.lastSeq < file.header.firstSeq) return Number.POSITIVE_INFINITY;
+    return this.#limitBytes - file.bytes;
+  }
+
+  /** Begins the first segment; throws what the disk throws. */
+  beginFirst(): void {
+    this.#begin(1);
+  }
+
+  /** Begins a segment behind the last written record. Where the disk does not let it, the present one goes on for a while. */
+  rotate(): void {
+    try {
+      this.#begin(this.#writtenSeq + 1);
+    } catch (error) {
+      this.#options.alarm('the spool could not begin another segment', { error });
+      this.#limitBytes = this.#current().file.bytes + OVERFILL_BYTES;
+    }
+  }
+
+  /** Leaves a suspect file: all that is not durable is written again into a new segment. Throws what the disk throws. */
+  replaceSuspect(): void {
+    this.#suspect = true;
+    this.#begin(this.#durableSeq + 1);
+    this.#suspect = false;
+    this.sync();
+  }
+
+  /** Appends records that were encoded with `salt`. Throws what the disk throws; then nothing of them counts. */
+  append(run: WrittenRun): void {
+    const { file, fd } = this.#current();
+    try {
+      writeAll(this.#options.disk, fd, run.bytes, file.bytes);
+    } catch (error) {
+      // Where part of the run was written, the next run is written over it.
+      this.#cutTail(file);
+      throw error;
+    }
+    const spaced = file.bytes - (file.marks.at(-1)?.offset ?? HEADER_BYTES) >= MARK_SPACING_BYTES;
+    if (spaced) file.marks.push({ seq: this.#writtenSeq + 1, offset: file.bytes });
+    file.bytes += run.bytes.length;
+    file.lastSeq = run.lastSeq;
+    this.#writtenSeq = run.lastSeq;
+    // The caller's buffer is filled anew in the next turn.
+    this.#undurable.push({ ...run, bytes: Buffer.from(run.bytes) });
+    this.#undurableBytes += run.bytes.length;
+    this.sync();
+  }
+
+  /** Starts making everything durable; one fdatasync at a time. Resolves when there is nothing left to do or it failed. */
+  sync(): Promise<void> {
+    if (this.#syncing === undefined) {
+      this.#syncing = this.#syncAll().finally(() => {
+        this.#syncing = undefined;
+      });
+    }
+    return this.#syncing;
+  }
+
+  /** Closes the files; one that is being synced is closed when that returns. */
+  close(): void {
+    for (const segment of this.#open) if (segment !== this.#syncingSegment) fs.closeSync(segment.fd);
+    this.#open = [];
+  }
+
+  #current(): OpenSegment {
+    const current = this.#open.at(-1);
+    if (current === undefined) throw new Error('the spool has no open segment');
+    return current;
+  }
+
+  #begin(firstSeq: number): void {
+    const { disk, files, spoolId, nowMs } = this.#options;
+    const segment = (files.segments.at(-1)?.header.segment ?? 0) + 1;
+    const header: SegmentHeader = {
+      spoolId,
+      incarnation: files.incarnation,
+      ordinal: files.ordinal,
+      segment,
+      firstSeq,
+      createdMs: nowMs(),
+      salvaged: false,
+    };
+    const salt = segmentSalt(files.incarnation, segment);
+    const writer = new PayloadWriter(4096);
+    encodeRecord(writer, salt, firstSeq - 1, { type: 'checkpoint', checkpoint: this.#options.checkpoint() });
+    const takenOver = Buffer.concat(firstSeq > this.#writtenSeq ? [] : this.#undurable.map((run) => run.bytes));
+    resalt(takenOver, salt);
+    const bytes = Buffer.concat([encodeHeader(header), writer.view(), takenOver]);
+    const path = segmentPath(files.folder, segment);
+    fs.rmSync(`${path}.tmp`, { force: true });
+    const fd = disk.open(`${path}.tmp`, 'wx');
+    try {
+      writeAll(disk, fd, bytes, 0);
+      disk.rename(`${path}.tmp`, path);
+    } catch (error) {
+      fs.closeSync(fd);
+      fs.rmSync(`${path}.tmp`, { force: true });
+      throw error;
+    }
+    if (this.#suspect) {
+      // One that is being synced is closed when that returns: its number must not go to another file before.
+      for (const left of this.#open.splice(0)) if (left !== this.#syncingSegment) fs.closeSync(left.fd);
+    }
+    for (const older of files.segments) older.lastSeq = Math.min(older.lastSeq, firstSeq - 1);
+    const file: SegmentFile = { path, header, lastSeq: Math.max(this.#writtenSeq, firstSeq - 1), bytes: bytes.length, marks: [] };
+    files.segments.push(file);
+    this.#open.push({ file, fd, salt, named: false });
+    this.#limitBytes = this.#options.segmentBytes;
+  }
+
+  async #syncAll(): Promise<void> {
+    while (this.#durableSeq < this.#writtenSeq && !this.#suspect) {
+      const segment = this.#open[0];
+      if (segment === undefined) return;
+      const seq = this.#open.length === 1 ? this.#writtenSeq : segment.file.lastSeq;
+      this.#syncingSegment = segment;
+      const error = await this.#syncSegment(segment);
+      this.#syncingSegment = undefined;
+      if (!this.#open.includes(segment)) {
+        // Another segment has taken over meanwhile.
+        fs.closeSync(segment.fd);
+        continue;
+      }
+      if (error !== undefined) {
+        this.#options.alarm('the spool could not be made durable', { file: segment.file.path, error });
+        this.#leaveSuspect();
+        continue;
+      }
+      if (segment !== this.#open.at(-1) && segment.file.lastSeq === seq) {
+        fs.closeSync(segment.fd);
+        this.#open.shift();
+      }
+      this.#markDurable(seq);
+    }
+  }
+
+  async #syncSegment(segment: OpenSegment): Promise<unknown> {
+    try {
+      await this.#options.disk.fdatasync(segment.fd);
+      if (!segment.named) await this.#options.disk.syncFolder(this.#options.files.folder);
+      segment.named = true;
+      return undefined;
+    } catch (error) {
+      return error ?? new Error('fdatasync failed');
+    }
+  }
+
+  #leaveSuspect(): void {
+    try {
+      this.replaceSuspect();
+    } catch (error) {
+      this.#options.alarm('the spool could not begin another segment', { error });
+    }
+  }
+
+  #markDurable(seq: number): void {
+    let lastFinalSeq = 0;
+    for (let run = this.#undurable[0]; run !== undefined && run.lastSeq <= seq; run = this.#undurable[0]) {
+      lastFinalSeq = Math.max(lastFinalSeq, run.lastFinalSeq);
+      this.#undurableBytes -= run.bytes.length;
+      this.#undurable.shift();
+    }
+    if (seq <= this.#durableSeq) return;
+    this.#durableSeq = seq;
+    this.#options.durable(seq, lastFinalSeq);
+  }
+
+  #cutTail(file: SegmentFile): void {
+    try {
+      this.#options.disk.truncate(file.path, file.bytes);
+    } catch (error) {
+      this.#options.alarm('the torn tail of a spool segment could not be cut', { file: file.path, error });
+    }
+  }
+}

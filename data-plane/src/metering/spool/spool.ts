@@ -1,0 +1,511 @@
+/**
+ * The node's append-only log of usage: every intent and final is in it before the world sees its effect.
+ *
+ * A spool goes through *opening* (survey, recovery of what the dead incarnations left open, durable before `openSpool`
+ * resolves) → *open* → *closed*. While open, the records of one event-loop turn are written by one write() in setImmediate,
+ * and only then are their waiters called. New requests are refused while the disk is full, while a file is suspect, or while
+ * too much is not durable; finals are always tried.
+ */
+import fs from 'node:fs';
+import { GatewayError } from '@meridian/domain/error';
+import type { IdSource } from '@meridian/domain/ids';
+import { type Final, type Intent, recoveredFinal } from '@meridian/domain/usage-record';
+import type { UsageSink, Written } from '../usage-sink.ts';
+import { nodeDisk, type SpoolDisk } from './disk.ts';
+import { type IncarnationFiles, incarnationFolder, readAcked, readSpoolId, renewSpoolId, writeAcked } from './folder.ts';
+import { lockFolder } from './lock.ts';
+import { PayloadWriter } from './payload.ts';
+import { type BatchLimits, readBatch, type SpoolBatch } from './reader.ts';
+import type { SpoolRecord } from './record.ts';
+import { deleteAcked } from './retention.ts';
+import { encodeRecord } from './segment.ts';
+import { SegmentWriter } from './segment-writer.ts';
+import { readCharges, type SpoolAlarm, surveyFolder } from './survey.ts';
+import { UnackedCharges } from './unacked-charges.ts';
+
+export interface SpoolLimits {
+  readonly segmentBytes: number;
+  /** One INTENT or FINAL. */
+  readonly recordBytes: number;
+  /** New requests are refused above this. */
+  readonly undurableBytes: number;
+  readonly pendingRecords: number;
+  /** Share of the disk above which new requests are refused; the rest is room for finals. */
+  readonly diskUsedShare: number;
+  /** How long acknowledged segments are kept for replay. */
+  readonly retentionMs: number;
+}
+
+export const SPOOL_LIMITS: SpoolLimits = {
+  segmentBytes: 64 * 1024 * 1024,
+  recordBytes: 64 * 1024,
+  undurableBytes: 64 * 1024 * 1024,
+  pendingRecords: 65_536,
+  diskUsedShare: 0.92,
+  retentionMs: 24 * 3600 * 1000,
+};
+
+export interface SpoolOptions {
+  readonly folder: string;
+  /** Random for each boot; the same one that Sync says Hello with. */
+  readonly incarnation: bigint;
+  readonly ids: IdSource;
+  readonly alarm: SpoolAlarm;
+  readonly limits?: Partial<SpoolLimits>;
+  readonly disk?: SpoolDisk;
+}
+
+export interface RetainedRange {
+  readonly incarnation: bigint;
+  readonly firstSeq: number;
+  /** Of what is durable; firstSeq − 1 when nothing is. */
+  readonly lastSeq: number;
+}
+
+/** Called when more is durable: up to which seq, and the highest durable seq of a final. */
+export type DurableListener = (durableSeq: number, durableFinalSeq: number) => void;
+
+export interface Spool extends UsageSink {
+  readonly spoolId: string;
+  readonly incarnation: bigint;
+  /** Last written record. */
+  readonly lastSeq: number;
+  readonly durableSeq: number;
+  readonly durableFinalSeq: number;
+  /** What is retained and durable, oldest incarnation first, the current one last. */
+  incarnations(): readonly RetainedRange[];
+  ackedSeq(incarnation: bigint): number;
+  /** The control plane has everything up to the seq. Lower acknowledgements than the present one change nothing. */
+  acknowledge(incarnation: bigint, seq: number): void;
+  /** The control plane was restored and has less than it acknowledged: what lies behind the seq counts as unacknowledged again. */
+  rewind(incarnation: bigint, seq: number): void;
+  /** Durable records from a seq on; undefined when there are none or they are gone. */
+  readFrom(incarnation: bigint, seq: number, limits: BatchLimits): Promise<SpoolBatch | undefined>;
+  /** Returns what ends the subscription. */
+  onDurable(listener: DurableListener): () => void;
+  /** New requests are refused at the moment. */
+  readonly refusing: boolean;
+  /** Writes and syncs what is pending, and gives the folder free. Records after it are refused. */
+  close(): Promise<void>;
+}
+
+interface Pending {
+  readonly record: SpoolRecord;
+  readonly written: Written;
+  error: GatewayError | undefined;
+}
+
+const CHUNK_BYTES = 1024 * 1024;
+const DISK_CHECK_MS = 1000;
+const ACK_SAVE_MS = 1000;
+const DELETE_CHECK_MS = 60_000;
+
+/**
+ * Opens the folder (made when missing), closes what dead incarnations left open, and resolves when that is durable.
+ * Rejects with "data folder in use" when another process has it, else with what the disk threw.
+ */
+export async function openSpool(options: SpoolOptions): Promise<Spool> {
+  const disk = options.disk ?? nodeDisk;
+  const limits: SpoolLimits = { ...SPOOL_LIMITS, ...options.limits };
+  disk.makeFolder(options.folder);
+  const lock = lockFolder(options.folder);
+  let spool: FolderSpool | undefined;
+  try {
+    const charges = new UnackedCharges();
+    let spoolId = readSpoolId(options.folder, disk, options.ids);
+    let survey = surveyFolder(options.folder, disk, readAcked(options.folder), charges, options.alarm);
+    if (survey.incarnations.some((files) => (survey.acked.get(files.incarnation) ?? 0) > lastSeqOf(files))) {
+      options.alarm('the spool folder went backwards: more was acknowledged than it holds', { folder: options.folder, spoolId });
+      spoolId = renewSpoolId(options.folder, disk, options.ids);
+      writeAcked(options.folder, disk, new Map());
+      survey = surveyFolder(options.folder, disk, new Map(), new UnackedCharges(), () => undefined);
+      for (const files of survey.incarnations) readCharges(files, 0, charges);
+    }
+    const folder = incarnationFolder(options.folder, options.incarnation);
+    if (fs.existsSync(folder)) throw new Error(`the spool already has an incarnation ${folder}`);
+    disk.makeFolder(folder);
+    await disk.syncFolder(options.folder);
+    const ordinal = Math.max(0, ...survey.incarnations.map((files) => files.ordinal)) + 1;
+    const files: IncarnationFiles = { incarnation: options.incarnation, ordinal, folder, segments: [] };
+    spool = new FolderSpool({ ...options, disk, limits }, spoolId, [...survey.incarnations, files], files, survey.acked, charges, () =>
+      lock.release(),
+    );
+    await spool.recover(survey);
+    return spool;
+  } catch (error) {
+    spool?.abandon();
+    lock.release();
+    throw error;
+  }
+}
+
+function lastSeqOf(files: IncarnationFiles): number {
+  return files.segments.at(-1)?.lastSeq ?? 0;
+}
+
+class FolderSpool implements Spool {
+  readonly spoolId: string;
+  readonly incarnation: bigint;
+  readonly #options: SpoolOptions;
+  readonly #limits: SpoolLimits;
+  readonly #disk: SpoolDisk;
+  readonly #files: IncarnationFiles[];
+  readonly #acked: Map<bigint, number>;
+  readonly #charges: UnackedCharges;
+  readonly #release: () => void;
+  readonly #segments: SegmentWriter;
+  readonly #writer = new PayloadWriter(CHUNK_BYTES + 64 * 1024);
+  readonly #openIntents = new Map<string, Intent>();
+  readonly #recovered = new Set<bigint>();
+  readonly #listeners = new Set<DurableListener>();
+  #pending: Pending[] = [];
+  #scheduled: NodeJS.Immediate | undefined;
+  #durableFinalSeq = 0;
+  #recovering = true;
+  #closed = false;
+  #diskFull = false;
+  #checkedDiskMs = Number.NEGATIVE_INFINITY;
+  #checkedDeleteMs = Number.NEGATIVE_INFINITY;
+  #savedAckMs = Number.NEGATIVE_INFINITY;
+  #ackUnsaved = false;
+  #checking: Promise<void> | undefined;
+
+  constructor(
+    options: SpoolOptions & { readonly disk: SpoolDisk; readonly limits: SpoolLimits },
+    spoolId: string,
+    files: IncarnationFiles[],
+    current: IncarnationFiles,
+    acked: Map<bigint, number>,
+    charges: UnackedCharges,
+    release: () => void,
+  ) {
+    this.#options = options;
+    this.#limits = options.limits;
+    this.#disk = options.disk;
+    this.spoolId = spoolId;
+    this.incarnation = options.incarnation;
+    this.#files = files;
+    this.#acked = acked;
+    this.#charges = charges;
+    this.#release = release;
+    this.#segments = new SegmentWriter({
+      disk: options.disk,
+      files: current,
+      spoolId,
+      segmentBytes: options.limits.segmentBytes,
+      nowMs: () => options.ids.nowMs(),
+      checkpoint: () => this.#checkpoint(),
+      durable: (seq, lastFinalSeq) => this.#durable(seq, lastFinalSeq),
+      alarm: options.alarm,
+    });
+  }
+
+  get lastSeq(): number {
+    return this.#segments.writtenSeq;
+  }
+
+  get durableSeq(): number {
+    return this.#segments.durableSeq;
+  }
+
+  get durableFinalSeq(): number {
+    return this.#durableFinalSeq;
+  }
+
+  get refusing(): boolean {
+    return (
+      this.#closed ||
+      this.#diskFull ||
+      this.#segments.suspect ||
+      this.#segments.undurableBytes > this.#limits.undurableBytes ||
+      this.#pending.length >= this.#limits.pendingRecords
+    );
+  }
+
+  intent(record: Intent, written: Written): void {
+    this.#checkDisk();
+    const error = this.refusing ? new GatewayError('overloaded') : undefined;
+    this.#enqueue({ record: { type: 'intent', intent: record }, written, error });
+  }
+
+  final(record: Final, written: Written): void {
+    const error = this.#closed ? new GatewayError('internal_error', { cause: new Error('the spool is closed') }) : undefined;
+    this.#enqueue({ record: { type: 'final', final: record }, written, error });
+  }
+
+  unackedChargeNano(accountId: string): bigint {
+    return this.#charges.of(accountId);
+  }
+
+  incarnations(): readonly RetainedRange[] {
+    return this.#files.map((files) => ({
+      incarnation: files.incarnation,
+      firstSeq: files.segments[0]?.header.firstSeq ?? 1,
+      lastSeq: files.incarnation === this.incarnation ? this.durableSeq : lastSeqOf(files),
+    }));
+  }
+
+  ackedSeq(incarnation: bigint): number {
+    return this.#acked.get(incarnation) ?? 0;
+  }
+
+  acknowledge(incarnation: bigint, seq: number): void {
+    const range = this.incarnations().find((candidate) => candidate.incarnation === incarnation);
+    if (range === undefined || seq <= this.ackedSeq(incarnation)) return;
+    if (seq > range.lastSeq) {
+      this.#options.alarm('more was acknowledged than the spool holds', { incarnation, seq, lastSeq: range.lastSeq });
+    }
+    const known = Math.min(seq, range.lastSeq);
+    this.#charges.acknowledge(incarnation, known);
+    this.#acked.set(incarnation, known);
+    this.#ackUnsaved = true;
+    this.#saveAcked(ACK_SAVE_MS);
+    this.#deleteAcked(0);
+  }
+
+  rewind(incarnation: bigint, seq: number): void {
+    const files = this.#files.find((candidate) => candidate.incarnation === incarnation);
+    if (files === undefined || seq >= this.ackedSeq(incarnation)) return;
+    this.#options.alarm('the control plane has less than it acknowledged', { incarnation, seq, ackedSeq: this.ackedSeq(incarnation) });
+    this.#acked.set(incarnation, seq);
+    this.#charges.acknowledge(incarnation, Number.POSITIVE_INFINITY);
+    readCharges(files, seq, this.#charges);
+    this.#ackUnsaved = true;
+    this.#saveAcked(0);
+  }
+
+  async readFrom(incarnation: bigint, seq: number, limits: BatchLimits): Promise<SpoolBatch | undefined> {
+    const files = this.#files.find((candidate) => candidate.incarnation === incarnation);
+    const range = this.incarnations().find((candidate) => candidate.incarnation === incarnation);
+    if (files === undefined || range === undefined || seq < range.firstSeq || seq > range.lastSeq) return undefined;
+    return readBatch(files, seq, range.lastSeq, limits, this.#options.alarm);
+  }
+
+  onDurable(listener: DurableListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Closes what the dead incarnations left open. Repeats harmlessly: until RECOVERED is durable, the next boot does it again. */
+  async recover(survey: {
+    readonly openIntents: readonly Intent[];
+    readonly unrecovered: readonly bigint[];
+    readonly recovered: ReadonlySet<bigint>;
+  }): Promise<void> {
+    for (const incarnation of survey.recovered) this.#recovered.add(incarnation);
+    this.#segments.beginFirst();
+    const failed: GatewayError[] = [];
+    const written: Written = (error) => {
+      if (error !== undefined) failed.push(error);
+    };
+    for (const intent of survey.openIntents) {
+      this.#pending.push({ record: { type: 'final', final: recoveredFinal(intent) }, written, error: undefined });
+    }
+    for (const incarnation of survey.unrecovered) {
+      this.#pending.push({ record: { type: 'recovered', incarnation }, written, error: undefined });
+    }
+    this.#flush();
+    await this.#segments.sync();
+    const [error] = failed;
+    if (error !== undefined) throw error;
+    if (this.durableSeq < this.lastSeq) throw new Error('the recovery of the spool could not be made durable');
+    this.#recovering = false;
+    await this.#measureDisk();
+    this.#deleteAcked(0);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    if (this.#scheduled !== undefined) clearImmediate(this.#scheduled);
+    this.#flush();
+    this.#closed = true;
+    await this.#segments.sync();
+    await this.#checking;
+    try {
+      this.#saveAcked(0);
+    } finally {
+      this.abandon();
+      this.#release();
+    }
+  }
+
+  /** Lets go of the files as they are. */
+  abandon(): void {
+    this.#closed = true;
+    if (this.#scheduled !== undefined) clearImmediate(this.#scheduled);
+    this.#segments.close();
+  }
+
+  #enqueue(pending: Pending): void {
+    this.#pending.push(pending);
+    this.#scheduled ??= setImmediate(() => this.#flush());
+  }
+
+  /** Writes what the turn has gathered, then calls its waiters. */
+  #flush(): void {
+    this.#scheduled = undefined;
+    const turn = this.#pending;
+    this.#pending = [];
+    const entries = turn.filter((entry) => entry.error === undefined);
+    if (entries.length > 0) this.#write(entries);
+    for (const entry of turn) {
+      try {
+        entry.written(entry.error);
+      } catch (error) {
+        this.#options.alarm('a waiter of the spool threw', { error });
+      }
+    }
+    if (!this.#closed) this.#deleteAcked(DELETE_CHECK_MS);
+  }
+
+  /** Finals that a file refuses get one more try: in the room that was made, or in another file. */
+  #write(entries: readonly Pending[]): void {
+    let rest = entries;
+    let failures = 0;
+    while (rest.length > 0) {
+      try {
+        rest = this.#writeChunk(rest);
+      } catch (cause) {
+        failures++;
+        this.#options.alarm('the spool could not be written', { cause, records: rest.length, lost: failures > 1 });
+        if (failures > 1) {
+          for (const entry of rest)
+            entry.error ??= new GatewayError(entry.record.type === 'intent' ? 'overloaded' : 'internal_error', { cause });
+          return;
+        }
+        rest = isDiskFull(cause) ? this.#refuseIntents(rest, cause) : this.#changeFile(rest);
+      }
+    }
+  }
+
+  /** What is left of a full disk belongs to the requests that run. */
+  #refuseIntents(entries: readonly Pending[], cause: unknown): readonly Pending[] {
+    this.#diskFull = true;
+    this.#deleteAcked(0);
+    for (const entry of entries) if (entry.record.type === 'intent') entry.error ??= new GatewayError('overloaded', { cause });
+    return entries.filter((entry) => entry.error === undefined);
+  }
+
+  #changeFile(entries: readonly Pending[]): readonly Pending[] {
+    try {
+      this.#segments.replaceSuspect();
+    } catch (error) {
+      this.#options.alarm('the spool could not begin another segment', { error });
+    }
+    return entries;
+  }
+
+  /** Writes the first records, as many as fit one write; returns the others. Throws what the disk throws. */
+  #writeChunk(entries: readonly Pending[]): readonly Pending[] {
+    if (this.#segments.suspect) this.#segments.replaceSuspect();
+    const { roomBytes, salt } = this.#segments;
+    const writer = this.#writer;
+    writer.truncate(0);
+    const taken: Pending[] = [];
+    let seq = this.#segments.writtenSeq;
+    let lastFinalSeq = 0;
+    let index = 0;
+    for (; index < entries.length && writer.length < CHUNK_BYTES; index++) {
+      const entry = entries[index];
+      if (entry === undefined || entry.error !== undefined) continue;
+      const start = writer.length;
+      try {
+        encodeRecord(writer, salt, seq + 1, entry.record);
+        if (writer.length - start > this.#limits.recordBytes) throw new RangeError(`a record of ${writer.length - start} bytes`);
+      } catch (cause) {
+        writer.truncate(start);
+        entry.error = new GatewayError('internal_error', { cause });
+        continue;
+      }
+      if (writer.length > roomBytes) {
+        writer.truncate(start);
+        break;
+      }
+      seq++;
+      if (entry.record.type === 'final') lastFinalSeq = seq;
+      taken.push(entry);
+    }
+    if (taken.length > 0) {
+      const firstSeq = this.#segments.writtenSeq + 1;
+      this.#segments.append({ lastSeq: seq, lastFinalSeq, bytes: writer.view() });
+      for (const [offset, entry] of taken.entries()) this.#apply(firstSeq + offset, entry.record);
+    }
+    if (index < entries.length && taken.length === 0) this.#segments.rotate();
+    return entries.slice(index);
+  }
+
+  #apply(seq: number, record: SpoolRecord): void {
+    if (record.type === 'intent') this.#openIntents.set(record.intent.requestId, record.intent);
+    else if (record.type === 'recovered') this.#recovered.add(record.incarnation);
+    else if (record.type === 'final') {
+      this.#openIntents.delete(record.final.requestId);
+      this.#charges.add(this.incarnation, seq, record.final.accountId, record.final.chargeNano);
+    }
+  }
+
+  #checkpoint() {
+    return {
+      acked: [...this.#acked].map(([incarnation, seq]) => ({ incarnation, seq })),
+      recovered: [...this.#recovered],
+      openIntents: [...this.#openIntents.values()],
+    };
+  }
+
+  #durable(seq: number, lastFinalSeq: number): void {
+    this.#durableFinalSeq = Math.max(this.#durableFinalSeq, lastFinalSeq);
+    for (const listener of this.#listeners) listener(seq, this.#durableFinalSeq);
+  }
+
+  /** At most once a second, beside the request's way. */
+  #checkDisk(): void {
+    const nowMs = this.#options.ids.nowMs();
+    if (this.#checking !== undefined || this.#closed || nowMs - this.#checkedDiskMs < DISK_CHECK_MS) return;
+    this.#checkedDiskMs = nowMs;
+    this.#checking = this.#measureDisk().finally(() => {
+      this.#checking = undefined;
+    });
+  }
+
+  async #measureDisk(): Promise<void> {
+    try {
+      const { usedShare } = await this.#disk.statfs(this.#options.folder);
+      const full = usedShare >= this.#limits.diskUsedShare;
+      if (full && !this.#diskFull) this.#options.alarm('the disk of the spool is full: new requests are refused', { usedShare });
+      this.#diskFull = full;
+      if (this.#closed) return;
+      if (full) this.#deleteAcked(0);
+      if (this.#segments.suspect) this.#segments.replaceSuspect();
+    } catch (error) {
+      this.#options.alarm('the disk of the spool cannot be examined', { error });
+    }
+  }
+
+  #saveAcked(everyMs: number): void {
+    const nowMs = this.#options.ids.nowMs();
+    if (!this.#ackUnsaved || (nowMs >= this.#savedAckMs && nowMs - this.#savedAckMs < everyMs)) return;
+    this.#savedAckMs = nowMs;
+    try {
+      writeAcked(this.#options.folder, this.#disk, this.#acked);
+      this.#ackUnsaved = false;
+    } catch (error) {
+      this.#options.alarm('acknowledgements could not be saved', { error });
+    }
+  }
+
+  #deleteAcked(everyMs: number): void {
+    const nowMs = this.#options.ids.nowMs();
+    // Nothing goes before what replaces it is durable.
+    if (this.#recovering || nowMs - this.#checkedDeleteMs < everyMs) return;
+    this.#checkedDeleteMs = nowMs;
+    const retentionMs = this.#diskFull ? 0 : this.#limits.retentionMs;
+    for (const gone of deleteAcked(this.#files, this.#acked, nowMs - retentionMs, this.#disk, this.#options.alarm)) {
+      this.#acked.delete(gone);
+      this.#recovered.delete(gone);
+      this.#ackUnsaved = true;
+    }
+  }
+}
+
+function isDiskFull(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
+}
