@@ -1,0 +1,71 @@
+/** What accounts, members and plans are, and how they are published. */
+import type { ConfigEntry } from '@meridian/domain/snapshot';
+
+export interface PlanRow {
+  readonly id: string;
+  readonly name: string;
+  readonly api_access: boolean;
+  readonly version: number;
+  readonly created_at: Date;
+}
+
+export interface AccountRow {
+  readonly id: string;
+  readonly name: string;
+  readonly plan_id: string;
+  readonly status: 'active' | 'disabled';
+  readonly version: number;
+  readonly created_at: Date;
+}
+
+export interface MemberRow {
+  readonly id: string;
+  readonly account_id: string;
+  readonly name: string;
+  readonly role: 'owner' | 'admin' | 'developer' | 'billing';
+  readonly status: 'active' | 'disabled';
+  readonly version: number;
+  readonly created_at: Date;
+}
+
+/** What decides whether a member may act now. */
+export interface MemberStanding {
+  readonly memberId: string;
+  readonly accountId: string;
+  readonly role: MemberRow['role'];
+  readonly memberStatus: MemberRow['status'];
+  readonly accountStatus: AccountRow['status'];
+}
+
+export const ROLES = ['owner', 'admin', 'developer', 'billing'] as const satisfies readonly MemberRow['role'][];
+
+/** The plan of an account that was made without naming one. */
+export const DEFAULT_PLAN_ID = 'starter';
+
+export function planEntry(row: PlanRow): ConfigEntry {
+  return {
+    kind: 'plan',
+    id: row.id,
+    version: row.version,
+    body: { kind: 'plan', value: { id: row.id, name: row.name, apiAccess: row.api_access } },
+  };
+}
+
+/** The balance belongs to the entry: what the wallet held when it was read. */
+export function accountEntry(row: AccountRow, balanceNano: bigint, asOfMs: number): ConfigEntry {
+  return {
+    kind: 'account',
+    id: row.id,
+    version: row.version,
+    body: { kind: 'account', value: { id: row.id, name: row.name, planId: row.plan_id, status: row.status, balanceNano, asOfMs } },
+  };
+}
+
+export function memberEntry(row: MemberRow): ConfigEntry {
+  return {
+    kind: 'member',
+    id: row.id,
+    version: row.version,
+    body: { kind: 'member', value: { id: row.id, accountId: row.account_id, role: row.role, status: row.status } },
+  };
+}

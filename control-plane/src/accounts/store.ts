@@ -1,0 +1,125 @@
+/** The SQL of accounts, members and plans. */
+import { sql } from 'kysely';
+import type { Database } from '../database/connect.ts';
+import type { Page } from '../database/page.ts';
+import type { Transaction } from '../database/transaction.ts';
+import type { AccountRow, MemberRow, MemberStanding, PlanRow } from './account.ts';
+
+const NEXT_VERSION = sql<number>`version + 1`;
+
+export function findPlan(db: Database, id: string): Promise<PlanRow | undefined> {
+  return db.selectFrom('plan').selectAll().where('id', '=', id).executeTakeFirst();
+}
+
+export function lockPlan(trx: Transaction, id: string): Promise<PlanRow | undefined> {
+  return trx.selectFrom('plan').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+}
+
+export function listPlans(db: Database): Promise<PlanRow[]> {
+  return db.selectFrom('plan').selectAll().orderBy('id').execute();
+}
+
+export async function insertPlan(trx: Transaction, plan: Omit<PlanRow, 'version'>): Promise<PlanRow | undefined> {
+  return trx
+    .insertInto('plan')
+    .values(plan)
+    .onConflict((conflict) => conflict.doNothing())
+    .returningAll()
+    .executeTakeFirst();
+}
+
+export function updatePlan(trx: Transaction, id: string, change: { name: string; api_access: boolean }): Promise<PlanRow> {
+  return trx
+    .updateTable('plan')
+    .set({ ...change, version: NEXT_VERSION })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+}
+
+export function insertAccount(trx: Transaction, account: Omit<AccountRow, 'version'>): Promise<AccountRow> {
+  return trx.insertInto('account').values(account).returningAll().executeTakeFirstOrThrow();
+}
+
+export function insertMember(trx: Transaction, member: Omit<MemberRow, 'version'>): Promise<MemberRow> {
+  return trx.insertInto('member').values(member).returningAll().executeTakeFirstOrThrow();
+}
+
+export function findAccount(db: Database, id: string): Promise<AccountRow | undefined> {
+  return db.selectFrom('account').selectAll().where('id', '=', id).executeTakeFirst();
+}
+
+/** Newest first; one row more than the page holds, if there is one. */
+export function listAccounts(db: Database, page: Page): Promise<AccountRow[]> {
+  let query = db
+    .selectFrom('account')
+    .selectAll()
+    .orderBy('id', 'desc')
+    .limit(page.limit + 1);
+  if (page.after !== undefined) query = query.where('id', '<', page.after);
+  return query.execute();
+}
+
+export function updateAccount(
+  trx: Transaction,
+  id: string,
+  change: { readonly name?: string; readonly plan_id?: string; readonly status?: AccountRow['status'] },
+): Promise<AccountRow | undefined> {
+  return trx
+    .updateTable('account')
+    .set({ ...change, version: NEXT_VERSION })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirst();
+}
+
+/** The next version of each account that exists, locked in the order of their ids. */
+export async function bumpAccounts(trx: Transaction, ids: readonly string[]): Promise<AccountRow[]> {
+  if (ids.length === 0) return [];
+  return trx
+    .with('locked', (cte) => cte.selectFrom('account').select('id').where('id', 'in', ids).orderBy('id').forUpdate())
+    .updateTable('account')
+    .from('locked')
+    .set({ version: sql<number>`account.version + 1` })
+    .whereRef('account.id', '=', 'locked.id')
+    .returningAll('account')
+    .execute();
+}
+
+export function findMember(db: Database, id: string): Promise<MemberRow | undefined> {
+  return db.selectFrom('member').selectAll().where('id', '=', id).executeTakeFirst();
+}
+
+export function listMembers(db: Database, accountId: string): Promise<MemberRow[]> {
+  return db.selectFrom('member').selectAll().where('account_id', '=', accountId).orderBy('id').execute();
+}
+
+export function updateMember(
+  trx: Transaction,
+  accountId: string,
+  memberId: string,
+  change: { readonly name?: string; readonly role?: MemberRow['role']; readonly status?: MemberRow['status'] },
+): Promise<MemberRow | undefined> {
+  return trx
+    .updateTable('member')
+    .set({ ...change, version: NEXT_VERSION })
+    .where('id', '=', memberId)
+    .where('account_id', '=', accountId)
+    .returningAll()
+    .executeTakeFirst();
+}
+
+export function memberStanding(db: Database, memberId: string): Promise<MemberStanding | undefined> {
+  return db
+    .selectFrom('member')
+    .innerJoin('account', 'account.id', 'member.account_id')
+    .where('member.id', '=', memberId)
+    .select([
+      'member.id as memberId',
+      'member.account_id as accountId',
+      'member.role as role',
+      'member.status as memberStatus',
+      'account.status as accountStatus',
+    ])
+    .executeTakeFirst();
+}

@@ -1,0 +1,151 @@
+/** Who is calling: a member with an account token, or an operator with the admin token. */
+import { hash, timingSafeEqual } from 'node:crypto';
+import { GatewayError } from '@meridian/domain/error';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { jwtVerify, SignJWT } from 'jose';
+import { type Reach, type Role, reachOf, routeName } from './authorize.ts';
+
+export const MIN_JWT_SECRET_BYTES = 32;
+export const DEFAULT_TOKEN_SECONDS = 24 * 60 * 60;
+export const MAX_TOKEN_SECONDS = 366 * 24 * 60 * 60;
+
+const ISSUER = 'meridian';
+const AUDIENCE = 'account-api';
+
+export interface Caller {
+  readonly accountId: string;
+  readonly memberId: string;
+  readonly role: Role;
+  /** How far the caller reaches on this route; never `none`. */
+  readonly reach: Exclude<Reach, 'none'>;
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    caller: Caller | undefined;
+  }
+}
+
+export interface MemberStanding {
+  readonly memberId: string;
+  readonly accountId: string;
+  readonly role: Role;
+  readonly memberStatus: 'active' | 'disabled';
+  readonly accountStatus: 'active' | 'disabled';
+}
+
+/** What a session needs to know of members; `accounts/service` satisfies it. */
+export interface Members {
+  standing(memberId: string): Promise<MemberStanding | undefined>;
+}
+
+/** What a session needs to know of API keys; `keys/service` satisfies it. */
+export interface KeyOwners {
+  /** The member behind a key that may be used now. */
+  memberOfKey(key: string): Promise<string | undefined>;
+}
+
+export interface SessionSettings {
+  readonly jwtSecret: Uint8Array;
+  readonly adminToken: string;
+  nowMs(): number;
+}
+
+/** Routes on which an API key is as good as an account token: they tell a key about itself. */
+const KEY_ROUTES: readonly string[] = ['GET /v1/me', 'GET /v1/regions'];
+
+export class Sessions {
+  readonly #settings: SessionSettings;
+  readonly #members: Members;
+  readonly #keys: KeyOwners;
+  readonly #adminTokenHash: Uint8Array;
+
+  constructor(settings: SessionSettings, members: Members, keys: KeyOwners) {
+    if (settings.jwtSecret.length < MIN_JWT_SECRET_BYTES) throw new RangeError(`the JWT secret has at least ${MIN_JWT_SECRET_BYTES} bytes`);
+    if (settings.adminToken.length < 16) throw new RangeError('the admin token has at least 16 characters');
+    this.#settings = settings;
+    this.#members = members;
+    this.#keys = keys;
+    this.#adminTokenHash = hash('sha256', settings.adminToken, 'buffer');
+  }
+
+  /** An account token: a JWT (HS256) with `sub` the member, `account` and `exp`. */
+  async mint(memberId: string, accountId: string, lifetimeSeconds: number): Promise<{ token: string; expiresAtMs: number }> {
+    const issuedAt = Math.floor(this.#settings.nowMs() / 1000);
+    const expiresAt = issuedAt + lifetimeSeconds;
+    const token = await new SignJWT({ account: accountId })
+      .setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
+      .setSubject(memberId)
+      .setIssuer(ISSUER)
+      .setAudience(AUDIENCE)
+      .setIssuedAt(issuedAt)
+      .setExpirationTime(expiresAt)
+      .sign(this.#settings.jwtSecret);
+    return { token, expiresAtMs: expiresAt * 1000 };
+  }
+
+  /** Fastify's `onRequest` of the account API: runs before the body is read. */
+  readonly requireMember = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    reply.header('cache-control', 'no-store');
+    const route = routeName(request.method === 'HEAD' ? 'GET' : request.method, request.routeOptions.url ?? '');
+    const memberId = await this.#memberId(request, KEY_ROUTES.includes(route));
+    const standing = await this.#members.standing(memberId.member);
+    if (standing === undefined || standing.memberStatus !== 'active' || standing.accountStatus !== 'active') throw invalidToken();
+    if (memberId.account !== undefined && memberId.account !== standing.accountId) throw invalidToken();
+    const reach = reachOf(standing.role, route);
+    if (reach === 'none') {
+      throw new GatewayError('permission_denied', { message: `A member with the role ${standing.role} may not do this.` });
+    }
+    request.caller = { accountId: standing.accountId, memberId: standing.memberId, role: standing.role, reach };
+  };
+
+  /** Fastify's `onRequest` of the operator API. */
+  readonly requireOperator = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    reply.header('cache-control', 'no-store');
+    const token = bearer(request);
+    // Hashed first, so that both sides have one length and the comparison takes one time.
+    if (token === undefined || !timingSafeEqual(hash('sha256', token, 'buffer'), this.#adminTokenHash)) throw invalidToken();
+  };
+
+  async #memberId(request: FastifyRequest, keysAllowed: boolean): Promise<{ member: string; account: string | undefined }> {
+    const token = bearer(request) ?? (keysAllowed ? header(request, 'x-api-key') : undefined);
+    if (token === undefined) throw invalidToken();
+    if (token.split('.').length === 3) return this.#verify(token);
+    const member = keysAllowed ? await this.#keys.memberOfKey(token) : undefined;
+    if (member === undefined) throw keysAllowed ? new GatewayError('invalid_api_key') : invalidToken();
+    return { member, account: undefined };
+  }
+
+  async #verify(token: string): Promise<{ member: string; account: string }> {
+    const { payload } = await jwtVerify(token, this.#settings.jwtSecret, {
+      algorithms: ['HS256'],
+      issuer: ISSUER,
+      audience: AUDIENCE,
+      requiredClaims: ['sub', 'account', 'exp'],
+      currentDate: new Date(this.#settings.nowMs()),
+    }).catch((cause: unknown) => {
+      throw invalidToken(cause);
+    });
+    if (typeof payload.sub !== 'string' || typeof payload.account !== 'string') throw invalidToken();
+    return { member: payload.sub, account: payload.account };
+  }
+}
+
+/** The caller of a route of the account API. */
+export function callerOf(request: FastifyRequest): Caller {
+  if (request.caller === undefined) throw new Error('this route stands outside the account API');
+  return request.caller;
+}
+
+function bearer(request: FastifyRequest): string | undefined {
+  return /^Bearer +(\S{1,4096})$/i.exec(header(request, 'authorization') ?? '')?.[1];
+}
+
+function header(request: FastifyRequest, name: string): string | undefined {
+  const value = request.headers[name];
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+function invalidToken(cause?: unknown): GatewayError {
+  return new GatewayError('invalid_token', cause === undefined ? {} : { cause });
+}

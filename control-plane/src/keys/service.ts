@@ -1,0 +1,154 @@
+/** Use cases of API keys: made and shown once, listed, changed, revoked. */
+import { displayApiKey, formatApiKey, hashApiKey, isWellFormedApiKey } from '@meridian/domain/api-key';
+import { GatewayError } from '@meridian/domain/error';
+import { type IdSource, newId } from '@meridian/domain/ids';
+import type { CatalogService } from '../catalog/service.ts';
+import type { Database } from '../database/connect.ts';
+import type { Page } from '../database/page.ts';
+import { transaction } from '../database/transaction.ts';
+import type { Publish } from '../snapshots/publish.ts';
+import { KEY_RANDOM_BYTES, type KeyRow, keyEntry, MAX_ACTIVE_KEYS_PER_MEMBER, shownStatus } from './key.ts';
+import * as store from './store.ts';
+
+export type { KeyScope } from './store.ts';
+
+export interface KeyDeps {
+  readonly db: Database;
+  readonly ids: IdSource;
+  readonly publish: Publish;
+  /** Tells model names from ids. */
+  readonly catalog: Pick<CatalogService, 'resolveModels'>;
+  readonly keyPrefix: string;
+  /** 32 bytes. */
+  readonly pepper: Uint8Array;
+}
+
+export interface KeyTerms {
+  readonly name: string;
+  readonly expiresAtMs: number | undefined;
+  /** Any names of models; stored as ids. Empty means all. */
+  readonly models: readonly string[];
+  /** Empty means all. */
+  readonly regions: readonly string[];
+}
+
+/** Absent leaves a term as it is; `expiresAtMs: null` lets the key live for ever. */
+export interface KeyChange {
+  readonly name?: string | undefined;
+  readonly expiresAtMs?: number | null | undefined;
+  readonly models?: readonly string[] | undefined;
+  readonly regions?: readonly string[] | undefined;
+}
+
+export class KeyService {
+  readonly #deps: KeyDeps;
+
+  constructor(deps: KeyDeps) {
+    this.#deps = deps;
+  }
+
+  /** The only moment at which the key itself is known. Throws `conflict` for the eleventh active key of a member. */
+  async create(owner: { readonly accountId: string; readonly memberId: string }, terms: KeyTerms): Promise<{ row: KeyRow; key: string }> {
+    const { ids, keyPrefix, pepper } = this.#deps;
+    this.#requireFuture(terms.expiresAtMs);
+    const models = await this.#modelIds(terms.models);
+    const key = formatApiKey(keyPrefix, ids.randomBytes(KEY_RANDOM_BYTES));
+    const row = await transaction(this.#deps.db, async (trx) => {
+      if (!(await store.lockMember(trx, owner))) throw new GatewayError('not_found', { message: `There is no member ${owner.memberId}.` });
+      const now = new Date(ids.nowMs());
+      if ((await store.countActive(trx, owner.memberId, now)) >= MAX_ACTIVE_KEYS_PER_MEMBER) {
+        throw new GatewayError('conflict', {
+          message: `A member may have at most ${MAX_ACTIVE_KEYS_PER_MEMBER} active keys: revoke one first.`,
+        });
+      }
+      const inserted = await store.insertKey(trx, {
+        id: newId('key', ids),
+        account_id: owner.accountId,
+        member_id: owner.memberId,
+        name: terms.name,
+        display: displayApiKey(keyPrefix, key),
+        hash: hashApiKey(pepper, key),
+        status: 'active',
+        expires_at: terms.expiresAtMs === undefined ? null : new Date(terms.expiresAtMs),
+        allowed_models: models,
+        allowed_regions: [...new Set(terms.regions)],
+        created_at: now,
+      });
+      await this.#deps.publish(trx, 'customer', [keyEntry(inserted)]);
+      return inserted;
+    });
+    return { row, key };
+  }
+
+  list(scope: store.KeyScope, page: Page, withRevoked: boolean): Promise<KeyRow[]> {
+    return store.listKeys(this.#deps.db, scope, page, withRevoked);
+  }
+
+  /** Throws `not_found`, also for a key that is not the caller's. */
+  async get(scope: store.KeyScope, id: string): Promise<KeyRow> {
+    return (await store.findKey(this.#deps.db, scope, id)) ?? notFound(id);
+  }
+
+  /** Throws `invalid_state` for a revoked key: nothing brings one back. */
+  async change(scope: store.KeyScope, id: string, change: KeyChange): Promise<KeyRow> {
+    if (change.expiresAtMs !== null) this.#requireFuture(change.expiresAtMs);
+    const models = change.models === undefined ? undefined : await this.#modelIds(change.models);
+    return transaction(this.#deps.db, async (trx) => {
+      const present = (await store.lockKey(trx, scope, id)) ?? notFound(id);
+      if (present.status === 'revoked') throw new GatewayError('invalid_state', { message: 'A revoked key cannot be changed.' });
+      const row = await store.updateKey(trx, id, {
+        ...(change.name === undefined ? {} : { name: change.name }),
+        ...(change.expiresAtMs === undefined ? {} : { expires_at: change.expiresAtMs === null ? null : new Date(change.expiresAtMs) }),
+        ...(models === undefined ? {} : { allowed_models: models }),
+        ...(change.regions === undefined ? {} : { allowed_regions: [...new Set(change.regions)] }),
+      });
+      // A key that is bound to a region or ends sooner is a lock, which must not wait behind other news.
+      const restricts = change.regions !== undefined || change.expiresAtMs !== undefined || models !== undefined;
+      await this.#deps.publish(trx, restricts ? 'security' : 'customer', [keyEntry(row)]);
+      return row;
+    });
+  }
+
+  /** Ends a key for good. Revoking it again is no error, and gives the rev of the new publication. */
+  async revoke(scope: store.KeyScope, id: string): Promise<{ row: KeyRow; rev: number }> {
+    return transaction(this.#deps.db, async (trx) => {
+      const present = (await store.lockKey(trx, scope, id)) ?? notFound(id);
+      const revokedAt = present.revoked_at ?? new Date(this.#deps.ids.nowMs());
+      const row = await store.updateKey(trx, id, { status: 'revoked', revoked_at: revokedAt });
+      const { rev } = await this.#deps.publish(trx, 'security', [keyEntry(row)]);
+      return { row, rev };
+    });
+  }
+
+  /** The member behind a key that may be used now; undefined for any other text. */
+  async memberOfKey(key: string): Promise<string | undefined> {
+    const { keyPrefix, pepper } = this.#deps;
+    if (!isWellFormedApiKey(keyPrefix, key)) return undefined;
+    const row = await store.findKeyByHash(this.#deps.db, hashApiKey(pepper, key));
+    return row !== undefined && shownStatus(row, this.#deps.ids.nowMs()) === 'active' ? row.member_id : undefined;
+  }
+
+  #requireFuture(expiresAtMs: number | undefined): void {
+    if (expiresAtMs !== undefined && expiresAtMs <= this.#deps.ids.nowMs()) {
+      throw new GatewayError('invalid_request_error', { message: 'expires_at must be in the future.', param: 'expires_at' });
+    }
+  }
+
+  async #modelIds(names: readonly string[]): Promise<string[]> {
+    if (names.length === 0) return [];
+    const found = await this.#deps.catalog.resolveModels(names);
+    const modelIds = names.map((name, index) => {
+      const id = found.get(name);
+      if (id === undefined) {
+        const param = `models[${index}]`;
+        throw new GatewayError('invalid_request_error', { message: `${param}: there is no model ${name}.`, param });
+      }
+      return id;
+    });
+    return [...new Set(modelIds)];
+  }
+}
+
+function notFound(id: string): never {
+  throw new GatewayError('not_found', { message: `There is no key ${id}.` });
+}

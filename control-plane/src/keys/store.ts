@@ -1,0 +1,88 @@
+/** The SQL of API keys. */
+import { sql } from 'kysely';
+import type { Database } from '../database/connect.ts';
+import type { Page } from '../database/page.ts';
+import type { Transaction } from '../database/transaction.ts';
+import type { KeyRow } from './key.ts';
+
+const NEXT_VERSION = sql<number>`version + 1`;
+
+/** Whose keys are meant: all of an account, or those of one of its members. */
+export interface KeyScope {
+  readonly accountId: string;
+  readonly memberId: string | undefined;
+}
+
+/** Serialises the making of a member's keys, so that two requests cannot both be the tenth. */
+export async function lockMember(trx: Transaction, scope: { readonly accountId: string; readonly memberId: string }): Promise<boolean> {
+  const row = await trx
+    .selectFrom('member')
+    .select('id')
+    .where('id', '=', scope.memberId)
+    .where('account_id', '=', scope.accountId)
+    .forUpdate()
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+export async function countActive(trx: Transaction, memberId: string, now: Date): Promise<number> {
+  const { count } = await trx
+    .selectFrom('api_key')
+    .select((eb) => eb.fn.countAll<bigint>().as('count'))
+    .where('member_id', '=', memberId)
+    .where('status', '=', 'active')
+    .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]))
+    .executeTakeFirstOrThrow();
+  return Number(count);
+}
+
+export function insertKey(trx: Transaction, key: Omit<KeyRow, 'version' | 'revoked_at'>): Promise<KeyRow> {
+  return trx.insertInto('api_key').values(key).returningAll().executeTakeFirstOrThrow();
+}
+
+export function findKey(db: Database, scope: KeyScope, id: string): Promise<KeyRow | undefined> {
+  return scoped(db, scope).where('id', '=', id).executeTakeFirst();
+}
+
+export function lockKey(trx: Transaction, scope: KeyScope, id: string): Promise<KeyRow | undefined> {
+  return scoped(trx, scope).where('id', '=', id).forUpdate().executeTakeFirst();
+}
+
+export function findKeyByHash(db: Database, hash: string): Promise<KeyRow | undefined> {
+  return db.selectFrom('api_key').selectAll().where('hash', '=', hash).executeTakeFirst();
+}
+
+/** Newest first; one row more than the page holds, if there is one. */
+export function listKeys(db: Database, scope: KeyScope, page: Page, withRevoked: boolean): Promise<KeyRow[]> {
+  let query = scoped(db, scope)
+    .orderBy('id', 'desc')
+    .limit(page.limit + 1);
+  if (page.after !== undefined) query = query.where('id', '<', page.after);
+  if (!withRevoked) query = query.where('status', '!=', 'revoked');
+  return query.execute();
+}
+
+export function updateKey(
+  trx: Transaction,
+  id: string,
+  change: {
+    readonly name?: string;
+    readonly expires_at?: Date | null;
+    readonly allowed_models?: string[];
+    readonly allowed_regions?: string[];
+    readonly status?: KeyRow['status'];
+    readonly revoked_at?: Date;
+  },
+): Promise<KeyRow> {
+  return trx
+    .updateTable('api_key')
+    .set({ ...change, version: NEXT_VERSION })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+}
+
+function scoped(db: Database | Transaction, scope: KeyScope) {
+  const query = db.selectFrom('api_key').selectAll().where('account_id', '=', scope.accountId);
+  return scope.memberId === undefined ? query : query.where('member_id', '=', scope.memberId);
+}

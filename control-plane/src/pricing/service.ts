@@ -1,0 +1,116 @@
+/** Use cases of list prices: published, announced, looked up. */
+import { GatewayError } from '@meridian/domain/error';
+import type { IdSource } from '@meridian/domain/ids';
+import type { ListPrice, RateCard } from '@meridian/domain/price';
+import type { ConfigEntry } from '@meridian/domain/snapshot';
+import { problemOfCards, sameCards } from '../catalog/rate-card.ts';
+import type { CatalogService } from '../catalog/service.ts';
+import type { Database } from '../database/connect.ts';
+import type { Page } from '../database/page.ts';
+import { type Transaction, transaction } from '../database/transaction.ts';
+import type { Publish } from '../snapshots/publish.ts';
+import { lossesAgainst, priceBookEntry, problemOfStart } from './price.ts';
+import * as store from './store.ts';
+
+export interface PricingDeps {
+  readonly db: Database;
+  readonly ids: IdSource;
+  readonly publish: Publish;
+  readonly catalog: CatalogService;
+  /** The lowest markup of the ladder, in basis points: what the best customer pays on top of the list price. */
+  lowestMarkupBasisPoints(): Promise<number>;
+}
+
+export interface PriceInput {
+  readonly modelId: string;
+  /** At once when absent. */
+  readonly effectiveFromMs: number | undefined;
+  readonly cards: readonly RateCard[];
+  /** The price may lie under the cost of an endpoint. */
+  readonly confirm: boolean;
+}
+
+export class PricingService {
+  readonly #deps: PricingDeps;
+
+  constructor(deps: PricingDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Publishes the next version of each model's price; all or none. The price that is the newest already makes no new version.
+   * Throws `invalid_state` when a price lies under the cost of an endpoint and is not confirmed.
+   */
+  async publishPrices(inputs: readonly PriceInput[]): Promise<ListPrice[]> {
+    const markup = await this.#deps.lowestMarkupBasisPoints();
+    return transaction(this.#deps.db, async (trx) => {
+      const prices: ListPrice[] = [];
+      const entries: ConfigEntry[] = [];
+      for (const input of inputs) {
+        const published = await this.publishPriceIn(trx, input, markup);
+        prices.push(published.price);
+        entries.push(...published.entries);
+      }
+      if (entries.length > 0) await this.#deps.publish(trx, 'catalog', entries);
+      return prices;
+    });
+  }
+
+  /** One price within a transaction of the caller, who publishes the entries on CATALOG. */
+  async publishPriceIn(
+    trx: Transaction,
+    input: PriceInput,
+    lowestMarkupBasisPoints: number,
+  ): Promise<{ price: ListPrice; entries: readonly ConfigEntry[] }> {
+    await this.#deps.catalog.requireModelIn(trx, input.modelId);
+    const problem = problemOfCards(input.cards);
+    if (problem !== undefined) throw new GatewayError('invalid_request_error', { message: `cards: ${problem}.`, param: 'cards' });
+    const versions = await store.priceVersions(trx, input.modelId);
+    const newest = versions.at(-1);
+    if (newest !== undefined && input.effectiveFromMs === undefined && sameCards(newest.cards, input.cards)) {
+      return { price: newest, entries: [] };
+    }
+    const nowMs = this.#deps.ids.nowMs();
+    const price: ListPrice = {
+      modelId: input.modelId,
+      version: (newest?.version ?? 0) + 1,
+      effectiveFromMs: input.effectiveFromMs ?? nowMs,
+      cards: input.cards,
+    };
+    const late = problemOfStart(price.effectiveFromMs, nowMs, versions);
+    if (late !== undefined)
+      throw new GatewayError('invalid_request_error', { message: `effective_from: ${late}.`, param: 'effective_from' });
+    if (!input.confirm) await this.#requireNoLoss(trx, price, lowestMarkupBasisPoints);
+    await store.insertPrice(trx, price, new Date(nowMs));
+    const entry = priceBookEntry({ modelId: input.modelId, versions: [...versions, price] });
+    return { price, entries: entry === undefined ? [] : [entry] };
+  }
+
+  /** All versions of a model's price, oldest first. */
+  versionsOf(modelId: string): Promise<ListPrice[]> {
+    return store.priceVersions(this.#deps.db, modelId);
+  }
+
+  /** Certain versions, those that exist: for rating a request again. */
+  find(wanted: readonly { readonly modelId: string; readonly version: number }[]): Promise<ListPrice[]> {
+    return store.somePriceVersions(this.#deps.db, wanted);
+  }
+
+  listNewest(page: Page): Promise<ListPrice[]> {
+    return store.newestPrices(this.#deps.db, page);
+  }
+
+  async #requireNoLoss(trx: Transaction, price: ListPrice, lowestMarkupBasisPoints: number): Promise<void> {
+    for (const cost of await this.#deps.catalog.costsOfModelIn(trx, price.modelId)) {
+      const [loss] = lossesAgainst(price.cards, cost.cards, lowestMarkupBasisPoints);
+      if (loss !== undefined) {
+        throw new GatewayError('invalid_state', {
+          message:
+            `At the lowest markup, ${loss.component} of ${price.modelId} (${loss.serviceTier}, above ${loss.aboveInputTokens} input tokens) ` +
+            `would be sold under the cost of endpoint ${cost.endpointId}. Send "confirm": true to publish it all the same.`,
+          param: 'confirm',
+        });
+      }
+    }
+  }
+}
