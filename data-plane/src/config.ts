@@ -48,7 +48,10 @@ const schema = z.object({
   MERIDIAN_JOIN_TOKEN: z.string().min(16),
   MERIDIAN_KEY_PEPPER: key32,
   MERIDIAN_SEALING_KEY: key32,
-  MERIDIAN_KEY_PREFIX: z.string().regex(/^[A-Za-z0-9_-]{1,32}$/).default('sk-mrd-'),
+  MERIDIAN_KEY_PREFIX: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,32}$/)
+    .default('sk-mrd-'),
   MERIDIAN_REGION_URLS: z
     .string()
     .default('')
@@ -69,7 +72,7 @@ const schema = z.object({
   MERIDIAN_UPSTREAM_FIRST_BYTE_TIMEOUT_MS: milliseconds.default(60_000),
   MERIDIAN_UPSTREAM_IDLE_TIMEOUT_MS: milliseconds.default(60_000),
   MERIDIAN_UPSTREAM_TOTAL_TIMEOUT_MS: milliseconds.default(1_800_000),
-  MERIDIAN_CONNECTIONS_PER_ORIGIN: z.coerce.number().int().min(1).max(65_536).default(1024),
+  MERIDIAN_CONNECTIONS_PER_ORIGIN: z.coerce.number().int().min(1).max(65_536).default(8192),
   MERIDIAN_DRAIN_TIMEOUT_MS: milliseconds.default(30_000),
 });
 
@@ -77,7 +80,9 @@ const schema = z.object({
 export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const parsed = schema.safeParse(env);
   if (!parsed.success) {
-    throw new Error(`The settings of this node are not usable:\n${parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`).join('\n')}`);
+    throw new Error(
+      `The settings of this node are not usable:\n${parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`).join('\n')}`,
+    );
   }
   const settings = parsed.data;
   return Object.freeze({

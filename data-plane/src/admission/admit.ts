@@ -32,7 +32,12 @@ export function admit(principal: Principal, demand: Demand, charges: UnackedChar
   const leftNano = account.balanceNano - charges.unackedChargeNano(account.id);
   if (leftNano <= 0n) {
     throw new GatewayError('insufficient_credits', {
-      details: { scope: 'account', window: 'prepaid', left_usd: nanoToUsd(leftNano), balance_as_of: new Date(account.asOfMs).toISOString() },
+      details: {
+        scope: 'account',
+        window: 'prepaid',
+        left_usd: nanoToUsd(leftNano),
+        balance_as_of: new Date(account.asOfMs).toISOString(),
+      },
     });
   }
   return { maxCostNano: maxCost(demand, standing.tier.markupBasisPoints), leases: [] };

@@ -42,12 +42,15 @@ export function authenticate(keys: KeyTable, settings: AuthenticateSettings, pre
     throw new GatewayError('invalid_api_key', { message: 'No API key was given. Send it as "Authorization: Bearer <key>".' });
   }
   if (!isWellFormedApiKey(settings.keyPrefix, presented)) {
-    throw new GatewayError('invalid_api_key', { message: 'The API key is malformed: its form or its checksum is wrong. Check that it was copied whole.' });
+    throw new GatewayError('invalid_api_key', {
+      message: 'The API key is malformed: its form or its checksum is wrong. Check that it was copied whole.',
+    });
   }
   const key = keys.keyByHash(hashApiKey(settings.pepper, presented));
   if (key === undefined) throw new GatewayError('invalid_api_key', { message: 'There is no such API key.' });
   if (key.status !== 'active') throw new GatewayError('invalid_api_key', { message: `This API key has been ${key.status}.` });
-  if (key.expiresAtMs !== undefined && key.expiresAtMs <= nowMs) throw new GatewayError('invalid_api_key', { message: 'This API key has expired.' });
+  if (key.expiresAtMs !== undefined && key.expiresAtMs <= nowMs)
+    throw new GatewayError('invalid_api_key', { message: 'This API key has expired.' });
 
   const account = keys.account(key.accountId);
   const member = keys.member(key.memberId);
@@ -61,7 +64,10 @@ export function authenticate(keys: KeyTable, settings: AuthenticateSettings, pre
   if (plan?.apiAccess !== true) throw new GatewayError('insufficient_tier');
   if (key.allowedRegions.length > 0 && !key.allowedRegions.includes(settings.region)) {
     const regions = key.allowedRegions.map((region) => ({ region, base_url: settings.regionUrls[region] ?? null }));
-    throw new GatewayError('wrong_region', { message: `This key may be used in ${key.allowedRegions.join(', ')}, not in ${settings.region}.`, details: { regions } });
+    throw new GatewayError('wrong_region', {
+      message: `This key may be used in ${key.allowedRegions.join(', ')}, not in ${settings.region}.`,
+      details: { regions },
+    });
   }
   const standing = keys.tierOf(account.id);
   if (standing === undefined) throw new GatewayError('overloaded', { message: 'Prices are not known here yet.', retryAfterSeconds: 1 });
