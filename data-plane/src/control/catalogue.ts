@@ -1,0 +1,136 @@
+/** What can be called: models by every name, endpoints in the order they are tried, opened credentials, as the picture fills them in. */
+import { type Model, modelNames, normalizeModelName } from '@meridian/domain/model';
+import type { Alias, Endpoint, PriceBook, Provider } from '@meridian/domain/snapshot';
+import type { Catalogue } from '../routing/catalogue.ts';
+
+export class PictureCatalogue implements Catalogue {
+  readonly #models = new Map<string, Model>();
+  /** Normalised name → ids of the models that answer to it by themselves. */
+  readonly #ownNames = new NameIndex();
+  readonly #aliases = new Map<string, Alias>();
+  /** Normalised name → ids of the aliases of that name. */
+  readonly #aliasNames = new NameIndex();
+  /** Model id → ids of its aliases. */
+  readonly #aliasesByModel = new NameIndex();
+  readonly #endpointsByModel = new Map<string, readonly Endpoint[]>();
+  readonly #providers = new Map<string, Provider>();
+  readonly #secrets = new Map<string, string>();
+  readonly #priceBooks = new Map<string, PriceBook>();
+
+  modelByName(name: string): { readonly model: Model; readonly viaAlias: boolean } | undefined {
+    const normalized = normalizeModelName(name);
+    const own = this.#ownNames.first(normalized);
+    if (own !== undefined) return withAlias(this.#models.get(own), false);
+    const alias = this.#aliases.get(this.#aliasNames.first(normalized) ?? '');
+    return alias === undefined ? undefined : withAlias(this.#models.get(alias.modelId), true);
+  }
+
+  model(id: string): Model | undefined {
+    return this.#models.get(id);
+  }
+
+  models(): Iterable<Model> {
+    return this.#models.values();
+  }
+
+  aliasesOf(modelId: string): readonly string[] {
+    return this.#aliasesByModel.all(modelId).map((id) => this.#aliases.get(id)?.name ?? id);
+  }
+
+  endpointsOf(modelId: string): readonly Endpoint[] {
+    return this.#endpointsByModel.get(modelId) ?? [];
+  }
+
+  provider(id: string): Provider | undefined {
+    return this.#providers.get(id);
+  }
+
+  credentialSecret(id: string): string | undefined {
+    return this.#secrets.get(id);
+  }
+
+  priceBook(modelId: string): PriceBook | undefined {
+    return this.#priceBooks.get(modelId);
+  }
+
+  setModel(before: Model | undefined, model: Model | undefined): void {
+    if (before !== undefined) {
+      for (const name of modelNames(before)) this.#ownNames.remove(name, before.id);
+      this.#models.delete(before.id);
+    }
+    if (model !== undefined) {
+      for (const name of modelNames(model)) this.#ownNames.add(name, model.id);
+      this.#models.set(model.id, model);
+    }
+  }
+
+  setAlias(id: string, before: Alias | undefined, alias: Alias | undefined): void {
+    if (before !== undefined) {
+      this.#aliasNames.remove(normalizeModelName(before.name), id);
+      this.#aliasesByModel.remove(before.modelId, id);
+      this.#aliases.delete(id);
+    }
+    if (alias !== undefined) {
+      this.#aliasNames.add(normalizeModelName(alias.name), id);
+      this.#aliasesByModel.add(alias.modelId, id);
+      this.#aliases.set(id, alias);
+    }
+  }
+
+  setEndpoint(before: Endpoint | undefined, endpoint: Endpoint | undefined): void {
+    if (before !== undefined) {
+      const rest = this.endpointsOf(before.modelId).filter((other) => other.id !== before.id);
+      if (rest.length === 0) this.#endpointsByModel.delete(before.modelId);
+      else this.#endpointsByModel.set(before.modelId, rest);
+    }
+    if (endpoint !== undefined) {
+      const all = [...this.endpointsOf(endpoint.modelId), endpoint];
+      this.#endpointsByModel.set(
+        endpoint.modelId,
+        all.sort((a, b) => a.priority - b.priority || (a.id < b.id ? -1 : 1)),
+      );
+    }
+  }
+
+  setProvider(id: string, provider: Provider | undefined): void {
+    if (provider === undefined) this.#providers.delete(id);
+    else this.#providers.set(id, provider);
+  }
+
+  setSecret(credentialId: string, secret: string | undefined): void {
+    if (secret === undefined) this.#secrets.delete(credentialId);
+    else this.#secrets.set(credentialId, secret);
+  }
+
+  setPriceBook(modelId: string, book: PriceBook | undefined): void {
+    if (book === undefined) this.#priceBooks.delete(modelId);
+    else this.#priceBooks.set(modelId, book);
+  }
+}
+
+/** Name → ids in ascending order, so that two claims to one name resolve alike on every node, whichever came first. */
+class NameIndex {
+  readonly #ids = new Map<string, readonly string[]>();
+
+  first(name: string): string | undefined {
+    return this.#ids.get(name)?.[0];
+  }
+
+  all(name: string): readonly string[] {
+    return this.#ids.get(name) ?? [];
+  }
+
+  add(name: string, id: string): void {
+    if (!this.all(name).includes(id)) this.#ids.set(name, [...this.all(name), id].sort());
+  }
+
+  remove(name: string, id: string): void {
+    const rest = this.all(name).filter((other) => other !== id);
+    if (rest.length === 0) this.#ids.delete(name);
+    else this.#ids.set(name, rest);
+  }
+}
+
+function withAlias(model: Model | undefined, viaAlias: boolean): { readonly model: Model; readonly viaAlias: boolean } | undefined {
+  return model === undefined ? undefined : { model, viaAlias };
+}
