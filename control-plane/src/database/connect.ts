@@ -67,6 +67,8 @@ function asApplication(pool: pg.Pool, server: string): PostgresPool {
         throw new DatabaseUnreachableError(server, error);
       }
       if (!prepared.has(client)) {
+        // A server that goes away between two statements fails the next one; without a listener it would end the process.
+        client.on('error', () => {});
         try {
           await client.query(`SET ROLE ${APPLICATION_ROLE}`);
         } catch (error) {

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect, DatabaseUnreachableError } from './connect.ts';
 import { migrate, readMigrations } from './migrate.ts';
@@ -42,6 +43,24 @@ describe('connect', () => {
     await expect(sql`SELECT 1`.execute(db)).rejects.toThrow(DatabaseUnreachableError);
     await db.destroy();
     await empty.drop();
+  });
+});
+
+describe('a connection that the server ends', () => {
+  it('fails the work that holds it and no more: the process lives, and the next work gets another one', async () => {
+    const database = await testDatabase({ maxConnections: 2 });
+    const broken = transaction(database.db, async (trx) => {
+      const { rows } = await sql<{ pid: number }>`SELECT pg_backend_pid() AS pid`.execute(trx);
+      const owner = new pg.Client({ connectionString: database.url });
+      await owner.connect();
+      // Between two statements of the transaction, when nobody listens for an answer.
+      await owner.query('SELECT pg_terminate_backend($1, 5000)', [rows[0]?.pid]);
+      await owner.end();
+      await sql`SELECT 1`.execute(trx);
+    });
+    await expect(broken).rejects.toThrow();
+    expect((await sql`SELECT 1 AS one`.execute(database.db)).rows).toEqual([{ one: 1 }]);
+    await database.drop();
   });
 });
 

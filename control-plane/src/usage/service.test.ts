@@ -1,0 +1,500 @@
+import fc from 'fast-check';
+import { sql } from 'kysely';
+import pg from 'pg';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type TestDatabase, testDatabase } from '../database/testing.ts';
+import { sqlState } from '../database/transaction.ts';
+import { createLedger, type Ledger, ledgerBalances } from '../ledger/service.ts';
+import { type BatchRecord, SequenceGapError, type UsageBatch } from './batch.ts';
+import { createUsageService, type UsageAlarm, type UsageService } from './service.ts';
+import { ADMITTED_AT_MS, settledFinal, TEST_PRICES } from './testing.ts';
+
+const clock = { nowMs: () => ADMITTED_AT_MS + 1_000 };
+const CHARGE = 980_000n;
+
+let database: TestDatabase;
+let ledger: Ledger;
+let usage: UsageService;
+let alarms: UsageAlarm[];
+
+beforeEach(async () => {
+  database = await testDatabase({ maxConnections: 20 });
+  ledger = createLedger({ db: database.db, clock });
+  alarms = [];
+  usage = createUsageService({ db: database.db, clock, prices: TEST_PRICES, onAlarm: (alarm) => alarms.push(alarm) });
+  await usage.makePartitions();
+  await ledger.topUp({ idempotencyKey: 'start', accountId: 'acc_1', amountNano: 1_000_000_000n });
+});
+afterEach(() => database.drop());
+
+/** A batch of one successful call for each seq of the span, unless told. */
+function batch(span: Partial<UsageBatch> & { readonly firstSeq: number; readonly lastSeq: number }): UsageBatch {
+  const spoolId = span.spoolId ?? 'spl_1';
+  const incarnation = span.incarnation ?? 2n ** 64n - 5n;
+  const records: BatchRecord[] = [];
+  for (let seq = span.firstSeq; seq <= span.lastSeq; seq++) {
+    records.push({ seq, final: settledFinal({ requestId: `req_${spoolId}_${incarnation}_${seq}` }) });
+  }
+  return { spoolId, nodeId: 'nod_1', region: 'us', incarnation, records, ...span };
+}
+
+async function spentNano(): Promise<bigint> {
+  const { paidNano, bonusNano } = await ledger.balanceOf('acc_1');
+  return 1_000_000_000n - paidNano - bonusNano;
+}
+
+async function count(table: string): Promise<number> {
+  const { rows } = await sql<{ n: bigint }>`SELECT count(*) AS n FROM ${sql.table(table)}`.execute(database.db);
+  return Number(rows[0]?.n);
+}
+
+describe('a batch', () => {
+  it('charges its calls, posts one transfer for the account, and is acknowledged', async () => {
+    expect(await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 10 }))).toEqual({ ackedSeq: 10 });
+    expect(await spentNano()).toBe(10n * CHARGE);
+    expect(await ledger.listTransfers('acc_1', { limit: 10 })).toMatchObject([
+      { code: 'usage', credit: 'paid', amountNano: -10n * CHARGE },
+      { code: 'top_up' },
+    ]);
+    const balances = await ledgerBalances(database.db);
+    expect(balances.get('revenue')).toBe(10n * CHARGE);
+    expect(balances.get('upstream_cost')).toBe(-5_000_000n);
+    expect(await usage.cursors('spl_1')).toEqual([{ incarnation: 2n ** 64n - 5n, ackedSeq: 10 }]);
+    expect(alarms).toEqual([]);
+  });
+
+  it('is counted once when it comes twice, one after the other and at the same time', async () => {
+    const same = batch({ firstSeq: 1, lastSeq: 10 });
+    expect(await usage.ingestBatch(same)).toEqual({ ackedSeq: 10 });
+    const again = await Promise.all(Array.from({ length: 10 }, () => usage.ingestBatch(same)));
+    expect(again).toEqual(Array.from({ length: 10 }, () => ({ ackedSeq: 10 })));
+    const next = batch({ firstSeq: 11, lastSeq: 20 });
+    await Promise.all(Array.from({ length: 10 }, () => usage.ingestBatch(next)));
+    expect(await spentNano()).toBe(20n * CHARGE);
+    expect(await count('usage_event')).toBe(20);
+    expect(await count('usage_duplicate')).toBe(0);
+    expect(await count('usage_batch')).toBe(2);
+  });
+
+  it('is skipped as far as it was ingested before', async () => {
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 10 }));
+    expect(await usage.ingestBatch(batch({ firstSeq: 6, lastSeq: 15 }))).toEqual({ ackedSeq: 15 });
+    expect(await usage.ingestBatch(batch({ firstSeq: 2, lastSeq: 3 }))).toEqual({ ackedSeq: 15 });
+    expect(await spentNano()).toBe(15n * CHARGE);
+    expect(await count('usage_duplicate')).toBe(0);
+  });
+
+  it('that leaves a gap is refused whole, and says what is awaited', async () => {
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 10 }));
+    const error = await usage.ingestBatch(batch({ firstSeq: 12, lastSeq: 20 })).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(SequenceGapError);
+    expect(error).toMatchObject({ expectedSeq: 11 });
+    expect(await count('usage_event')).toBe(10);
+    expect(await usage.cursors('spl_1')).toMatchObject([{ ackedSeq: 10 }]);
+  });
+
+  it('without any final moves the cursor', async () => {
+    expect(await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 7, records: [] }))).toEqual({ ackedSeq: 7 });
+  });
+
+  it.each([
+    ['that ends before it starts', { firstSeq: 2, lastSeq: 1, records: [] }],
+    ['that starts at 0', { firstSeq: 0, lastSeq: 1, records: [] }],
+    ['with a record beyond its end', { firstSeq: 1, lastSeq: 1, records: batch({ firstSeq: 1, lastSeq: 2 }).records }],
+    ['with records out of order', { firstSeq: 1, lastSeq: 2, records: batch({ firstSeq: 1, lastSeq: 2 }).records.toReversed() }],
+  ])('%s is refused', async (_, span) => {
+    await expect(usage.ingestBatch(batch(span))).rejects.toMatchObject({ code: 'invalid_request_error' });
+  });
+
+  it('of another incarnation or spool has its own cursor', async () => {
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 3, incarnation: 1n }));
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 2, incarnation: 2n }));
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 4, spoolId: 'spl_2' }));
+    expect(await spentNano()).toBe(9n * CHARGE);
+    expect((await usage.cursors('spl_1')).toSorted((a, b) => a.ackedSeq - b.ackedSeq)).toEqual([
+      { incarnation: 2n, ackedSeq: 2 },
+      { incarnation: 1n, ackedSeq: 3 },
+    ]);
+  });
+
+  it('leaves nothing when the connection breaks before the commit, and is ingested when it comes again', async () => {
+    const first = batch({ firstSeq: 1, lastSeq: 10 });
+    const other = new pg.Client({ connectionString: database.url });
+    await other.connect();
+    // Somebody holds the wallet: the ingest has inserted its events by the time it waits for it.
+    await other.query("BEGIN; SELECT * FROM ledger_balance WHERE account_id = 'acc_1' FOR UPDATE");
+    const outcome = usage.ingestBatch(first).catch((thrown: unknown) => thrown);
+    let killed = 0;
+    while (killed === 0) {
+      const { rows } = await other.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+      );
+      killed = rows.length;
+    }
+    expect(await outcome).toBeInstanceOf(Error);
+    await other.query('ROLLBACK');
+    await other.end();
+    expect(await spentNano()).toBe(0n);
+    expect([await count('usage_event'), await count('usage_batch'), await count('usage_hourly'), await count('ingest_cursor')]).toEqual([
+      0, 0, 0, 0,
+    ]);
+    expect(await usage.ingestBatch(first)).toEqual({ ackedSeq: 10 });
+    expect(await spentNano()).toBe(10n * CHARGE);
+  });
+
+  it('is acknowledged only after its commit', async () => {
+    const other = new pg.Client({ connectionString: database.url });
+    await other.connect();
+    await other.query("BEGIN; SELECT * FROM ledger_balance WHERE account_id = 'acc_1' FOR UPDATE");
+    let acked = false;
+    const ingesting = usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1 })).then(() => {
+      acked = true;
+    });
+    const waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while ((await other.query(waiting)).rowCount === 0);
+    expect(acked).toBe(false);
+    await other.query('COMMIT');
+    await other.end();
+    await ingesting;
+    expect(await spentNano()).toBe(CHARGE);
+  });
+});
+
+describe('many nodes at once', () => {
+  it('charge one hot account exactly, without a deadlock', async () => {
+    const spools = Array.from({ length: 50 }, (_, index) => `spl_hot_${index}`);
+    await Promise.all(
+      spools.map(async (spoolId) => {
+        await usage.ingestBatch(batch({ spoolId, firstSeq: 1, lastSeq: 5 }));
+        await usage.ingestBatch(batch({ spoolId, firstSeq: 6, lastSeq: 10 }));
+      }),
+    );
+    expect(await spentNano()).toBe(500n * CHARGE);
+    expect(await usage.listUsage({ accountId: 'acc_1', fromMs: 0, toMs: clock.nowMs(), groupBy: [] })).toMatchObject([
+      { requests: 500n, chargeNano: 500n * CHARGE, listNano: 500n * 700_000n, costNano: 500n * 500_000n },
+    ]);
+    expect(alarms).toEqual([]);
+  });
+
+  it('take the rows of several accounts in one order', async () => {
+    const accounts = ['acc_a', 'acc_b', 'acc_c', 'acc_d'];
+    const recordsFor = (spoolId: string, order: readonly string[]) =>
+      order.map((accountId, index) => ({ seq: index + 1, final: settledFinal({ requestId: `${spoolId}_${accountId}`, accountId }) }));
+    await Promise.all(
+      Array.from({ length: 30 }, (_, index) => {
+        const spoolId = `spl_${index}`;
+        const order = index % 2 === 0 ? accounts : accounts.toReversed();
+        return usage.ingestBatch(batch({ spoolId, firstSeq: 1, lastSeq: 4, records: recordsFor(spoolId, order) }));
+      }),
+    );
+    const { rows } = await sql<{ n: bigint }>`SELECT deadlocks AS n FROM pg_stat_database WHERE datname = current_database()`.execute(
+      database.db,
+    );
+    expect(rows[0]?.n).toBe(0n);
+    expect((await ledgerBalances(database.db)).get('revenue')).toBe(120n * CHARGE);
+  });
+});
+
+describe('a request with two finals', () => {
+  it('is charged by the first that was ingested, whichever node or incarnation sends the other', async () => {
+    const one = settledFinal({ requestId: 'req_1' });
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, incarnation: 1n, records: [{ seq: 1, final: one }] }));
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, incarnation: 2n, records: [{ seq: 1, final: one }] }));
+    expect(await spentNano()).toBe(CHARGE);
+    expect(await count('usage_duplicate')).toBe(1);
+    expect(alarms).toEqual([]);
+  });
+
+  it('is charged once when both are in one batch, and alarms when they differ', async () => {
+    const recovered = settledFinal({ requestId: 'req_1', outcome: 'recovered', answeringModelId: undefined, usage: {}, attempts: [] });
+    await usage.ingestBatch(
+      batch({
+        firstSeq: 1,
+        lastSeq: 2,
+        records: [
+          { seq: 1, final: recovered },
+          { seq: 2, final: settledFinal({ requestId: 'req_1' }) },
+        ],
+      }),
+    );
+    expect(await spentNano()).toBe(0n);
+    expect(alarms).toEqual([{ kind: 'duplicate_differs', requestId: 'req_1' }]);
+    expect(await usage.receipt('acc_1', 'req_1')).toMatchObject({ outcome: 'recovered', chargeNano: 0n });
+  });
+
+  it('is charged once when two nodes send it at the same moment', async () => {
+    const final = settledFinal({ requestId: 'req_1' });
+    await Promise.all(
+      Array.from({ length: 20 }, (_, index) =>
+        usage.ingestBatch(batch({ spoolId: `spl_${index}`, firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] })),
+      ),
+    );
+    expect(await spentNano()).toBe(CHARGE);
+    expect(await count('usage_duplicate')).toBe(19);
+  });
+});
+
+describe('a record that cannot be ingested', () => {
+  const good = (seq: number): BatchRecord => ({ seq, final: settledFinal({ requestId: `req_${seq}` }) });
+
+  it.each([
+    ['a negative charge', { chargeNano: -1n }],
+    ['a charge above max_cost', { maxCostNano: 1n }],
+    ['a charge for a failure', { outcome: 'failed' as const, chargeNano: 5n }],
+    ['a text with a zero byte', { askedModel: 'a\0b' }],
+    ['a text that is no Unicode', { upstream: 1, memberId: '\ud800' }],
+    ['negative units', { usage: { input: -1 }, chargeNano: 0n }],
+    ['a time outside this century', { admittedAtMs: 1e17 }],
+    ['a status that is no number', { status: Number.NaN }],
+  ])('(%s) becomes a dead letter, and the rest is charged', async (_, change) => {
+    const records = [good(1), { seq: 2, final: settledFinal({ requestId: 'req_2', ...change }) }, good(3)];
+    expect(await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 3, records }))).toEqual({ ackedSeq: 3 });
+    expect(await spentNano()).toBe(2n * CHARGE);
+    expect(alarms).toMatchObject([{ kind: 'dead_letter', spoolId: 'spl_1', seq: 2 }]);
+    const letter = await database.db.selectFrom('usage_dead_letter').selectAll().executeTakeFirstOrThrow();
+    expect(letter).toMatchObject({ seq: 2n, account_id: 'acc_1' });
+    expect(JSON.parse(letter.payload.toString('utf8'))).toMatchObject({ requestId: 'req_2' });
+  });
+
+  it('keeps what could be read of one that was not decoded', async () => {
+    const payload = Uint8Array.of(0, 255, 1);
+    const unreadable = { reason: 'no such outcome', accountId: 'acc_\0', requestId: undefined, chargeNano: 2n ** 80n, leases: [], payload };
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 2, records: [good(1), { seq: 2, unreadable }] }));
+    const letter = await database.db.selectFrom('usage_dead_letter').selectAll().executeTakeFirstOrThrow();
+    expect(letter).toMatchObject({ reason: 'no such outcome', account_id: 'acc_\ufffd', charge_nano: `${2n ** 80n}` });
+    expect([...letter.payload]).toEqual([0, 255, 1]);
+    expect(await spentNano()).toBe(CHARGE);
+  });
+
+  it('is found alone when only the database refuses it', async () => {
+    const owner = new pg.Client({ connectionString: database.url });
+    await owner.connect();
+    await owner.query("ALTER TABLE usage_event ADD CONSTRAINT unforeseen CHECK (asked_model <> 'unforeseen')");
+    await owner.end();
+    const records = [good(1), { seq: 2, final: settledFinal({ requestId: 'req_2', askedModel: 'unforeseen' }) }, good(3)];
+    expect(await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 3, records }))).toEqual({ ackedSeq: 3 });
+    expect(await spentNano()).toBe(2n * CHARGE);
+    expect(alarms).toMatchObject([{ kind: 'dead_letter', seq: 2, reason: expect.stringContaining('unforeseen') }]);
+  });
+});
+
+describe('rating', () => {
+  it("posts the node's figure when ours differs, and says so", async () => {
+    const records = [{ seq: 1, final: settledFinal({ requestId: 'req_1', chargeNano: CHARGE - 1n }) }];
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, records }));
+    expect(await spentNano()).toBe(CHARGE - 1n);
+    expect(alarms).toEqual([{ kind: 'rating_mismatch', requestId: 'req_1', chargedNano: CHARGE - 1n, ratedNano: CHARGE }]);
+    expect(await database.db.selectFrom('usage_rating_mismatch').selectAll().execute()).toMatchObject([{ rated_nano: CHARGE }]);
+  });
+
+  it('cannot confirm a price version that is not known here', async () => {
+    const records = [{ seq: 1, final: settledFinal({ requestId: 'req_1', answeringPriceVersion: 9 }) }];
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, records }));
+    expect(await spentNano()).toBe(CHARGE);
+    expect(alarms).toMatchObject([{ kind: 'rating_mismatch', ratedNano: undefined }]);
+  });
+
+  it('confirms a charge that was cut at max_cost, whose rest is ours', async () => {
+    const final = settledFinal({ requestId: 'req_1', maxCostNano: 900_000n, chargeNano: 900_000n, varianceNano: 80_000n });
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
+    expect(alarms).toEqual([{ kind: 'variance', requestId: 'req_1', varianceNano: 80_000n }]);
+    const balances = await ledgerBalances(database.db);
+    expect(balances.get('variance')).toBe(-80_000n);
+    expect(balances.get('revenue')).toBe(980_000n);
+  });
+});
+
+describe('money', () => {
+  it('that an account does not have is written off, alarmed, and charged', async () => {
+    const final = settledFinal({ requestId: 'req_1', accountId: 'acc_poor' });
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
+    expect(alarms).toEqual([{ kind: 'shortfall', accountId: 'acc_poor', shortfallNano: CHARGE }]);
+    expect((await ledgerBalances(database.db)).get('write_off')).toBe(-CHARGE);
+  });
+
+  it('is taken from bonus and paid credit in one transfer each', async () => {
+    await ledger.grant({ idempotencyKey: 'g', accountId: 'acc_1', amountNano: 1_500_000n });
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 3 }));
+    const posted = (await ledger.listTransfers('acc_1', { limit: 10 })).filter(({ code }) => code === 'usage');
+    expect(posted.map(({ credit, amountNano }) => [credit, amountNano])).toEqual([
+      ['paid', -3n * CHARGE + 1_500_000n],
+      ['bonus', -1_500_000n],
+    ]);
+  });
+
+  it('that we spend without a charge is summed by account and day', async () => {
+    const nextDay = ADMITTED_AT_MS + 12 * 3_600_000;
+    const failedCall = {
+      ...(settledFinal({ requestId: '' }).attempts[0] ?? expect.fail()),
+      errorCode: 'upstream_error' as const,
+      costNano: 7n,
+    };
+    const finals = [
+      settledFinal({ requestId: 'req_1', outcome: 'failed' }),
+      settledFinal({ requestId: 'req_2', attempts: [failedCall, ...settledFinal({ requestId: '' }).attempts] }),
+      settledFinal({ requestId: 'req_3', outcome: 'empty', admittedAtMs: nextDay }),
+    ];
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 3, records: finals.map((final, index) => ({ seq: index + 1, final })) }));
+    expect(await usage.unchargedCost('acc_1', ADMITTED_AT_MS)).toEqual([
+      { day: '2026-05-04', costNano: 500_007n },
+      { day: '2026-05-05', costNano: 500_000n },
+    ]);
+  });
+});
+
+describe('what is read back', () => {
+  it('is a receipt with its units, price version, tier, charge and attempts, for its own account only', async () => {
+    const final = settledFinal({ requestId: 'req_1', usage: { input: 100, output: 50 }, exactness: 'estimated' });
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
+    expect(await usage.receipt('acc_1', 'req_1')).toMatchObject({
+      admittedAtMs: ADMITTED_AT_MS,
+      region: 'us',
+      units: { input: 100, output: 50 },
+      listPriceVersion: 3,
+      tierId: 'starter',
+      markupBasisPoints: 4000,
+      chargeNano: CHARGE,
+      exactness: 'estimated',
+      attempts: final.attempts,
+    });
+    await expect(usage.receipt('acc_2', 'req_1')).rejects.toMatchObject({ code: 'not_found' });
+    await expect(usage.receipt('acc_1', 'req_2')).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  it('is usage by day, model, key, member or region', async () => {
+    const finals = [
+      settledFinal({ requestId: 'req_1' }),
+      settledFinal({ requestId: 'req_2', keyId: 'key_2', memberId: 'mem_2' }),
+      settledFinal({
+        requestId: 'req_3',
+        admittedAtMs: ADMITTED_AT_MS + 86_400_000,
+        usage: { input: 1, cached_input: 2 },
+        chargeNano: 0n,
+        outcome: 'failed',
+      }),
+      settledFinal({ requestId: 'req_4', accountId: 'acc_2' }),
+    ];
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 4, records: finals.map((final, index) => ({ seq: index + 1, final })) }));
+    await usage.ingestBatch(batch({ spoolId: 'spl_eu', region: 'eu', firstSeq: 1, lastSeq: 1 }));
+    const query = { accountId: 'acc_1', fromMs: ADMITTED_AT_MS, toMs: ADMITTED_AT_MS + 2 * 86_400_000 };
+    const byDay = await usage.listUsage({ ...query, groupBy: ['day'] });
+    expect(byDay).toMatchObject([
+      { group: { day: '2026-05-04' }, requests: 3n, chargedRequests: 3n, chargeNano: 3n * CHARGE, units: { input: 300n, output: 150n } },
+      { group: { day: '2026-05-05' }, requests: 1n, chargedRequests: 0n, chargeNano: 0n, units: { input: 1n, cached_input: 2n } },
+    ]);
+    const groups = async (groupBy: Parameters<UsageService['listUsage']>[0]['groupBy']) =>
+      (await usage.listUsage({ ...query, groupBy })).map((row) => [...Object.values(row.group), row.requests]);
+    expect(await groups(['key', 'member'])).toEqual([
+      ['key_1', 'mem_1', 3n],
+      ['key_2', 'mem_2', 1n],
+    ]);
+    expect(await groups(['model'])).toEqual([['gpt-test', 4n]]);
+    expect(await groups(['region'])).toEqual([
+      ['eu', 1n],
+      ['us', 3n],
+    ]);
+    expect(await usage.listUsage({ ...query, toMs: ADMITTED_AT_MS - 3_600_000, groupBy: ['day'] })).toEqual([]);
+  });
+
+  it('is the list amount of charged calls in a window, free of any markup', async () => {
+    const finals = [settledFinal({ requestId: 'req_1' }), settledFinal({ requestId: 'req_2', outcome: 'empty' })];
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 2, records: finals.map((final, index) => ({ seq: index + 1, final })) }));
+    const toMs = ADMITTED_AT_MS + 3_600_000;
+    expect(await usage.listSpend({ fromMs: toMs - 30 * 86_400_000, toMs })).toEqual([{ accountId: 'acc_1', listNano: 700_000n }]);
+  });
+});
+
+describe('a spool that opens', () => {
+  const spool = { spoolId: 'spl_1', nodeId: 'nod_1', region: 'us' };
+
+  it('learns what is acknowledged of each incarnation', async () => {
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 4, incarnation: 1n }));
+    const retained = [
+      { incarnation: 2n, firstSeq: 1, lastSeq: 9 },
+      { incarnation: 1n, firstSeq: 1, lastSeq: 6 },
+    ];
+    expect(await usage.open({ ...spool, retained })).toEqual([
+      { incarnation: 1n, ackedSeq: 4 },
+      { incarnation: 2n, ackedSeq: 0 },
+    ]);
+  });
+
+  it('goes on behind records that it no longer has, which are recorded as lost', async () => {
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 4, incarnation: 1n }));
+    const retained = [{ incarnation: 1n, firstSeq: 8, lastSeq: 9 }];
+    expect(await usage.open({ ...spool, retained })).toEqual([{ incarnation: 1n, ackedSeq: 7 }]);
+    expect(alarms).toEqual([{ kind: 'records_lost', spoolId: 'spl_1', firstSeq: 5, lastSeq: 7 }]);
+    expect(await usage.ingestBatch(batch({ firstSeq: 8, lastSeq: 9, incarnation: 1n }))).toEqual({ ackedSeq: 9 });
+  });
+});
+
+describe('partitions', () => {
+  it('are made for the next seven days, once', async () => {
+    const { rows } = await sql<{ name: string }>`
+      SELECT relid::text AS name FROM pg_partition_tree('usage_event') WHERE isleaf ORDER BY 1`.execute(database.db);
+    expect(rows.map((row) => row.name)).toEqual([
+      ...['02', '03', '04', '05', '06', '07', '08', '09', '10', '11'].map((day) => `usage_event_202605${day}`),
+      'usage_event_default',
+    ]);
+    expect(await usage.makePartitions()).toBe(0);
+  });
+
+  it('are survived when they are missing: the first final still counts, before and after they are made', async () => {
+    const final = settledFinal({ requestId: 'req_late', admittedAtMs: ADMITTED_AT_MS + 8 * 86_400_000 });
+    const send = (spoolId: string) => usage.ingestBatch(batch({ spoolId, firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
+    await send('spl_1');
+    expect(await count('usage_event_default')).toBe(1);
+    const later = createUsageService({
+      db: database.db,
+      clock: { nowMs: () => ADMITTED_AT_MS + 86_400_000 },
+      prices: TEST_PRICES,
+      onAlarm: () => {},
+    });
+    expect(await later.makePartitions()).toBe(1);
+    expect(await count('usage_event_default')).toBe(0);
+    await send('spl_2');
+    expect(await count('usage_event')).toBe(1);
+    expect(await spentNano()).toBe(CHARGE);
+  });
+
+  it.each(['usage_event', 'usage_event_20260504', 'usage_batch', 'usage_dead_letter', 'usage_duplicate', 'usage_rating_mismatch'])(
+    'and %s may not be changed by the application',
+    async (table) => {
+      const error = await sql
+        .raw(`DELETE FROM ${table}`)
+        .execute(database.db)
+        .catch((thrown: unknown) => thrown);
+      expect(sqlState(error)).toBe('42501');
+      const { rows } = await sql<{ may: boolean }>`SELECT has_table_privilege(${table}, 'UPDATE, TRUNCATE') AS may`.execute(database.db);
+      expect(rows).toEqual([{ may: false }]);
+    },
+  );
+});
+
+describe('any sequence of deliveries', () => {
+  it('charges each request once, whatever is sent again, overlaps, comes twice at once or out of order', async () => {
+    let round = 0;
+    const delivery = fc.record({ first: fc.integer({ min: 1, max: 12 }), size: fc.integer({ min: 1, max: 8 }) });
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.array(delivery, { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 8 }), async (waves) => {
+        const spoolId = `spl_property_${round++}`;
+        const before = await spentNano();
+        let acked = 0;
+        for (const wave of waves) {
+          const outcomes = await Promise.allSettled(
+            wave.map(({ first, size }) => usage.ingestBatch(batch({ spoolId, firstSeq: first, lastSeq: first + size - 1 }))),
+          );
+          for (const outcome of outcomes) {
+            if (outcome.status === 'rejected') expect(outcome.reason).toBeInstanceOf(SequenceGapError);
+            else acked = Math.max(acked, outcome.value.ackedSeq);
+          }
+        }
+        const [cursor] = await usage.cursors(spoolId);
+        expect(cursor?.ackedSeq ?? 0).toBe(acked);
+        expect((await spentNano()) - before).toBe(BigInt(acked) * CHARGE);
+        expect(await count('usage_duplicate')).toBe(0);
+      }),
+      { numRuns: 25 },
+    );
+  });
+});

@@ -1,0 +1,390 @@
+/** The SQL of usage: cursors, events, sums, what is read of them. */
+import { COMPONENTS, type Component } from '@meridian/domain/usage';
+import type { Attempt, Final } from '@meridian/domain/usage-record';
+import { sql } from 'kysely';
+import type { Database } from '../database/connect.ts';
+import type { Transaction } from '../database/transaction.ts';
+import type { Unreadable, UsageBatch } from './batch.ts';
+import { type BatchSums, costOf, type RatedFinal } from './usage.ts';
+
+type Reader = Database | Transaction;
+type Span = Pick<UsageBatch, 'spoolId' | 'nodeId' | 'region' | 'incarnation'>;
+
+/** The same 64 bits as the signed number that the column holds. */
+const toSigned = (incarnation: bigint) => BigInt.asIntN(64, incarnation);
+
+/** Locks the cursor of an incarnation, making it when it is new, and returns what is acknowledged. */
+export async function lockCursor(trx: Transaction, span: Span, nowMs: number): Promise<number> {
+  await trx
+    .insertInto('ingest_cursor')
+    .values({
+      spool_id: span.spoolId,
+      incarnation: toSigned(span.incarnation),
+      acked_seq: 0n,
+      node_id: span.nodeId,
+      region: span.region,
+      updated_at: new Date(nowMs),
+    })
+    .onConflict((conflict) => conflict.columns(['spool_id', 'incarnation']).doNothing())
+    .execute();
+  const row = await trx
+    .selectFrom('ingest_cursor')
+    .select('acked_seq')
+    .where('spool_id', '=', span.spoolId)
+    .where('incarnation', '=', toSigned(span.incarnation))
+    .forUpdate()
+    .executeTakeFirstOrThrow();
+  return Number(row.acked_seq);
+}
+
+export async function advanceCursor(trx: Transaction, span: Span, ackedSeq: number, nowMs: number): Promise<void> {
+  await trx
+    .updateTable('ingest_cursor')
+    .set({ acked_seq: BigInt(ackedSeq), node_id: span.nodeId, region: span.region, updated_at: new Date(nowMs) })
+    .where('spool_id', '=', span.spoolId)
+    .where('incarnation', '=', toSigned(span.incarnation))
+    .execute();
+}
+
+export async function selectCursors(db: Reader, spoolId: string): Promise<{ incarnation: bigint; ackedSeq: number }[]> {
+  const rows = await db.selectFrom('ingest_cursor').select(['incarnation', 'acked_seq']).where('spool_id', '=', spoolId).execute();
+  return rows.map((row) => ({ incarnation: BigInt.asUintN(64, row.incarnation), ackedSeq: Number(row.acked_seq) }));
+}
+
+/** Records one step of a cursor and returns its number. */
+export async function insertBatch(
+  trx: Transaction,
+  span: Span,
+  step: { kind: 'ingested' | 'lost'; firstSeq: number; lastSeq: number },
+  nowMs: number,
+): Promise<bigint> {
+  const row = await trx
+    .insertInto('usage_batch')
+    .values({
+      kind: step.kind,
+      spool_id: span.spoolId,
+      incarnation: toSigned(span.incarnation),
+      first_seq: BigInt(step.firstSeq),
+      last_seq: BigInt(step.lastSeq),
+      node_id: span.nodeId,
+      region: span.region,
+      ingested_at: new Date(nowMs),
+    })
+    .returning('id')
+    .executeTakeFirstOrThrow();
+  return row.id;
+}
+
+const EVENT_COLUMNS = `
+  admitted_at timestamptz, request_id text, seq bigint, account_id text, member_id text, key_id text,
+  operation text, client_dialect text, asked_model text, answering_model_id text, asked_price_version int, answering_price_version int,
+  tier_id text, markup_basis_points int, service_tier text, outcome text, exactness text, usage jsonb, leases jsonb, attempts jsonb,
+  max_cost_nano bigint, charge_nano bigint, list_nano bigint, variance_nano bigint, cost_nano bigint,
+  stream boolean, status int, error_code text, first_byte_ms bigint, duration_ms bigint`;
+const EVENT_NAMES = EVENT_COLUMNS.trim()
+  .split(/,\s*/)
+  .map((column) => column.split(' ')[0])
+  .join(', ');
+
+/** Inserts the finals whose request has none yet, in this batch or before, and returns the seqs of those inserted. */
+export async function insertEvents(trx: Transaction, batchId: bigint, region: string, finals: readonly RatedFinal[]): Promise<Set<number>> {
+  const { rows } = await sql<{ seq: bigint }>`
+    INSERT INTO usage_event (batch_id, region, ${sql.raw(EVENT_NAMES)})
+    SELECT ${batchId}::bigint, ${region}::text, ${sql.raw(EVENT_NAMES)}
+    FROM json_to_recordset(${toJson(finals.map(eventRow))}::json) AS event (${sql.raw(EVENT_COLUMNS)})
+    ON CONFLICT DO NOTHING RETURNING seq`.execute(trx);
+  return new Set(rows.map((row) => Number(row.seq)));
+}
+
+function eventRow({ seq, final, rating }: RatedFinal) {
+  return {
+    admitted_at: new Date(final.admittedAtMs).toISOString(),
+    request_id: final.requestId,
+    seq,
+    account_id: final.accountId,
+    member_id: final.memberId,
+    key_id: final.keyId,
+    operation: final.operation,
+    client_dialect: final.clientDialect,
+    asked_model: final.askedModel,
+    answering_model_id: final.answeringModelId,
+    asked_price_version: final.askedPriceVersion,
+    answering_price_version: final.answeringPriceVersion,
+    tier_id: final.tierId,
+    markup_basis_points: final.markupBasisPoints,
+    service_tier: final.serviceTier,
+    outcome: final.outcome,
+    exactness: final.exactness,
+    usage: final.usage,
+    leases: leaseRows(final.leases),
+    attempts: final.attempts,
+    max_cost_nano: final.maxCostNano,
+    charge_nano: final.chargeNano,
+    list_nano: rating.listNano,
+    variance_nano: final.varianceNano,
+    cost_nano: costOf(final),
+    stream: final.stream,
+    status: final.status,
+    error_code: final.errorCode,
+    first_byte_ms: final.firstByteMs,
+    duration_ms: final.durationMs,
+  };
+}
+
+/** The error with which the database refuses a final, or undefined when it would take it. Leaves no trace. */
+export async function refusalOf(trx: Transaction, batchId: bigint, region: string, rated: RatedFinal): Promise<Error | undefined> {
+  await sql`SAVEPOINT one_final`.execute(trx);
+  try {
+    await insertEvents(trx, batchId, region, [rated]);
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  } finally {
+    await sql`ROLLBACK TO SAVEPOINT one_final`.execute(trx);
+  }
+}
+
+/** Writes down finals of requests that already have one, and returns those that say something else than it. */
+export async function insertDuplicates(trx: Transaction, batchId: bigint, finals: readonly RatedFinal[]): Promise<Set<number>> {
+  const rows = finals.map((rated) => ({ ...eventRow(rated), payload: eventRow(rated) }));
+  const result = await sql<{ seq: bigint }>`
+    INSERT INTO usage_duplicate (batch_id, seq, admitted_at, request_id, account_id, charge_nano, differs, payload)
+    SELECT ${batchId}::bigint, late.seq, late.admitted_at, late.request_id, late.account_id, late.charge_nano,
+      (first.account_id, first.key_id, first.charge_nano, first.outcome, first.answering_model_id, first.usage, first.cost_nano)
+      IS DISTINCT FROM
+      (late.account_id, late.key_id, late.charge_nano, late.outcome, late.answering_model_id, late.usage, late.cost_nano),
+      late.payload
+    FROM json_to_recordset(${toJson(rows)}::json) AS late (payload jsonb, ${sql.raw(EVENT_COLUMNS)})
+    JOIN usage_event first USING (request_id, admitted_at)
+    RETURNING CASE WHEN differs THEN seq END AS seq`.execute(trx);
+  return new Set(result.rows.flatMap((row) => (row.seq === null ? [] : [Number(row.seq)])));
+}
+
+export interface DeadLetter extends Unreadable {
+  readonly seq: number;
+}
+
+export async function insertDeadLetters(trx: Transaction, batchId: bigint, letters: readonly DeadLetter[]): Promise<void> {
+  await trx
+    .insertInto('usage_dead_letter')
+    .values(
+      letters.map((letter) => ({
+        batch_id: batchId,
+        seq: BigInt(letter.seq),
+        reason: storable(letter.reason),
+        account_id: letter.accountId === undefined ? null : storable(letter.accountId),
+        request_id: letter.requestId === undefined ? null : storable(letter.requestId),
+        charge_nano: letter.chargeNano?.toString() ?? null,
+        leases: storable(toJson(leaseRows(letter.leases))),
+        payload: Buffer.from(letter.payload),
+      })),
+    )
+    .execute();
+}
+
+/** A final as the payload of a dead letter: JSON in UTF-8, whatever its texts hold. */
+export function finalPayload(final: Final): Uint8Array {
+  return Buffer.from(toJson(final), 'utf8');
+}
+
+export async function insertMismatches(trx: Transaction, batchId: bigint, finals: readonly RatedFinal[]): Promise<void> {
+  await trx
+    .insertInto('usage_rating_mismatch')
+    .values(
+      finals.map(({ seq, final, rating }) => ({
+        batch_id: batchId,
+        seq: BigInt(seq),
+        admitted_at: new Date(final.admittedAtMs),
+        request_id: final.requestId,
+        account_id: final.accountId,
+        charge_nano: final.chargeNano,
+        rated_nano: rating.ratedNano ?? null,
+      })),
+    )
+    .execute();
+}
+
+const HOURLY_KEY = ['account_id', 'hour', 'model_id', 'key_id', 'member_id', 'price_version', 'tier_id'] as const;
+const HOURLY_SUMS = [
+  'requests',
+  'charged_requests',
+  'estimated_requests',
+  ...COMPONENTS,
+  'charge_nano',
+  'list_nano',
+  'variance_nano',
+  'cost_nano',
+] as const;
+const HOURLY_COLUMNS = `account_id text, hour timestamptz, model_id text, key_id text, member_id text, price_version int, tier_id text,
+  ${HOURLY_SUMS.map((name) => `${name} bigint`).join(', ')}`;
+const HOURLY_NAMES = [...HOURLY_KEY, ...HOURLY_SUMS].join(', ');
+
+/** Adds to the hourly rows, in the order given. */
+export async function addHourly(trx: Transaction, region: string, sums: BatchSums['hourly']): Promise<void> {
+  const rows = sums.map((sum) => ({
+    account_id: sum.accountId,
+    hour: new Date(sum.hourMs).toISOString(),
+    model_id: sum.modelId,
+    key_id: sum.keyId,
+    member_id: sum.memberId,
+    price_version: sum.priceVersion,
+    tier_id: sum.tierId,
+    requests: sum.requests,
+    charged_requests: sum.chargedRequests,
+    estimated_requests: sum.estimatedRequests,
+    ...sum.units,
+    charge_nano: sum.chargeNano,
+    list_nano: sum.listNano,
+    variance_nano: sum.varianceNano,
+    cost_nano: sum.costNano,
+  }));
+  await sql`
+    INSERT INTO usage_hourly AS h (region, ${sql.raw(HOURLY_NAMES)})
+    SELECT ${region}::text, ${sql.raw(HOURLY_NAMES)} FROM json_to_recordset(${toJson(rows)}::json) AS sum (${sql.raw(HOURLY_COLUMNS)})
+    ON CONFLICT (account_id, hour, model_id, key_id, member_id, region, price_version, tier_id) DO UPDATE SET
+    ${sql.raw(HOURLY_SUMS.map((name) => `${name} = h.${name} + excluded.${name}`).join(', '))}`.execute(trx);
+}
+
+/** Adds to the daily rows of uncharged cost, in the order given. */
+export async function addUncharged(trx: Transaction, sums: BatchSums['uncharged']): Promise<void> {
+  const rows = sums.map((sum) => ({ account_id: sum.accountId, day: dayOf(sum.dayMs), cost_nano: sum.costNano }));
+  await sql`
+    INSERT INTO usage_uncharged_daily AS d (account_id, day, cost_nano)
+    SELECT account_id, day, cost_nano FROM json_to_recordset(${toJson(rows)}::json) AS sum (account_id text, day date, cost_nano bigint)
+    ON CONFLICT (account_id, day) DO UPDATE SET cost_nano = d.cost_nano + excluded.cost_nano`.execute(trx);
+}
+
+export const USAGE_DIMENSIONS = ['day', 'model', 'key', 'member', 'region'] as const;
+export type UsageDimension = (typeof USAGE_DIMENSIONS)[number];
+
+const DIMENSION_SQL: Readonly<Record<UsageDimension, string>> = {
+  day: `to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD')`,
+  model: 'model_id',
+  key: 'key_id',
+  member: 'member_id',
+  region: 'region',
+};
+
+export interface UsageQuery {
+  readonly accountId: string;
+  /** From the hour that holds this moment … */
+  readonly fromMs: number;
+  /** … to the last hour that starts before this one. */
+  readonly toMs: number;
+  readonly groupBy: readonly UsageDimension[];
+  readonly limit: number;
+}
+
+export interface UsageRow {
+  /** The value of each dimension asked for; a day as `2026-05-04` (UTC), a model that never answered as an empty text. */
+  readonly group: Readonly<Partial<Record<UsageDimension, string>>>;
+  readonly requests: bigint;
+  readonly chargedRequests: bigint;
+  readonly estimatedRequests: bigint;
+  readonly units: Readonly<Record<Component, bigint>>;
+  readonly chargeNano: bigint;
+  readonly listNano: bigint;
+  readonly varianceNano: bigint;
+  /** What it cost us: for operators only. */
+  readonly costNano: bigint;
+}
+
+/** Sums of the hourly rows, in the order of their dimensions. */
+export async function selectUsage(db: Reader, query: UsageQuery): Promise<UsageRow[]> {
+  const dimensions = query.groupBy.map((dimension) => `${DIMENSION_SQL[dimension]} AS "${dimension}"`);
+  const sums = HOURLY_SUMS.map((name) => `coalesce(sum(${name}), 0)::bigint AS ${name}`);
+  const places = query.groupBy.map((_, index) => index + 1).join(', ');
+  type Row = Record<UsageDimension, string> & Record<(typeof HOURLY_SUMS)[number], bigint>;
+  const { rows } = await sql<Row>`
+    SELECT ${sql.raw([...dimensions, ...sums].join(', '))} FROM usage_hourly
+    WHERE account_id = ${query.accountId} AND hour >= date_trunc('hour', ${new Date(query.fromMs)}::timestamptz) AND hour < ${new Date(query.toMs)}
+    ${sql.raw(places === '' ? '' : `GROUP BY ${places} ORDER BY ${places}`)} LIMIT ${query.limit}`.execute(db);
+  return rows.map((row) => ({
+    group: Object.fromEntries(query.groupBy.map((dimension) => [dimension, row[dimension]])),
+    requests: row.requests,
+    chargedRequests: row.charged_requests,
+    estimatedRequests: row.estimated_requests,
+    // COMPONENTS names each component once.
+    units: Object.fromEntries(COMPONENTS.map((component) => [component, row[component]])) as Record<Component, bigint>,
+    chargeNano: row.charge_nano,
+    listNano: row.list_nano,
+    varianceNano: row.variance_nano,
+    costNano: row.cost_nano,
+  }));
+}
+
+/** List amount of what was charged in the hours of a window, by account. */
+export async function selectListSpend(
+  db: Reader,
+  window: { fromMs: number; toMs: number },
+): Promise<{ accountId: string; listNano: bigint }[]> {
+  const { rows } = await sql<{ accountId: string; listNano: bigint }>`
+    SELECT account_id AS "accountId", sum(list_nano)::bigint AS "listNano" FROM usage_hourly
+    WHERE hour >= ${new Date(window.fromMs)} AND hour < ${new Date(window.toMs)}
+    GROUP BY account_id HAVING sum(list_nano) > 0 ORDER BY account_id`.execute(db);
+  return rows;
+}
+
+/** Uncharged cost of an account by day, from a day on (UTC). */
+export async function selectUncharged(db: Reader, accountId: string, fromMs: number): Promise<{ day: string; costNano: bigint }[]> {
+  const { rows } = await sql<{ day: string; costNano: bigint }>`
+    SELECT day::text AS day, cost_nano AS "costNano" FROM usage_uncharged_daily
+    WHERE account_id = ${accountId} AND day >= ${dayOf(fromMs)}::date ORDER BY day`.execute(db);
+  return rows;
+}
+
+export async function selectEvent(db: Reader, accountId: string, requestId: string) {
+  return db
+    .selectFrom('usage_event')
+    .selectAll()
+    .where('request_id', '=', requestId)
+    .where('account_id', '=', accountId)
+    .orderBy('admitted_at')
+    .executeTakeFirst();
+}
+
+/** Attempts as they were written: their fields as in the domain, amounts as decimal texts. */
+export function readAttempts(column: unknown): Attempt[] {
+  // Only `insertEvents` writes the column.
+  const attempts = column as (Omit<Attempt, 'costNano' | 'errorCode' | 'upstreamRequestId'> & {
+    costNano: string;
+    errorCode?: Attempt['errorCode'];
+    upstreamRequestId?: string;
+  })[];
+  return attempts.map((attempt) => ({
+    ...attempt,
+    costNano: BigInt(attempt.costNano),
+    errorCode: attempt.errorCode,
+    upstreamRequestId: attempt.upstreamRequestId,
+  }));
+}
+
+export async function makePartitions(db: Reader, nowMs: number, daysAhead: number): Promise<number> {
+  const { rows } = await sql<{ made: number }>`SELECT make_usage_partitions(${new Date(nowMs)}, ${daysAhead}) AS made`.execute(db);
+  return rows[0]?.made ?? 0;
+}
+
+/** Rows that lie in default partitions: the partition they belong to was not there. */
+export async function countStrayRows(db: Reader): Promise<number> {
+  const { rows } = await sql<{ n: bigint }>`
+    SELECT (SELECT count(*) FROM usage_event_default) + (SELECT count(*) FROM usage_hourly_default) AS n`.execute(db);
+  return Number(rows[0]?.n ?? 0n);
+}
+
+function leaseRows(leases: Final['leases']) {
+  return leases.map((lease) => ({ lease_id: lease.leaseId, amount: lease.amount }));
+}
+
+/** JSON with amounts as decimal texts: a plain number would lose digits. */
+function toJson(value: unknown): string {
+  return JSON.stringify(value, (_, each) => (typeof each === 'bigint' ? each.toString() : each));
+}
+
+/** Text as PostgreSQL takes it. */
+function storable(text: string): string {
+  return text.replaceAll('\0', '\ufffd').toWellFormed();
+}
+
+function dayOf(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 10);
+}
