@@ -14,7 +14,10 @@ export function customerPrices(cards: readonly RateCard[], markupBasisPoints: nu
     service_tier: card.serviceTier,
     above_input_tokens: card.aboveInputTokens,
     usd_per_million: Object.fromEntries(
-      Object.entries(card.prices).map(([component, price]) => [component, nanoToUsd(divideHalfEven(price * (10_000n + BigInt(markupBasisPoints)), 10_000n))]),
+      Object.entries(card.prices).map(([component, price]) => [
+        component,
+        nanoToUsd(divideHalfEven(price * (10_000n + BigInt(markupBasisPoints)), 10_000n)),
+      ]),
     ),
   }));
 }

@@ -1,12 +1,8 @@
 /** The most a request can cost its customer, bounded before it is sent anywhere. */
-import { type Nano } from './money.ts';
-import type { ListPrice, RateCard, ServiceTier } from './price.ts';
-import { rate } from './rating.ts';
-import type { Component } from './usage.ts';
-
-/** Components an input token can turn out to be, by what a provider may report of plain text and images. */
-const INPUT_KINDS: readonly Component[] = ['input', 'cached_input', 'cache_write_5m', 'cache_write_1h', 'image_in', 'audio_in'];
-const OUTPUT_KINDS: readonly Component[] = ['output', 'reasoning', 'image_out', 'audio_out'];
+import type { Nano } from './money.ts';
+import type { ListPrice, NanoPerMillion, RateCard, ServiceTier } from './price.ts';
+import { ladderFor, priceOf, stepsReached, withMarkup } from './rating.ts';
+import { type Component, INPUT_COMPONENTS, OUTPUT_COMPONENTS } from './usage.ts';
 
 export interface CostDemand {
   /** Upper bounds in tokens. */
@@ -18,47 +14,70 @@ export interface CostDemand {
 }
 
 /**
- * Over all models that may answer and the service tiers that may be served (the one asked for, and standard, which an
- * upstream may fall back to): every input token at the dearest input component, every output token at the dearest output
- * component, on the card whose step the bound passes and on the one below it.
+ * Over all models that may answer, the service tiers that may be served (the one asked for, and standard, which an
+ * upstream may fall back to), and every long-context step that the bound reaches: each input token at the dearest input
+ * component, each output token at the dearest output component. No usage within the bounds is charged more.
  */
 export function maxCost(demand: CostDemand, markupBasisPoints: number): Nano {
+  const inputTokens = BigInt(demand.inputTokens);
+  const outputTokens = BigInt(demand.outputTokens);
   let most = 0n;
   for (const price of demand.prices) {
-    for (const serviceTier of new Set<ServiceTier>([demand.serviceTier, 'standard'])) {
-      const usage = {
-        [dearest(price.cards, INPUT_KINDS)]: demand.inputTokens,
-        [dearest(price.cards, OUTPUT_KINDS)]: demand.outputTokens,
-      };
-      const { amountNano } = rate(usage, price.cards, { serviceTier, markupBasisPoints });
-      if (amountNano > most) most = amountNano;
+    for (const serviceTier of demand.serviceTier === 'standard' ? STANDARD_ONLY : [demand.serviceTier, ...STANDARD_ONLY]) {
+      for (const level of levelsOf(price.cards, serviceTier)) {
+        if (level.fromInputTokens > demand.inputTokens) continue;
+        const amount = withMarkup(inputTokens * level.input + outputTokens * level.output, level.percent, markupBasisPoints);
+        if (amount > most) most = amount;
+      }
     }
   }
   return most;
 }
 
-const dearestByCards = new WeakMap<readonly RateCard[], Map<readonly Component[], Component>>();
+const STANDARD_ONLY: readonly ServiceTier[] = ['standard'];
 
-/** The component with the highest price on any card; the first kind where none has one. Remembered for each set of cards, which never change. */
-function dearest(cards: readonly RateCard[], kinds: readonly Component[]): Component {
-  let known = dearestByCards.get(cards);
-  if (known === undefined) {
-    known = new Map();
-    dearestByCards.set(cards, known);
+/** The dearest prices of one long-context step. */
+interface Level {
+  /** The shortest input that the step applies to. */
+  readonly fromInputTokens: number;
+  readonly input: NanoPerMillion;
+  readonly output: NanoPerMillion;
+  readonly percent: bigint;
+}
+
+/** Cards are immutable and few, requests are many: the levels are worked out once for each set of cards. */
+const levelsByCards = new WeakMap<readonly RateCard[], Map<ServiceTier, readonly Level[]>>();
+
+function levelsOf(cards: readonly RateCard[], serviceTier: ServiceTier): readonly Level[] {
+  let byTier = levelsByCards.get(cards);
+  if (byTier === undefined) {
+    byTier = new Map();
+    levelsByCards.set(cards, byTier);
   }
-  const remembered = known.get(kinds);
-  if (remembered !== undefined) return remembered;
-  let best: Component = kinds[0] ?? 'input';
-  let bestPrice = -1n;
-  for (const card of cards) {
-    for (const kind of kinds) {
-      const price = card.prices[kind];
-      if (price !== undefined && price > bestPrice) {
-        best = kind;
-        bestPrice = price;
-      }
-    }
+  let levels = byTier.get(serviceTier);
+  if (levels === undefined) {
+    const ladder = ladderFor(cards, serviceTier);
+    const starts = new Set([0, ...ladder.cards.map((card) => (card.aboveInputTokens === 0 ? 0 : card.aboveInputTokens + 1))]);
+    levels = [...starts].map((fromInputTokens) => {
+      const steps = stepsReached(ladder, fromInputTokens);
+      return {
+        fromInputTokens,
+        input: dearest(steps, INPUT_COMPONENTS),
+        output: dearest(steps, OUTPUT_COMPONENTS),
+        percent: ladder.percent,
+      };
+    });
+    byTier.set(serviceTier, levels);
   }
-  known.set(kinds, best);
-  return best;
+  return levels;
+}
+
+/** Zero where none of the components has a price: such a unit is charged to nobody. */
+function dearest(steps: readonly RateCard[], components: readonly Component[]): NanoPerMillion {
+  let most = 0n;
+  for (const component of components) {
+    const price = priceOf(component, steps) ?? 0n;
+    if (price > most) most = price;
+  }
+  return most;
 }

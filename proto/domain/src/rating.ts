@@ -3,8 +3,8 @@
  * There is one rounding for each amount, half to even, at the end.
  */
 import { divideHalfEven, type Nano } from './money.ts';
-import type { ComponentPrices, RateCard, ServiceTier } from './price.ts';
-import { COMPONENTS, type Component, inputTokens, type Usage } from './usage.ts';
+import type { NanoPerMillion, RateCard, ServiceTier } from './price.ts';
+import { assertUsage, COMPONENTS, type Component, inputTokens, type Usage } from './usage.ts';
 
 /** Multipliers in percent for a service tier that a model has no rate card of its own for. */
 export const SERVICE_TIER_PERCENT: Readonly<Record<ServiceTier, bigint>> = { standard: 100n, priority: 150n, flex: 50n, batch: 50n };
@@ -26,20 +26,29 @@ export interface RatingTerms {
 }
 
 /**
+ * What a component without a price of its own is charged at, tried in this order. Tokens read from or written to a cache
+ * are input all the same, and reasoning is output. Media, and what is counted by the piece, have no such kin: they stay
+ * unpriced, so that nothing is silently free or silently wrong.
+ */
+const FALLBACKS: Readonly<Partial<Record<Component, readonly Component[]>>> = {
+  cached_input: ['input'],
+  cache_write_5m: ['input'],
+  cache_write_1h: ['cache_write_5m', 'input'],
+  reasoning: ['output'],
+};
+
+/**
  * Rates a usage with the rate cards of one price version.
  *
  * The card is the service tier's own where there is one, else the standard card times the tier's percentage; among
- * those, the one with the highest long-context step that the input exceeds. A used component without a price on that
- * card takes the price of the tier's base card; where that has none either, it is reported as unpriced.
+ * those, the one with the highest long-context step that the input exceeds. A used component takes its price from that
+ * card; else from the next lower step; else, over the same steps, that of the component it falls back to. Where there
+ * is none either, it is reported as unpriced. Throws RangeError when a unit is not an integer ≥ 0.
  */
 export function rate(usage: Usage, cards: readonly RateCard[], terms: RatingTerms): RatedAmount {
-  const tokens = inputTokens(usage);
-  const own = cards.filter((card) => card.serviceTier === terms.serviceTier);
-  const ladder = own.length > 0 ? own : cards.filter((card) => card.serviceTier === 'standard');
-  const percent = own.length > 0 ? 100n : SERVICE_TIER_PERCENT[terms.serviceTier];
-  const steps = ladder
-    .filter((card) => tokens > card.aboveInputTokens || card.aboveInputTokens === 0)
-    .sort((a, b) => b.aboveInputTokens - a.aboveInputTokens);
+  assertUsage(usage);
+  const ladder = ladderFor(cards, terms.serviceTier);
+  const steps = stepsReached(ladder, inputTokens(usage));
   const unpriced: Component[] = [];
   let total = 0n;
   for (const component of COMPONENTS) {
@@ -49,14 +58,44 @@ export function rate(usage: Usage, cards: readonly RateCard[], terms: RatingTerm
     if (price === undefined) unpriced.push(component);
     else total += BigInt(units) * price;
   }
-  const numerator = total * percent * (BASIS_POINTS + BigInt(terms.markupBasisPoints));
-  return { amountNano: divideHalfEven(numerator, UNITS_PER_PRICE * 100n * BASIS_POINTS), unpriced };
+  return { amountNano: withMarkup(total, ladder.percent, terms.markupBasisPoints), unpriced };
 }
 
-function priceOf(component: Component, steps: readonly { readonly prices: ComponentPrices }[]): bigint | undefined {
-  for (const card of steps) {
-    const price = card.prices[component];
-    if (price !== undefined) return price;
+/** The cards of one service tier. */
+export interface Ladder {
+  /** The highest long-context step first. */
+  readonly cards: readonly RateCard[];
+  /** What the cards' prices are multiplied by. */
+  readonly percent: bigint;
+}
+
+/** A service tier's own cards where there are any, else the standard ones at the tier's percentage. */
+export function ladderFor(cards: readonly RateCard[], serviceTier: ServiceTier): Ladder {
+  const own = cards.filter((card) => card.serviceTier === serviceTier);
+  const ladder = own.length > 0 ? own : cards.filter((card) => card.serviceTier === 'standard');
+  return {
+    cards: [...ladder].sort((a, b) => b.aboveInputTokens - a.aboveInputTokens),
+    percent: own.length > 0 ? 100n : SERVICE_TIER_PERCENT[serviceTier],
+  };
+}
+
+/** The cards of a ladder that apply to an input of so many tokens, the highest step first. */
+export function stepsReached(ladder: Ladder, tokens: number): readonly RateCard[] {
+  return ladder.cards.filter((card) => tokens > card.aboveInputTokens || card.aboveInputTokens === 0);
+}
+
+/** Σ units × price (nano-USD per million) → nano-USD with a tier's percentage and a markup: the one rounding of an amount. */
+export function withMarkup(unitsTimesPrice: bigint, percent: bigint, markupBasisPoints: number): Nano {
+  return divideHalfEven(unitsTimesPrice * percent * (BASIS_POINTS + BigInt(markupBasisPoints)), UNITS_PER_PRICE * 100n * BASIS_POINTS);
+}
+
+/** What a unit of a component costs where these steps apply, fallbacks included; undefined when it has no price. */
+export function priceOf(component: Component, steps: readonly RateCard[]): NanoPerMillion | undefined {
+  for (const candidate of [component, ...(FALLBACKS[component] ?? [])]) {
+    for (const { prices } of steps) {
+      const price = prices[candidate];
+      if (price !== undefined) return price;
+    }
   }
   return undefined;
 }

@@ -1,0 +1,159 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type RateCard, SERVICE_TIERS, type ServiceTier } from './price.ts';
+import { rate, SERVICE_TIER_PERCENT } from './rating.ts';
+import { COMPONENTS, type Component, inputTokens, type Usage } from './usage.ts';
+
+const component = fc.constantFrom(...COMPONENTS);
+const usage: fc.Arbitrary<Usage> = fc.dictionary(component, fc.nat(2_000_000));
+const price = fc.bigInt({ min: 0n, max: 10n ** 12n });
+const card: fc.Arbitrary<RateCard> = fc.record({
+  serviceTier: fc.constantFrom(...SERVICE_TIERS),
+  aboveInputTokens: fc.constantFrom(0, 200_000, 272_000),
+  prices: fc.dictionary(component, price),
+});
+const cards = fc
+  .array(card, { maxLength: 8 })
+  .map((all) => [...new Map(all.map((one) => [`${one.serviceTier} ${one.aboveInputTokens}`, one])).values()]);
+const terms = fc.record({ serviceTier: fc.constantFrom(...SERVICE_TIERS), markupBasisPoints: fc.nat(10_000) });
+
+const standard = { serviceTier: 'standard', markupBasisPoints: 0 } as const;
+const base = (prices: RateCard['prices'], change: Partial<RateCard> = {}): RateCard => ({
+  serviceTier: 'standard',
+  aboveInputTokens: 0,
+  prices,
+  ...change,
+});
+
+/** The rule of money.md in the plainest words, as an exact fraction; slow and on its own. */
+function exactly(
+  used: Usage,
+  all: readonly RateCard[],
+  tier: ServiceTier,
+  markup: number,
+): { numerator: bigint; denominator: bigint; unpriced: Component[] } {
+  const hasOwn = all.some((one) => one.serviceTier === tier);
+  const applicable = all.filter(
+    (one) => one.serviceTier === (hasOwn ? tier : 'standard') && (one.aboveInputTokens === 0 || inputTokens(used) > one.aboveInputTokens),
+  );
+  const find = (wanted: Component) => {
+    const having = applicable.filter((one) => one.prices[wanted] !== undefined);
+    const highest = Math.max(...having.map((one) => one.aboveInputTokens));
+    return having.find((one) => one.aboveInputTokens === highest)?.prices[wanted];
+  };
+  const kin: Partial<Record<Component, Component[]>> = {
+    cached_input: ['input'],
+    cache_write_5m: ['input'],
+    cache_write_1h: ['cache_write_5m', 'input'],
+    reasoning: ['output'],
+  };
+  let numerator = 0n;
+  const unpriced: Component[] = [];
+  for (const one of COMPONENTS) {
+    const units = used[one] ?? 0;
+    if (units === 0) continue;
+    const found = [one, ...(kin[one] ?? [])].map(find).find((each) => each !== undefined);
+    if (found === undefined) unpriced.push(one);
+    else numerator += BigInt(units) * found;
+  }
+  const percent = hasOwn ? 100n : SERVICE_TIER_PERCENT[tier];
+  return { numerator: numerator * percent * (10_000n + BigInt(markup)), denominator: 1_000_000n * 100n * 10_000n, unpriced };
+}
+
+describe('rating', () => {
+  it('is units × price × tier × markup, rounded once, to the nearest nano-dollar', () => {
+    fc.assert(
+      fc.property(usage, cards, terms, (used, all, { serviceTier, markupBasisPoints }) => {
+        const { numerator, denominator, unpriced } = exactly(used, all, serviceTier, markupBasisPoints);
+        const rated = rate(used, all, { serviceTier, markupBasisPoints });
+        expect(rated.unpriced).toEqual(unpriced);
+        const twiceDistance = 2n * (rated.amountNano * denominator - numerator);
+        expect(twiceDistance <= denominator && -twiceDistance <= denominator).toBe(true);
+        if (twiceDistance === denominator || -twiceDistance === denominator) expect(rated.amountNano % 2n).toBe(0n);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('does not depend on the order of the cards and does not change them', () => {
+    fc.assert(
+      fc.property(usage, cards, terms, (used, all, asked) => {
+        const before = JSON.stringify(all.map(({ serviceTier, aboveInputTokens }) => [serviceTier, aboveInputTokens]));
+        expect(rate(used, all, asked)).toEqual(rate(used, [...all].reverse(), asked));
+        expect(JSON.stringify(all.map(({ serviceTier, aboveInputTokens }) => [serviceTier, aboveInputTokens]))).toBe(before);
+      }),
+    );
+  });
+
+  it('charges a small request to the nano-dollar: 3 tokens at $0.0125 per million, 40 % on top', () => {
+    expect(rate({ input: 3 }, [base({ input: 12_500_000n })], { serviceTier: 'standard', markupBasisPoints: 4_000 }).amountNano).toBe(52n); // 52.5 → even
+  });
+
+  it('takes a long-context step for the whole request, from the first token above it', () => {
+    const all = [
+      base({ input: 1_000_000n, output: 5_000_000n }),
+      base({ input: 2_000_000n, output: 7_000_000n }, { aboveInputTokens: 200_000 }),
+    ];
+    expect(rate({ input: 200_000, output: 1 }, all, standard).amountNano).toBe(200_005n);
+    expect(rate({ input: 150_000, cached_input: 50_001, output: 1 }, all, standard).amountNano).toBe(400_009n);
+  });
+
+  it('takes the price of a lower step for a component that the step does not name', () => {
+    const all = [base({ input: 1_000_000n, audio_in: 9_000_000n }), base({ input: 2_000_000n }, { aboveInputTokens: 100 })];
+    expect(rate({ input: 100, audio_in: 1 }, all, standard).amountNano).toBe(209n);
+  });
+
+  it("takes a tier's own card where there is one, else the percentage", () => {
+    const all = [base({ output: 10_000_000n }), base({ output: 25_000_000n }, { serviceTier: 'priority' })];
+    const of = (serviceTier: ServiceTier) => rate({ output: 100 }, all, { serviceTier, markupBasisPoints: 0 }).amountNano;
+    expect({ standard: of('standard'), priority: of('priority'), flex: of('flex'), batch: of('batch') }).toEqual({
+      standard: 1_000n,
+      priority: 2_500n,
+      flex: 500n,
+      batch: 500n,
+    });
+  });
+
+  it('charges cache tokens as input and reasoning as output where they have no price', () => {
+    const all = [base({ input: 2_000_000n, output: 8_000_000n })];
+    expect(rate({ cached_input: 1, cache_write_5m: 10, cache_write_1h: 100, reasoning: 1_000 }, all, standard)).toEqual({
+      amountNano: 222n + 8_000n,
+      unpriced: [],
+    });
+  });
+
+  it('charges a one-hour cache write at the five-minute price before the input price', () => {
+    expect(rate({ cache_write_1h: 1 }, [base({ input: 2_000_000n, cache_write_5m: 3_000_000n })], standard).amountNano).toBe(3n);
+  });
+
+  it('never takes a price of zero for an absent one', () => {
+    expect(
+      rate({ cached_input: 5, reasoning: 5 }, [base({ input: 1_000_000n, output: 1_000_000n, cached_input: 0n, reasoning: 0n })], standard),
+    ).toEqual({ amountNano: 0n, unpriced: [] });
+  });
+
+  it.each([
+    'input',
+    'output',
+    'audio_in',
+    'audio_out',
+    'image_in',
+    'image_out',
+    'per_image',
+    'per_second',
+    'per_request',
+    'per_tool_call',
+  ] as const)('reports %s without a price', (one) => {
+    const { [one]: _, ...prices } = Object.fromEntries(COMPONENTS.map((each) => [each, 1_000_000n])) as Record<Component, bigint>; // every component is a key
+    expect(rate({ [one]: 3 }, [base(prices)], standard)).toEqual({ amountNano: 0n, unpriced: [one] });
+    expect(rate({ [one]: 0 }, [base(prices)], standard).unpriced).toEqual([]);
+  });
+
+  it('reports everything where there is no card at all', () => {
+    expect(rate({ input: 1, cached_input: 1 }, [], standard)).toEqual({ amountNano: 0n, unpriced: ['input', 'cached_input'] });
+  });
+
+  it.each([-1, 0.5, Number.NaN, 2 ** 53])('refuses %s units', (units) => {
+    expect(() => rate({ input: units }, [base({ input: 1n })], standard)).toThrow(RangeError);
+  });
+});
