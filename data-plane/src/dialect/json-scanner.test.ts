@@ -26,7 +26,35 @@ function parses(text: string): boolean {
 
 /** Text near JSON: made of its pieces, or JSON with a byte changed. */
 const nearJson = fc.oneof(
-  fc.array(fc.constantFrom('{', '}', '[', ']', ',', ':', '"a"', '"\\u00e9"', '"\\x"', '"', '\\', '1', '-0.5e+3', '01', '1.', '-', 'true', 'nul', 'null', ' ', '\n', '\u0001'), { maxLength: 14 }).map((pieces) => pieces.join('')),
+  fc
+    .array(
+      fc.constantFrom(
+        '{',
+        '}',
+        '[',
+        ']',
+        ',',
+        ':',
+        '"a"',
+        '"\\u00e9"',
+        '"\\x"',
+        '"',
+        '\\',
+        '1',
+        '-0.5e+3',
+        '01',
+        '1.',
+        '-',
+        'true',
+        'nul',
+        'null',
+        ' ',
+        '\n',
+        '\u0001',
+      ),
+      { maxLength: 14 },
+    )
+    .map((pieces) => pieces.join('')),
   fc.tuple(fc.json(), fc.nat(), fc.constantFrom('"', '\\', '{', '}', ',', ':', '0', ' ', '\t', '')).map(([text, at, piece]) => {
     const position = at % (text.length + 1);
     return text.slice(0, position) + piece + text.slice(position + 1);
@@ -52,7 +80,9 @@ describe('the JSON cursor', () => {
         const spans = scanObject(body, names);
         const read = Object.fromEntries([...spans].map(([key, span]) => [key, valueAt(body, span)]));
         const parsed = JSON.parse(body.toString());
-        expect(read).toEqual(Object.fromEntries([...names].filter((name) => Object.hasOwn(parsed, name)).map((name) => [name, parsed[name]])));
+        expect(read).toEqual(
+          Object.fromEntries([...names].filter((name) => Object.hasOwn(parsed, name)).map((name) => [name, parsed[name]])),
+        );
       }),
     );
   });

@@ -346,6 +346,74 @@ export function valueAt(body: Buffer, span: Span): unknown {
   return JSON.parse(body.toString('utf8', span.start, span.end));
 }
 
+/**
+ * Looks for members by name without reading the document, for events that are forwarded unread: one pass, no
+ * allocation. A quote inside a string of JSON is always escaped, so a name between two bare quotes and before a colon
+ * is a member of some object, never text that speaks of it. Of several with one name the first is found.
+ */
+export class MemberSearch {
+  /** Where the value of each name begins, in the order of the names; -1 where it was not found. */
+  readonly values: Int32Array;
+  /** Indices of the names by their first byte. */
+  readonly #byFirstByte: (readonly number[] | undefined)[] = [];
+  readonly #names: readonly Buffer[];
+
+  constructor(names: readonly string[]) {
+    this.#names = names.map((name) => Buffer.from(name));
+    this.values = new Int32Array(names.length);
+    for (const [index, name] of this.#names.entries()) {
+      const first = name[0] ?? 0;
+      this.#byFirstByte[first] = [...(this.#byFirstByte[first] ?? []), index];
+    }
+  }
+
+  search(bytes: Buffer): void {
+    this.values.fill(-1);
+    let at = 0;
+    while (at < bytes.length) {
+      const walkEnd = Math.min(bytes.length, at + WALK_BEFORE_JUMP_BYTES);
+      while (at < walkEnd && bytes[at] !== QUOTE) at++;
+      if (at === walkEnd && bytes[at] !== QUOTE) {
+        at = bytes.indexOf(QUOTE, at);
+        if (at === -1) return;
+      }
+      const candidates = this.#byFirstByte[bytes[at + 1] ?? 0];
+      if (candidates !== undefined) this.#compare(bytes, at + 1, candidates);
+      at++;
+    }
+  }
+
+  #compare(bytes: Buffer, at: number, candidates: readonly number[]): void {
+    for (const index of candidates) {
+      const name = this.#names[index];
+      if (name === undefined || bytes[at + name.length] !== QUOTE || this.values[index] !== -1) continue;
+      let same = 1;
+      while (same < name.length && bytes[at + same] === name[same]) same++;
+      if (same < name.length) continue;
+      let value = at + name.length + 1;
+      while (bytes[value] === 0x20) value++;
+      if (bytes[value] !== COLON) return;
+      do value++;
+      while (bytes[value] === 0x20);
+      this.values[index] = value;
+      return;
+    }
+  }
+}
+
+/** Bytes of the string that begins at `start`, without its quotes, escapes as they are written; 0 where there is no string. */
+export function stringBytesAt(bytes: Buffer, start: number): number {
+  if (bytes[start] !== QUOTE) return 0;
+  let end = bytes.indexOf(QUOTE, start + 1);
+  while (end !== -1) {
+    let backslashes = 0;
+    while (bytes[end - backslashes - 1] === BACKSLASH) backslashes++;
+    if (backslashes % 2 === 0) return end - start - 1;
+    end = bytes.indexOf(QUOTE, end + 1);
+  }
+  return 0;
+}
+
 /** A piece of new text in place of `[start, end)`. */
 export interface Edit extends Span {
   readonly text: string;

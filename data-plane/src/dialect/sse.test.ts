@@ -31,7 +31,9 @@ describe('the event splitter', () => {
       fc.string({ unit: 'grapheme', maxLength: 8 }).map((text) => `data: ${text.replaceAll(/[\r\n]/g, '')}`),
       fc.constantFrom('data', 'data:', 'data:x', 'data:  x', ': note', 'event: error', 'id: 7', 'retry: 10', 'noise', '', '', ''),
     );
-    const stream = fc.array(fc.tuple(line, fc.constantFrom('\n', '\n', '\r\n', '\r')), { maxLength: 24 }).map((lines) => lines.map((pair) => pair.join('')).join(''));
+    const stream = fc
+      .array(fc.tuple(line, fc.constantFrom('\n', '\n', '\r\n', '\r')), { maxLength: 24 })
+      .map((lines) => lines.map((pair) => pair.join('')).join(''));
     fc.assert(
       fc.property(stream, fc.array(fc.nat(), { maxLength: 12 }), fc.boolean(), (text, positions, unfinished) => {
         const bytes = Buffer.from(unfinished ? text.slice(0, -1) : text);
@@ -45,7 +47,12 @@ describe('the event splitter', () => {
 
   it('keeps the bytes of every event', () => {
     const text = ': hi\n\nevent: a\ndata: 1\r\n\r\ndata:2\r\rdata: é\ndata: b\n\n';
-    expect(split(Buffer.from(text)).map((event) => event.raw)).toEqual([': hi\n\n', 'event: a\ndata: 1\r\n\r\n', 'data:2\r\r', 'data: é\ndata: b\n\n']);
+    expect(split(Buffer.from(text)).map((event) => event.raw)).toEqual([
+      ': hi\n\n',
+      'event: a\ndata: 1\r\n\r\n',
+      'data:2\r\r',
+      'data: é\ndata: b\n\n',
+    ]);
   });
 
   it('reads LF, CRLF and lone CR, also where CR and LF come apart', () => {
@@ -71,7 +78,10 @@ describe('the event splitter', () => {
   });
 
   it('gives a last event without its line end, marked as cut short', () => {
-    expect(split(Buffer.from('data: 1\n\ndata: 2'))).toMatchObject([{ cutShort: false }, { data: '2', raw: 'data: 2\n\n', cutShort: true }]);
+    expect(split(Buffer.from('data: 1\n\ndata: 2'))).toMatchObject([
+      { cutShort: false },
+      { data: '2', raw: 'data: 2\n\n', cutShort: true },
+    ]);
   });
 
   it('refuses an event that is too large, however small its pieces', () => {

@@ -8,19 +8,31 @@ const FIXTURES = join(import.meta.dirname, '../../../../../shared/fixtures/open'
 const present = existsSync(FIXTURES);
 if (!present) console.log(`skipped: no recorded errors in ${FIXTURES}`);
 
-const upstream = (status: number, body: unknown, headers: Record<string, string> = {}) => readUpstreamError(status, headers, Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)));
+const upstream = (status: number, body: unknown, headers: Record<string, string> = {}) =>
+  readUpstreamError(status, headers, Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)));
 
 describe('a rendered error', () => {
   it('has the shape the SDKs read', () => {
-    const error = new GatewayError('budget_exceeded', { message: 'No room.', param: 'max_tokens', details: { scope: 'key', message: 'shadowed' } });
+    const error = new GatewayError('budget_exceeded', {
+      message: 'No room.',
+      param: 'max_tokens',
+      details: { scope: 'key', message: 'shadowed' },
+    });
     const rendered = renderError(error, 'req_1');
     expect(rendered.status).toBe(402);
-    expect(JSON.parse(rendered.body.toString())).toEqual({ error: { message: 'No room.', type: 'budget_exceeded', code: 'budget_exceeded', param: 'max_tokens', scope: 'key' } });
+    expect(JSON.parse(rendered.body.toString())).toEqual({
+      error: { message: 'No room.', type: 'budget_exceeded', code: 'budget_exceeded', param: 'max_tokens', scope: 'key' },
+    });
     expect(rendered.headers).toEqual(['content-type', 'application/json', 'x-should-retry', 'false']);
   });
 
   it('says when a retry makes sense', () => {
-    expect(renderError(new GatewayError('overloaded', { retryAfterSeconds: 1.2 }), 'r').headers).toEqual(['content-type', 'application/json', 'retry-after', '2']);
+    expect(renderError(new GatewayError('overloaded', { retryAfterSeconds: 1.2 }), 'r').headers).toEqual([
+      'content-type',
+      'application/json',
+      'retry-after',
+      '2',
+    ]);
   });
 
   it('is one data event inside a stream', () => {
@@ -42,13 +54,27 @@ describe('an error of the client', () => {
     [{ message: 'Malformed input.' }, 'Malformed input.', undefined],
     [{ id: 'i', message: 'invalid request' }, 'invalid request', undefined],
   ])('keeps status and text of %j', (body, text, param) => {
-    expect(upstream(400, body)).toMatchObject({ code: 'invalid_request_error', source: 'client', status: 400, retryable: false, message: text, param });
+    expect(upstream(400, body)).toMatchObject({
+      code: 'invalid_request_error',
+      source: 'client',
+      status: 400,
+      retryable: false,
+      message: text,
+      param,
+    });
     expect(upstream(422, body)).toMatchObject({ code: 'invalid_request_error', status: 422, message: text });
   });
 
   it('keeps 404 and 413', () => {
-    expect(upstream(404, { error: { message: 'No such model.', code: 'model_not_found' } })).toMatchObject({ code: 'model_not_found', status: 404 });
-    expect(upstream(413, '<html>too large</html>')).toMatchObject({ code: 'request_too_large', status: 413, message: 'The request body is too large.' });
+    expect(upstream(404, { error: { message: 'No such model.', code: 'model_not_found' } })).toMatchObject({
+      code: 'model_not_found',
+      status: 404,
+    });
+    expect(upstream(413, '<html>too large</html>')).toMatchObject({
+      code: 'request_too_large',
+      status: 413,
+      message: 'The request body is too large.',
+    });
   });
 
   it.each([
@@ -60,7 +86,9 @@ describe('an error of the client', () => {
   });
 
   it('may be tried again where the model failed at its tool call', () => {
-    expect(upstream(400, { error: { message: 'Failed to call a function.', code: 'tool_use_failed', failed_generation: 'f(' } })).toMatchObject({ retryable: true, details: { failed_generation: 'f(' } });
+    expect(
+      upstream(400, { error: { message: 'Failed to call a function.', code: 'tool_use_failed', failed_generation: 'f(' } }),
+    ).toMatchObject({ retryable: true, details: { failed_generation: 'f(' } });
   });
 });
 
@@ -69,18 +97,40 @@ describe('an error of ours at the provider', () => {
     [401, { error: { message: 'Incorrect API key provided: sk-abc***xyz.', code: 'invalid_api_key' } }],
     [403, { message: 'The security token included in the request is invalid.' }],
     [402, { error: { message: 'Insufficient credits of org-1234567890.' } }],
-    [400, { error: { code: 400, message: 'API key not valid. Please pass a valid API key.', status: 'INVALID_ARGUMENT', details: [{ reason: 'API_KEY_INVALID' }] } }],
+    [
+      400,
+      {
+        error: {
+          code: 400,
+          message: 'API key not valid. Please pass a valid API key.',
+          status: 'INVALID_ARGUMENT',
+          details: [{ reason: 'API_KEY_INVALID' }],
+        },
+      },
+    ],
     [400, { code: 'invalid-argument', error: 'Incorrect API key provided: xai-12***cd.' }],
   ])('%s %j is told to nobody, and kept for the log', (status, body) => {
     const error = upstream(status, body);
-    expect(error).toMatchObject({ code: 'upstream_error', status: 502, source: 'upstream', retryable: true, message: 'The provider could not answer the request.', details: undefined });
+    expect(error).toMatchObject({
+      code: 'upstream_error',
+      status: 502,
+      source: 'upstream',
+      retryable: true,
+      message: 'The provider could not answer the request.',
+      details: undefined,
+    });
     expect(String(error.cause)).toContain(String(status));
   });
 });
 
 describe('an error of the provider', () => {
   it.each([429, 500, 502, 503, 504, 529, 409])('%s may be tried elsewhere', (status) => {
-    expect(upstream(status, { error: { message: 'Overloaded' } })).toMatchObject({ code: 'upstream_error', status: 502, source: 'upstream', retryable: true });
+    expect(upstream(status, { error: { message: 'Overloaded' } })).toMatchObject({
+      code: 'upstream_error',
+      status: 502,
+      source: 'upstream',
+      retryable: true,
+    });
   });
 
   it.each([
@@ -96,7 +146,8 @@ describe('an error of the provider', () => {
   });
 
   it('may answer in anything', () => {
-    for (const body of ['', '<html>', '[]', 'null', '7', '{"error":[]}', '{"error":{"message":{}}}', '{"detail":[1]}']) expect(upstream(500, body)).toBeInstanceOf(GatewayError);
+    for (const body of ['', '<html>', '[]', 'null', '7', '{"error":[]}', '{"error":{"message":{}}}', '{"detail":[1]}'])
+      expect(upstream(500, body)).toBeInstanceOf(GatewayError);
   });
 });
 
@@ -119,7 +170,8 @@ describe('public text', () => {
   });
 
   it('leaves ordinary words alone', () => {
-    const text = "Unsupported parameter: 'max_completion_tokens' (api_version 2024, task-oriented, sketch-like) for gpt-5.4-2026-03-05, request 0f8fad5b-d9cb-469f-a165-70867728950e.";
+    const text =
+      "Unsupported parameter: 'max_completion_tokens' (api_version 2024, task-oriented, sketch-like) for gpt-5.4-2026-03-05, request 0f8fad5b-d9cb-469f-a165-70867728950e.";
     expect(publicText(text)).toBe(text);
   });
 

@@ -31,11 +31,30 @@ function rewritten(body: string, edits: { model?: string; maxOutputTokens?: numb
 describe('facts of a chat request', () => {
   it('reads the fields that planning needs', () => {
     const request = chat({ stream: true, stream_options: { include_usage: true }, max_tokens: 7, n: 2, service_tier: 'fast' });
-    expect(request.facts).toMatchObject({ operation: 'chat', model: 'gpt-5.4', stream: true, wantsStreamUsage: true, maxOutputTokens: 7, choices: 2, serviceTier: 'priority', needs: [] });
+    expect(request.facts).toMatchObject({
+      operation: 'chat',
+      model: 'gpt-5.4',
+      stream: true,
+      wantsStreamUsage: true,
+      maxOutputTokens: 7,
+      choices: 2,
+      serviceTier: 'priority',
+      needs: [],
+    });
   });
 
   it('takes null and absence for the defaults', () => {
-    const fields = { stream: null, stream_options: null, max_tokens: null, max_completion_tokens: null, n: null, service_tier: null, tools: null, response_format: null, reasoning_effort: null };
+    const fields = {
+      stream: null,
+      stream_options: null,
+      max_tokens: null,
+      max_completion_tokens: null,
+      n: null,
+      service_tier: null,
+      tools: null,
+      response_format: null,
+      reasoning_effort: null,
+    };
     const defaults = { stream: false, wantsStreamUsage: false, maxOutputTokens: undefined, choices: 1, serviceTier: 'standard', needs: [] };
     expect(chat(fields).facts).toMatchObject(defaults);
     expect(chat({}).facts).toMatchObject(defaults);
@@ -90,7 +109,9 @@ describe('the bound of the input', () => {
     expect(bound([{ type: 'text', text: disguise }])).toBeGreaterThan(200_000);
     expect(bound([{ type: 'image_url', image_url: { url: `data:text/plain,${'word '.repeat(40_000)}` } }])).toBeGreaterThan(200_000);
     expect(chat({ tools: [{ image_url: { url: disguise } }] }).facts.inputTokensBound).toBeGreaterThan(200_000);
-    expect(chat({ messages: [{ role: 'user', content: [{ type: 'text', text: 'x' }], image_url: { url: disguise } }] }).facts.inputTokensBound).toBeGreaterThan(200_000);
+    expect(
+      chat({ messages: [{ role: 'user', content: [{ type: 'text', text: 'x' }], image_url: { url: disguise } }] }).facts.inputTokensBound,
+    ).toBeGreaterThan(200_000);
   });
 
   it('counts speech by its bytes and a document given by reference as the largest context', () => {
@@ -120,7 +141,11 @@ describe('a request that cannot be read', () => {
     ['{"model":"m","messages":[{}],"stream":"yes"}', 'true or false', 'stream'],
     ['{"model":"m","messages":[{}],"stream_options":[]}', 'object', 'stream_options'],
     ['{"model":"m","messages":[{}],"stream_options":{"include_usage":1}}', 'true or false', 'stream_options.include_usage'],
-    ['{"model":"m","messages":[{}],"stream_options":{"include_usage":true,"include_usage":false}}', 'twice', 'stream_options.include_usage'],
+    [
+      '{"model":"m","messages":[{}],"stream_options":{"include_usage":true,"include_usage":false}}',
+      'twice',
+      'stream_options.include_usage',
+    ],
     ['{"model":"m","messages":[{}],"n":0}', 'positive', 'n'],
     ['{"model":"m","messages":[{}],"n":129}', 'at most 128', 'n'],
     ['{"model":"m","messages":[{}],"max_tokens":1.5}', 'positive', 'max_tokens'],
@@ -145,7 +170,13 @@ describe('a request that cannot be read', () => {
   });
 
   it('never fails in another way, whatever the bytes', () => {
-    const seed = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,AA' } }] }], stream: true, stream_options: { include_usage: false }, tools: [{}] });
+    const seed = JSON.stringify({
+      model: 'm',
+      messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,AA' } }] }],
+      stream: true,
+      stream_options: { include_usage: false },
+      tools: [{}],
+    });
     const mutated = fc.tuple(fc.nat(), fc.nat(12), fc.uint8Array({ maxLength: 6 })).map(([at, removed, added]) => {
       const bytes = Buffer.from(seed);
       const from = at % bytes.length;
@@ -173,7 +204,11 @@ describe('a request that cannot be read', () => {
 
 describe('the rewritten request', () => {
   it('equals the same edit on the parsed body', () => {
-    const options = fc.oneof(fc.constant(undefined), fc.constant(null), fc.record({ include_usage: fc.constantFrom(true, false, null), other: fc.jsonValue() }, { requiredKeys: [] }));
+    const options = fc.oneof(
+      fc.constant(undefined),
+      fc.constant(null),
+      fc.record({ include_usage: fc.constantFrom(true, false, null), other: fc.jsonValue() }, { requiredKeys: [] }),
+    );
     const limit = fc.oneof(fc.constant(undefined), fc.constant(null), fc.integer({ min: 1, max: 9 }));
     const request = fc.record(
       {
@@ -188,19 +223,27 @@ describe('the rewritten request', () => {
       { requiredKeys: [] },
     );
     fc.assert(
-      fc.property(request, fc.shuffledSubarray(['model', 'messages', 'rest'], { minLength: 3 }), fc.option(fc.integer({ min: 1, max: 99 }), { nil: undefined }), fc.boolean(), (fields, order, cap, spaced) => {
-        const parts: Record<string, object> = { model: { model: 'gpt"é' }, messages: { messages }, rest: fields };
-        const whole = JSON.parse(JSON.stringify(Object.assign({}, ...order.map((part) => parts[part]))));
-        const body = Buffer.from(JSON.stringify(whole, undefined, spaced ? 2 : 0));
-        const edited = JSON.parse(Buffer.concat(readPassThrough('chat', body).rewrite({ model: 'a/"b', maxOutputTokens: cap })).toString());
+      fc.property(
+        request,
+        fc.shuffledSubarray(['model', 'messages', 'rest'], { minLength: 3 }),
+        fc.option(fc.integer({ min: 1, max: 99 }), { nil: undefined }),
+        fc.boolean(),
+        (fields, order, cap, spaced) => {
+          const parts: Record<string, object> = { model: { model: 'gpt"é' }, messages: { messages }, rest: fields };
+          const whole = JSON.parse(JSON.stringify(Object.assign({}, ...order.map((part) => parts[part]))));
+          const body = Buffer.from(JSON.stringify(whole, undefined, spaced ? 2 : 0));
+          const edited = JSON.parse(
+            Buffer.concat(readPassThrough('chat', body).rewrite({ model: 'a/"b', maxOutputTokens: cap })).toString(),
+          );
 
-        const expected = { ...whole, model: 'a/"b' };
-        if (whole.stream === true) expected.stream_options = { ...whole.stream_options, include_usage: true };
-        const given = whole.max_completion_tokens ?? whole.max_tokens ?? undefined;
-        if (given === undefined && cap !== undefined) expected.max_completion_tokens = cap;
-        if (whole.max_completion_tokens != null && whole.max_tokens != null) expected.max_tokens = null;
-        expect(edited).toEqual(expected);
-      }),
+          const expected = { ...whole, model: 'a/"b' };
+          if (whole.stream === true) expected.stream_options = { ...whole.stream_options, include_usage: true };
+          const given = whole.max_completion_tokens ?? whole.max_tokens ?? undefined;
+          if (given === undefined && cap !== undefined) expected.max_completion_tokens = cap;
+          if (whole.max_completion_tokens != null && whole.max_tokens != null) expected.max_tokens = null;
+          expect(edited).toEqual(expected);
+        },
+      ),
       { numRuns: 500 },
     );
   });
@@ -213,9 +256,9 @@ describe('the rewritten request', () => {
 
   it('asks for usage in streams only, keeping the other options', () => {
     expect(rewritten('{"model":"m","messages":[{}]}', { model: 'm' })).not.toContain('stream_options');
-    expect(rewritten('{"model":"m","messages":[{}],"stream":true,"stream_options":{"include_obfuscation":false}}', { model: 'm' })).toContain(
-      '"stream_options":{"include_usage":true,"include_obfuscation":false}',
-    );
+    expect(
+      rewritten('{"model":"m","messages":[{}],"stream":true,"stream_options":{"include_obfuscation":false}}', { model: 'm' }),
+    ).toContain('"stream_options":{"include_usage":true,"include_obfuscation":false}');
   });
 
   it('never shortens a limit that the client gave', () => {
@@ -232,7 +275,8 @@ describe('the rewritten request', () => {
 
 describe('an embeddings request', () => {
   it('takes texts, tokens and lists of both', () => {
-    for (const input of ['x', ['x', 'y'], [1, 2, 3], [[1], [2, 3]]]) expect(embed({ input }).facts).toMatchObject({ operation: 'embeddings', stream: false, maxOutputTokens: undefined });
+    for (const input of ['x', ['x', 'y'], [1, 2, 3], [[1], [2, 3]]])
+      expect(embed({ input }).facts).toMatchObject({ operation: 'embeddings', stream: false, maxOutputTokens: undefined });
     expect(embed({ input: Array.from({ length: 2_000 }, (_, token) => token) }).facts.inputTokensBound).toBeGreaterThan(2_000);
   });
 
@@ -261,6 +305,8 @@ describe('an embeddings request', () => {
 
   it('is forwarded with nothing but the model replaced', () => {
     const body = '{"input":["a"],"model":"m","encoding_format":"base64","x":1}';
-    expect(Buffer.concat(readPassThrough('embeddings', Buffer.from(body)).rewrite({ model: 'n', maxOutputTokens: 5 })).toString()).toBe(body.replace('"m"', '"n"'));
+    expect(Buffer.concat(readPassThrough('embeddings', Buffer.from(body)).rewrite({ model: 'n', maxOutputTokens: 5 })).toString()).toBe(
+      body.replace('"m"', '"n"'),
+    );
   });
 });

@@ -3,16 +3,29 @@ import { describe, expect, it } from 'vitest';
 import { readAnswer } from './response.ts';
 
 function answer(fields: Record<string, unknown>) {
-  return { id: 'c1', object: 'chat.completion', model: 'gpt-5.4-2026-03-05', choices: [{ index: 0, message: { role: 'assistant', content: 'Paris' }, finish_reason: 'stop' }], ...fields };
+  return {
+    id: 'c1',
+    object: 'chat.completion',
+    model: 'gpt-5.4-2026-03-05',
+    choices: [{ index: 0, message: { role: 'assistant', content: 'Paris' }, finish_reason: 'stop' }],
+    ...fields,
+  };
 }
 
 const read = (value: unknown) => readAnswer('chat', Buffer.from(JSON.stringify(value)));
-const message = (fields: Record<string, unknown>) => answer({ choices: [{ index: 0, message: { role: 'assistant', content: null, ...fields }, finish_reason: 'stop' }] });
+const message = (fields: Record<string, unknown>) =>
+  answer({ choices: [{ index: 0, message: { role: 'assistant', content: null, ...fields }, finish_reason: 'stop' }] });
 
 describe('facts of an answer', () => {
   it('reads model, tier and usage', () => {
     const { facts } = read(answer({ service_tier: 'default', usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 } }));
-    expect(facts).toEqual({ model: 'gpt-5.4-2026-03-05', serviceTier: 'standard', usage: { input: 3, output: 2 }, empty: false, countedOutputTokens: 2 });
+    expect(facts).toEqual({
+      model: 'gpt-5.4-2026-03-05',
+      serviceTier: 'standard',
+      usage: { input: 3, output: 2 },
+      empty: false,
+      countedOutputTokens: 2,
+    });
   });
 
   it('leaves absent what the provider did not say', () => {
@@ -40,7 +53,10 @@ describe('facts of an answer', () => {
 
   it('counts a token in four bytes of text, reasoning and arguments', () => {
     const call = { function: { name: 'abcd', arguments: '12345678' } };
-    expect(read(message({ content: 'x'.repeat(40), reasoning: 'y'.repeat(20), reasoning_content: 'y'.repeat(20), tool_calls: [call] })).facts.countedOutputTokens).toBe(18);
+    expect(
+      read(message({ content: 'x'.repeat(40), reasoning: 'y'.repeat(20), reasoning_content: 'y'.repeat(20), tool_calls: [call] })).facts
+        .countedOutputTokens,
+    ).toBe(18);
     expect(read(message({ content: 'x'.repeat(400_000) })).facts.countedOutputTokens).toBeGreaterThanOrEqual(100_000);
   });
 
@@ -51,18 +67,32 @@ describe('facts of an answer', () => {
 });
 
 describe('an answer that is none', () => {
-  it.each(['', 'Bad gateway', '[]', 'null', '{"model":', '{"usage":{},"usage":{}}', '{"error":{"message":"Provider returned error","code":429}}'])('%s is an upstream error', (body) => {
+  it.each([
+    '',
+    'Bad gateway',
+    '[]',
+    'null',
+    '{"model":',
+    '{"usage":{},"usage":{}}',
+    '{"error":{"message":"Provider returned error","code":429}}',
+  ])('%s is an upstream error', (body) => {
     expect(() => readAnswer('chat', Buffer.from(body))).toThrow(GatewayError);
-    expect(() => readAnswer('chat', Buffer.from(body))).toThrow(expect.objectContaining({ code: 'upstream_error', status: 502, retryable: true }));
+    expect(() => readAnswer('chat', Buffer.from(body))).toThrow(
+      expect.objectContaining({ code: 'upstream_error', status: 502, retryable: true }),
+    );
   });
 });
 
 describe('the rewritten answer', () => {
-  const rewrite = (body: string, model: string | undefined) => Buffer.concat(readAnswer('chat', Buffer.from(body)).rewrite({ model, costUsdLiteral: '0.000012500' })).toString();
+  const rewrite = (body: string, model: string | undefined) =>
+    Buffer.concat(readAnswer('chat', Buffer.from(body)).rewrite({ model, costUsdLiteral: '0.000012500' })).toString();
 
   it('has the asked model and the cost, and every other byte as it was', () => {
-    const body = '{ "id":"c", "model" : "up", "choices":[{"message":{"content":"\\u00e9"}}], "usage": {"prompt_tokens": 1.0, "x": {"usage": 1}} , "z":1e2}';
-    expect(rewrite(body, 'asked')).toBe(body.replace('"up"', '"asked"').replace('"x": {"usage": 1}}', '"x": {"usage": 1},"cost_usd":0.000012500}'));
+    const body =
+      '{ "id":"c", "model" : "up", "choices":[{"message":{"content":"\\u00e9"}}], "usage": {"prompt_tokens": 1.0, "x": {"usage": 1}} , "z":1e2}';
+    expect(rewrite(body, 'asked')).toBe(
+      body.replace('"up"', '"asked"').replace('"x": {"usage": 1}}', '"x": {"usage": 1},"cost_usd":0.000012500}'),
+    );
     expect(rewrite(body, undefined)).toContain('"up"');
   });
 

@@ -45,30 +45,47 @@ describe('usage of recorded answers', () => {
       const usage = readUsage(raw);
       if (usage === undefined) throw new Error(`${source}: ${JSON.stringify(raw)} was not read`);
       assertUsage(usage);
-      expect(inputTokens(usage), source).toBe(raw['prompt_tokens']);
-      expect(inputTokens(usage) + outputTokens(usage), `${source}: ${JSON.stringify(raw)}`).toBe(raw['total_tokens']);
+      expect(inputTokens(usage), source).toBe(raw.prompt_tokens);
+      expect(inputTokens(usage) + outputTokens(usage), `${source}: ${JSON.stringify(raw)}`).toBe(raw.total_tokens);
     }
   });
 });
 
 describe('usage', () => {
   it('takes cached, written and spoken tokens out of the prompt', () => {
-    const raw = { prompt_tokens: 100, completion_tokens: 20, total_tokens: 120, prompt_tokens_details: { cached_tokens: 30, cache_write_tokens: 10, audio_tokens: 5 }, completion_tokens_details: { reasoning_tokens: 8, audio_tokens: 4 } };
+    const raw = {
+      prompt_tokens: 100,
+      completion_tokens: 20,
+      total_tokens: 120,
+      prompt_tokens_details: { cached_tokens: 30, cache_write_tokens: 10, audio_tokens: 5 },
+      completion_tokens_details: { reasoning_tokens: 8, audio_tokens: 4 },
+    };
     expect(readUsage(raw)).toEqual({ input: 55, cached_input: 30, cache_write_5m: 10, audio_in: 5, output: 16, audio_out: 4 });
   });
 
   it('reads the cache hits of providers with other names', () => {
-    expect(readUsage({ prompt_tokens: 9, prompt_cache_hit_tokens: 4, prompt_cache_miss_tokens: 5, completion_tokens: 1 })).toMatchObject({ input: 5, cached_input: 4 });
+    expect(readUsage({ prompt_tokens: 9, prompt_cache_hit_tokens: 4, prompt_cache_miss_tokens: 5, completion_tokens: 1 })).toMatchObject({
+      input: 5,
+      cached_input: 4,
+    });
     expect(readUsage({ prompt_tokens: 9, num_cached_tokens: 4 })).toMatchObject({ input: 5, cached_input: 4 });
   });
 
   it('counts reasoning that a provider leaves outside the completion', () => {
-    expect(readUsage({ prompt_tokens: 307, completion_tokens: 26, total_tokens: 560, completion_tokens_details: { reasoning_tokens: 227 } })).toEqual({ input: 307, output: 253 });
-    expect(readUsage({ prompt_tokens: 10, completion_tokens: 30, total_tokens: 40, completion_tokens_details: { reasoning_tokens: 20 } })).toEqual({ input: 10, output: 30 });
+    expect(
+      readUsage({ prompt_tokens: 307, completion_tokens: 26, total_tokens: 560, completion_tokens_details: { reasoning_tokens: 227 } }),
+    ).toEqual({ input: 307, output: 253 });
+    expect(
+      readUsage({ prompt_tokens: 10, completion_tokens: 30, total_tokens: 40, completion_tokens_details: { reasoning_tokens: 20 } }),
+    ).toEqual({ input: 10, output: 30 });
   });
 
   it('cuts a part that is larger than its whole', () => {
-    expect(readUsage({ prompt_tokens: 235, completion_tokens: 90, prompt_tokens_details: { cached_tokens: 373 } })).toEqual({ input: 0, cached_input: 235, output: 90 });
+    expect(readUsage({ prompt_tokens: 235, completion_tokens: 90, prompt_tokens_details: { cached_tokens: 373 } })).toEqual({
+      input: 0,
+      cached_input: 235,
+      output: 90,
+    });
   });
 
   it('tells absence from zero', () => {
@@ -87,6 +104,11 @@ describe('usage', () => {
   it('is written so that it reads back the same', () => {
     const usage = { input: 55, cached_input: 30, cache_write_5m: 10, audio_in: 5, output: 16, audio_out: 4 };
     expect(readUsage(writeUsage(usage, 8))).toEqual(usage);
-    expect(writeUsage(usage, 8)).toMatchObject({ prompt_tokens: 100, completion_tokens: 20, total_tokens: 120, completion_tokens_details: { reasoning_tokens: 8 } });
+    expect(writeUsage(usage, 8)).toMatchObject({
+      prompt_tokens: 100,
+      completion_tokens: 20,
+      total_tokens: 120,
+      completion_tokens_details: { reasoning_tokens: 8 },
+    });
   });
 });
