@@ -1,0 +1,96 @@
+/** A run of a spool's seqs on the wire: the finals in it as gzip of a UsageRecords. */
+import { promisify } from 'node:util';
+import { constants, gunzip, gzip } from 'node:zlib';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import type { Final } from '@meridian/domain/usage-record';
+import type * as wire from '../gen/meridian/v1/usage_pb.js';
+import { UsageBatchSchema, UsageRecordSchema, UsageRecordsSchema } from '../gen/meridian/v1/usage_pb.js';
+import { readSafeInteger } from './field.ts';
+import { finalFromWire, finalToWire } from './final.ts';
+import { WireFormatError } from './wire-format-error.ts';
+
+/** The most that a batch may grow to when it is unpacked. */
+export const MAX_UNPACKED_BYTES = 8 * 1024 * 1024;
+
+const pack = promisify(gzip);
+const unpack = promisify(gunzip);
+
+export interface UsageBatch {
+  /** Random 64 bits of one boot of the node. */
+  readonly incarnation: bigint;
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  /** In ascending order of their seqs, which lie in firstSeq … lastSeq. */
+  readonly finals: readonly { readonly seq: number; readonly final: Final }[];
+}
+
+/** One record of a received batch: a final, or what kept it from being read (with the message, for the dead letters). */
+export type ReceivedRecord =
+  | { readonly seq: number; readonly ok: true; readonly final: Final }
+  | { readonly seq: number; readonly ok: false; readonly error: WireFormatError; readonly message: wire.UsageRecord };
+
+export interface ReceivedBatch {
+  readonly incarnation: bigint;
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  readonly records: readonly ReceivedRecord[];
+}
+
+/** Records that are encoded at a time before others get a turn (about 1 ms). */
+const SLICE_RECORDS = 128;
+
+/** Encodes in slices, so that a node keeps answering meanwhile. */
+export async function usageBatchToWire(batch: UsageBatch): Promise<wire.UsageBatch> {
+  const parts: Uint8Array[] = [];
+  for (let start = 0; start < batch.finals.length; start += SLICE_RECORDS) {
+    if (start > 0) await new Promise((resolve) => setImmediate(resolve));
+    const records = batch.finals
+      .slice(start, start + SLICE_RECORDS)
+      .map(({ seq, final }) => create(UsageRecordSchema, { seq: BigInt(seq), record: { case: 'final', value: finalToWire(final) } }));
+    // Messages whose only field is repeated may be joined end to end.
+    parts.push(toBinary(UsageRecordsSchema, create(UsageRecordsSchema, { records })));
+  }
+  return create(UsageBatchSchema, {
+    incarnation: batch.incarnation,
+    firstSeq: BigInt(batch.firstSeq),
+    lastSeq: BigInt(batch.lastSeq),
+    recordsGzip: await pack(Buffer.concat(parts), { level: constants.Z_BEST_SPEED }),
+  });
+}
+
+/**
+ * Unpacks a batch. Rejects with WireFormatError when the batch as a whole cannot be read; a single record that says
+ * nothing sensible comes back as such, and the rest goes on.
+ */
+export async function usageBatchFromWire(message: wire.UsageBatch): Promise<ReceivedBatch> {
+  const firstSeq = readSafeInteger('first_seq', message.firstSeq, 1);
+  const lastSeq = readSafeInteger('last_seq', message.lastSeq, firstSeq);
+  const { records } = await unpackRecords(message.recordsGzip);
+  let previous = firstSeq - 1;
+  const received: ReceivedRecord[] = [];
+  for (const [index, record] of records.entries()) {
+    const seq = readSafeInteger(`records[${index}].seq`, record.seq, previous + 1);
+    if (seq > lastSeq) throw new WireFormatError(`records[${index}].seq`, `is behind last_seq: ${seq}`);
+    previous = seq;
+    received.push(readRecord(seq, record));
+  }
+  return { incarnation: message.incarnation, firstSeq, lastSeq, records: received };
+}
+
+function readRecord(seq: number, message: wire.UsageRecord): ReceivedRecord {
+  try {
+    if (message.record.case !== 'final') throw new WireFormatError('record', 'is of an unknown kind');
+    return { seq, ok: true, final: finalFromWire(message.record.value) };
+  } catch (error) {
+    if (error instanceof WireFormatError) return { seq, ok: false, error, message };
+    throw error;
+  }
+}
+
+async function unpackRecords(packed: Uint8Array): Promise<wire.UsageRecords> {
+  try {
+    return fromBinary(UsageRecordsSchema, await unpack(packed, { maxOutputLength: MAX_UNPACKED_BYTES }));
+  } catch (error) {
+    throw new WireFormatError('records_gzip', error instanceof Error ? error.message : String(error));
+  }
+}
