@@ -164,7 +164,7 @@ export class ChatPassThroughStream implements PassThroughStream {
   #mustParse(raw: Buffer): boolean {
     const from = this.#modelFrom;
     const model = this.#search.values[MODEL] ?? -1;
-    if (from !== undefined && model !== -1 && raw.compare(from, 0, from.length, model, model + from.length) !== 0) return true;
+    if (from !== undefined && model !== -1 && !standsAt(raw, model, from)) return true;
     const usage = this.#search.values[USAGE] ?? -1;
     if (usage !== -1 && !this.#terms.wantsStreamUsage && !isPlainNullUsage(raw, usage)) return true;
     for (let index = 0; index < MODEL; index++) {
@@ -343,14 +343,18 @@ const LETTER_N = 0x6e;
 
 /** `,"usage":null` stands around the value at `value`. */
 function isPlainNullUsage(raw: Buffer, value: number): boolean {
-  const end = value + 4;
-  const start = end - USAGE_NULL.length;
-  return start >= 0 && raw.compare(USAGE_NULL, 0, USAGE_NULL.length, start, end) === 0;
+  return standsAt(raw, value + 4 - USAGE_NULL.length, USAGE_NULL);
 }
 
 /** The event without the plain null usage whose value begins at `value`. */
 function withoutUsage(raw: Buffer, value: number): Buffer {
   return replaced(raw, value + 4 - USAGE_NULL.length, value + 4, NOTHING);
+}
+
+function standsAt(raw: Buffer, at: number, text: Buffer): boolean {
+  let same = 0;
+  while (same < text.length && raw[at + same] === text[same]) same++;
+  return same === text.length;
 }
 
 function replaced(raw: Buffer, start: number, end: number, by: Buffer): Buffer {
