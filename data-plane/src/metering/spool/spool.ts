@@ -252,9 +252,7 @@ class FolderSpool implements Spool {
   acknowledge(incarnation: bigint, seq: number): void {
     const range = this.incarnations().find((candidate) => candidate.incarnation === incarnation);
     if (range === undefined || seq <= this.ackedSeq(incarnation)) return;
-    if (seq > range.lastSeq) {
-      this.#options.alarm('more was acknowledged than the spool holds', { incarnation, seq, lastSeq: range.lastSeq });
-    }
+    if (seq > range.lastSeq) this.#wentBackwards(incarnation, seq, range.lastSeq);
     const known = Math.min(seq, range.lastSeq);
     this.#charges.acknowledge(incarnation, known);
     this.#acked.set(incarnation, known);
@@ -441,6 +439,12 @@ class FolderSpool implements Spool {
       this.#openIntents.delete(record.final.requestId);
       this.#charges.add(this.incarnation, seq, record.final.accountId, record.final.chargeNano);
     }
+  }
+
+  /** The folder is an older copy of itself, or the control plane errs: the next start takes another spool id and replays. */
+  #wentBackwards(incarnation: bigint, seq: number, lastSeq: number): void {
+    this.#options.alarm('more was acknowledged than the spool holds', { incarnation, seq, lastSeq });
+    if (incarnation !== this.incarnation) renewSpoolId(this.#options.folder, this.#disk, this.#options.ids);
   }
 
   #checkpoint() {

@@ -1,0 +1,345 @@
+/**
+ * Uploads the spool: one `Report` stream, batches up, acknowledgements down, and a new stream whenever the old one breaks.
+ *
+ * A stream's life: *connecting* (5 s to be answered) → *open* → broken, then a pause with full jitter. Nothing is remembered
+ * of a broken stream: the next one goes on from the control plane's cursors.
+ */
+import { create } from '@bufbuild/protobuf';
+import { type ClientDuplexStream, credentials, Metadata } from '@grpc/grpc-js';
+import { usageBatchToWire } from '@meridian/wire/codec/usage-batch';
+import {
+  type ReportOpened,
+  type ReportRequest,
+  ReportRequestSchema,
+  type ReportResponse,
+  type UsageAck,
+  UsageService,
+} from '@meridian/wire/gen/usage_pb';
+import { channelOptions } from '@meridian/wire/grpc-options';
+import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
+import { SHIPPER_LIMITS, Shipper, type ShipperLimits } from '../metering/spool/shipper.ts';
+import type { Spool } from '../metering/spool/spool.ts';
+
+/** Runs something later; returns what prevents it. */
+export type After = (delayMs: number, run: () => void) => () => void;
+
+export interface UsageClientLimits extends ShipperLimits {
+  readonly batchRecords: number;
+  /** As the finals lie in the spool: their gzip stays under 256 KiB. */
+  readonly batchBytes: number;
+  readonly connectMs: number;
+  /** How long batches in flight may wait for an acknowledgement before the stream counts as dead. */
+  readonly ackMs: number;
+  readonly leastBackoffMs: number;
+  readonly mostBackoffMs: number;
+}
+
+export const USAGE_CLIENT_LIMITS: UsageClientLimits = {
+  ...SHIPPER_LIMITS,
+  batchRecords: 1000,
+  batchBytes: 384 * 1024,
+  connectMs: 5000,
+  ackMs: 30_000,
+  leastBackoffMs: 200,
+  mostBackoffMs: 10_000,
+};
+
+export interface UsageClientOptions {
+  readonly spool: Spool;
+  /** host:port */
+  readonly address: string;
+  readonly joinToken: string;
+  readonly nodeId: string;
+  readonly region: string;
+  /** Of the picture that the node holds; absent when it has none. */
+  readonly dbEpoch?: string;
+  /** 0 ≤ x < 1. */
+  readonly random: () => number;
+  readonly log: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+  readonly limits?: Partial<UsageClientLimits>;
+  /** The process's clock when absent. */
+  readonly clock?: { nowMs(): number };
+  /** Timers of the process when absent. */
+  readonly after?: After;
+}
+
+export interface UsageClientStatus {
+  readonly connected: boolean;
+  readonly inFlightBatches: number;
+  /** Durable seqs that the control plane has not acknowledged. */
+  readonly unackedSeqs: number;
+  readonly streamsOpened: number;
+  readonly streamsBroken: number;
+  readonly lastAckAtMs: number | undefined;
+}
+
+export interface UsageClient {
+  /** Uploads without delay until all that the spool holds is acknowledged: true; or until the time (ms from now) is over: false. */
+  drain(deadlineMs: number): Promise<boolean>;
+  /** Ends the stream; nothing is uploaded any more. Idempotent. */
+  close(): void;
+  status(): UsageClientStatus;
+}
+
+/** Starts to upload. Never throws and never gives up: what goes wrong is logged and tried again. */
+export function startUsageClient(options: UsageClientOptions): UsageClient {
+  const client = new ReportingClient(options);
+  client.start();
+  return client;
+}
+
+interface Session {
+  readonly client: ServiceClient<typeof UsageService>;
+  readonly stream: ClientDuplexStream<ReportRequest, ReportResponse>;
+  cancelWatchdog: () => void;
+}
+
+const afterTimeout: After = (delayMs, run) => {
+  const timer = setTimeout(run, delayMs);
+  return () => clearTimeout(timer);
+};
+
+class ReportingClient implements UsageClient {
+  readonly #options: UsageClientOptions;
+  readonly #limits: UsageClientLimits;
+  readonly #clock: { nowMs(): number };
+  readonly #after: After;
+  readonly #shipper: Shipper;
+  #session: Session | undefined;
+  #closed = false;
+  #dbEpoch: string;
+  #failures = 0;
+  #streamsOpened = 0;
+  #streamsBroken = 0;
+  #lastAckAtMs: number | undefined;
+  #pumping = false;
+  #pumpAgain = false;
+  #cancelRetry: () => void = () => undefined;
+  #cancelWait: () => void = () => undefined;
+  #stopListening: () => void = () => undefined;
+  readonly #drains = new Set<(drained: boolean) => void>();
+
+  constructor(options: UsageClientOptions) {
+    this.#options = options;
+    this.#limits = { ...USAGE_CLIENT_LIMITS, ...options.limits };
+    this.#clock = options.clock ?? { nowMs: Date.now };
+    this.#after = options.after ?? afterTimeout;
+    this.#shipper = new Shipper(this.#limits);
+    this.#dbEpoch = options.dbEpoch ?? '';
+  }
+
+  start(): void {
+    this.#stopListening = this.#options.spool.onDurable((seq, finalSeq) => {
+      this.#shipper.durable(this.#clock.nowMs(), seq, finalSeq);
+      this.#pump();
+    });
+    this.#connect();
+  }
+
+  drain(deadlineMs: number): Promise<boolean> {
+    this.#shipper.hurry();
+    if (this.#isDrained() || this.#closed) return Promise.resolve(this.#isDrained());
+    if (this.#session === undefined) {
+      // No time for a pause.
+      this.#cancelRetry();
+      this.#connect();
+    }
+    this.#pump();
+    return new Promise((resolve) => {
+      const finish = (drained: boolean) => {
+        cancelDeadline();
+        this.#drains.delete(finish);
+        resolve(drained);
+      };
+      const cancelDeadline = this.#after(deadlineMs, () => finish(this.#isDrained()));
+      this.#drains.add(finish);
+    });
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stopListening();
+    this.#cancelRetry();
+    this.#cancelWait();
+    this.#endSession();
+    for (const finish of [...this.#drains]) finish(this.#isDrained());
+  }
+
+  status(): UsageClientStatus {
+    return {
+      connected: this.#shipper.isOpen,
+      inFlightBatches: this.#shipper.inFlight,
+      unackedSeqs: this.#options.spool
+        .incarnations()
+        .reduce((sum, range) => sum + Math.max(0, range.lastSeq - this.#options.spool.ackedSeq(range.incarnation)), 0),
+      streamsOpened: this.#streamsOpened,
+      streamsBroken: this.#streamsBroken,
+      lastAckAtMs: this.#lastAckAtMs,
+    };
+  }
+
+  #connect(): void {
+    const { spool, nodeId, region, joinToken, address } = this.#options;
+    const metadata = new Metadata();
+    metadata.set('authorization', `Bearer ${joinToken}`);
+    const client = makeClient(UsageService, address, credentials.createInsecure(), channelOptions());
+    const stream = client.calls.report(metadata);
+    const session: Session = { client, stream, cancelWatchdog: () => undefined };
+    this.#session = session;
+    stream.on('data', (response) => this.#receive(session, response));
+    stream.on('error', (error) => this.#break(session, error));
+    stream.on('end', () => this.#break(session, new Error('the control plane ended the stream')));
+    // A connection that gets no SETTINGS would hang for ever.
+    this.#watch(session, this.#limits.connectMs, 'the control plane did not answer');
+    const ranges = spool.incarnations();
+    this.#shipper.open(ranges);
+    const incarnations = ranges.map((range) => ({
+      incarnation: range.incarnation,
+      firstSeq: BigInt(range.firstSeq),
+      lastSeq: BigInt(range.lastSeq),
+    }));
+    const open = { nodeId, region, spoolId: spool.spoolId, dbEpoch: this.#dbEpoch, incarnations };
+    stream.write(create(ReportRequestSchema, { frame: { case: 'open', value: open } }));
+  }
+
+  #receive(session: Session, response: ReportResponse): void {
+    if (session !== this.#session) return;
+    const { frame } = response;
+    if (frame.case === 'opened') this.#opened(session, frame.value);
+    else if (frame.case === 'ack') this.#acknowledged(session, frame.value);
+  }
+
+  #opened(session: Session, opened: ReportOpened): void {
+    const { spool, log } = this.#options;
+    session.cancelWatchdog();
+    this.#streamsOpened++;
+    this.#dbEpoch = opened.dbEpoch;
+    const acked = new Map(opened.acked.map((cursor) => [cursor.incarnation, Number(cursor.ackedSeq)]));
+    for (const { incarnation, ackedSeq, lostSeqs } of this.#shipper.opened(acked)) {
+      if (lostSeqs > 0)
+        log('usage records are gone that the control plane lacks', { incarnation: String(incarnation), ackedSeq, lostSeqs });
+      if (ackedSeq < spool.ackedSeq(incarnation)) spool.rewind(incarnation, ackedSeq);
+      else spool.acknowledge(incarnation, ackedSeq);
+    }
+    log('usage upload open', { spoolId: spool.spoolId, unackedSeqs: this.#shipper.unackedSeqs });
+    this.#finishDrains();
+    this.#pump();
+  }
+
+  #acknowledged(session: Session, ack: UsageAck): void {
+    const seq = Number(ack.ackedSeq);
+    switch (this.#shipper.acknowledged(ack.incarnation, seq)) {
+      case 'ahead':
+        this.#break(session, new Error(`an acknowledgement of ${seq}, which was not sent`));
+        return;
+      case 'stale':
+        return;
+      case 'advanced':
+        this.#failures = 0;
+        this.#lastAckAtMs = this.#clock.nowMs();
+        this.#options.spool.acknowledge(ack.incarnation, seq);
+        this.#watchAck(session);
+        this.#finishDrains();
+        this.#pump();
+    }
+  }
+
+  /** Sends what may be sent; one at a time, in order. */
+  #pump(): void {
+    const session = this.#session;
+    if (session === undefined) return;
+    if (this.#pumping) {
+      this.#pumpAgain = true;
+      return;
+    }
+    this.#pumping = true;
+    this.#send(session)
+      .catch((error: unknown) => this.#break(session, error))
+      .finally(() => {
+        this.#pumping = false;
+        if (!this.#pumpAgain) return;
+        this.#pumpAgain = false;
+        this.#pump();
+      });
+  }
+
+  async #send(session: Session): Promise<void> {
+    const { spool } = this.#options;
+    const limits = { maxRecords: this.#limits.batchRecords, maxBytes: this.#limits.batchBytes };
+    this.#cancelWait();
+    for (;;) {
+      const step = this.#shipper.next(this.#clock.nowMs());
+      if (session !== this.#session || step.kind === 'idle') return;
+      if (step.kind === 'wait') {
+        this.#cancelWait = this.#after(step.waitMs, () => this.#pump());
+        return;
+      }
+      const batch = await spool.readFrom(step.incarnation, step.fromSeq, limits);
+      if (batch === undefined) throw new Error(`seq ${step.fromSeq} of the spool cannot be read`);
+      const message = await usageBatchToWire(batch);
+      if (session !== this.#session) return;
+      this.#shipper.sent(this.#clock.nowMs(), batch);
+      if (this.#shipper.inFlight === 1) this.#watchAck(session);
+      const room = session.stream.write(create(ReportRequestSchema, { frame: { case: 'batch', value: message } }));
+      if (!room) await drained(session.stream);
+    }
+  }
+
+  #watchAck(session: Session): void {
+    session.cancelWatchdog();
+    if (this.#shipper.inFlight > 0) this.#watch(session, this.#limits.ackMs, 'the control plane acknowledged nothing');
+  }
+
+  #watch(session: Session, delayMs: number, message: string): void {
+    session.cancelWatchdog = this.#after(delayMs, () => this.#break(session, new Error(message)));
+  }
+
+  #break(session: Session, error: unknown): void {
+    if (session !== this.#session || this.#closed) return;
+    this.#endSession();
+    this.#streamsBroken++;
+    const ceilingMs = Math.min(this.#limits.mostBackoffMs, this.#limits.leastBackoffMs * 2 ** this.#failures);
+    this.#failures = Math.min(this.#failures + 1, 30);
+    const delayMs = this.#options.random() * ceilingMs;
+    this.#options.log('usage upload broken', { err: error, delayMs: Math.round(delayMs) });
+    this.#cancelRetry = this.#after(delayMs, () => this.#connect());
+  }
+
+  #endSession(): void {
+    const session = this.#session;
+    if (session === undefined) return;
+    this.#session = undefined;
+    this.#shipper.close();
+    this.#cancelWait();
+    session.cancelWatchdog();
+    // grpc-js reports the cancellation as an error, which nobody waits for any more.
+    session.stream.cancel();
+    session.client.channel.close();
+  }
+
+  #isDrained(): boolean {
+    const { spool } = this.#options;
+    return spool.durableSeq === spool.lastSeq && spool.incarnations().every((range) => spool.ackedSeq(range.incarnation) >= range.lastSeq);
+  }
+
+  #finishDrains(): void {
+    if (this.#drains.size === 0 || !this.#isDrained()) return;
+    for (const finish of [...this.#drains]) finish(true);
+  }
+}
+
+/** Resolves when the stream takes more, or takes nothing any more: a cancelled stream never drains. */
+function drained(stream: ClientDuplexStream<ReportRequest, ReportResponse>): Promise<void> {
+  return new Promise((resolve) => {
+    const finish = () => {
+      stream.off('drain', finish);
+      stream.off('close', finish);
+      stream.off('error', finish);
+      resolve();
+    };
+    stream.on('drain', finish);
+    stream.on('close', finish);
+    stream.on('error', finish);
+  });
+}
