@@ -189,10 +189,10 @@ async function ingest(db: Database, nowMs: number, batch: UsageBatch, sorted: So
   }
 }
 
-/** SQLSTATE classes 22 (data exception) and 23 (constraint violation): the data's own fault, which no repetition cures. */
+/** SQLSTATE class 22 (data exception), not-null and check violations: the data's own fault, which no repetition cures. */
 function isRefusedData(error: unknown): boolean {
-  const state = sqlState(error);
-  return state?.startsWith('22') === true || state?.startsWith('23') === true;
+  const state = sqlState(error) ?? '';
+  return state.startsWith('22') || state === '23502' || state === '23514';
 }
 
 /** The one transaction. Locks in the order cursor, balances, hourly rows, each by id. */
