@@ -11,7 +11,7 @@ import { admit } from './admission/admit.ts';
 import { authenticate, type Principal, presentedKey } from './admission/authenticate.ts';
 import type { Config } from './config.ts';
 import { Picture } from './control/picture.ts';
-import { openSnapshotStore } from './control/snapshot-store.ts';
+import { SnapshotStore } from './control/snapshot-store.ts';
 import { startSyncClient } from './control/sync-client.ts';
 import { startUsageClient } from './control/usage-client.ts';
 import { openaiChat } from './dialect/openai-chat/index.ts';
@@ -71,11 +71,10 @@ export async function createNode(config: Config): Promise<RunningNode> {
     nodeId: config.nodeId,
     region: config.region,
     random: Math.random,
-    log: (message: string, fields: Readonly<Record<string, unknown>>) => log.info(fields, message),
   };
-  const store = await openSnapshotStore({ folder: join(config.dataFolder, 'picture') });
-  const sync = startSyncClient({ ...link, spoolId: spool.spoolId, incarnation, build: BUILD, picture, store });
-  const usage = startUsageClient({ ...link, spool });
+  const store = await SnapshotStore.open(config.dataFolder);
+  const sync = startSyncClient({ ...link, spoolId: spool.spoolId, incarnation, build: BUILD, picture, store, clock: { nowMs }, log });
+  const usage = startUsageClient({ ...link, spool, log: (message, fields) => log.info(fields, message) });
 
   let draining = false;
   let running = 0;
@@ -174,14 +173,18 @@ export async function createNode(config: Config): Promise<RunningNode> {
   });
 
   const health = createHealthServer(metrics, () => {
-    const checks = { picture: sync.status().hasPicture, spool: !spool.refusing, serving: !draining };
+    const checks = { picture: sync.status().dbEpoch !== '', spool: !spool.refusing, serving: !draining };
     return { ready: Object.values(checks).every(Boolean), checks };
   });
   metrics.gauge('meridian_running_requests', 'Requests that are being served', () => running);
   metrics.gauge('meridian_draining_streams', 'Streams that are read on after their client left', () => leftBehind.drainingStreams);
   metrics.gauge('meridian_spool_last_seq', 'Last record written to the spool', () => spool.lastSeq);
   metrics.gauge('meridian_spool_unacked_records', 'Records that the control plane has not acknowledged', () => unacked());
-  metrics.gauge('meridian_config_age_seconds', 'Since the control plane was last heard', () => sync.status().configAgeMs / 1000);
+  metrics.gauge(
+    'meridian_config_age_seconds',
+    'Since the control plane was last heard',
+    () => (sync.status().configAgeMs ?? Number.NaN) / 1000,
+  );
   metrics.gauge('meridian_control_connected', '1 while the Sync stream is up', () => (sync.status().connected ? 1 : 0));
   const unacked = (): number =>
     spool.incarnations().reduce((sum, range) => sum + Math.max(0, range.lastSeq - spool.ackedSeq(range.incarnation)), 0);
@@ -195,7 +198,9 @@ export async function createNode(config: Config): Promise<RunningNode> {
     await sync.ready;
     await listen(() => server.listen({ host: config.host, port: config.port }), config.port);
   } catch (error) {
-    await Promise.allSettled([sync.close(), usage.close()]);
+    usage.close();
+    await sync.close();
+    await store.close();
     await spool.close();
     throw error;
   }
@@ -208,13 +213,15 @@ export async function createNode(config: Config): Promise<RunningNode> {
       draining = true;
       log.info({ why, running }, 'draining');
       const until = performance.now() + config.drainTimeoutMs;
-      while (running > 0 && performance.now() < until) await new Promise((resolve) => deadlines.after(50, () => resolve(undefined)));
+      while (running > 0 && performance.now() < until) await new Promise<void>((resolve) => deadlines.after(50, resolve));
       server.server.closeAllConnections();
       await server.close();
       // Requests that were cut off above still settle; their finals belong to this report.
       while (running > 0 && performance.now() < until + 1_000) await new Promise((resolve) => setImmediate(resolve));
       await usage.drain(REPORT_WITHIN_MS);
-      await Promise.allSettled([usage.close(), sync.close()]);
+      usage.close();
+      await sync.close();
+      await store.close();
       await spool.close();
       await upstream.close();
       await new Promise((resolve) => health.close(resolve));
