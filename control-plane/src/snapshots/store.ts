@@ -22,6 +22,8 @@ export interface LogRow {
   readonly kind: string;
   readonly entityId: string;
   readonly payload: Buffer;
+  /** By the database's clock (ms since 1970). */
+  readonly writtenAtMs: number;
 }
 
 /** Every lane's newest rev, all of one epoch. */
@@ -82,4 +84,55 @@ export async function appendEntries(
   const row = rows[0];
   if (row === undefined) throw new Error(`config_head has no row for the lane ${lane}`);
   return { rev: Number(row.rev), updatedCount: Number(row.updated) };
+}
+
+const LOG_COLUMNS = ['rev', 'kind', 'entity_id', 'payload', 'created_at'] as const;
+
+function logRow(row: { rev: bigint; kind: string; entity_id: string; payload: Buffer; created_at: Date }): LogRow {
+  return { rev: Number(row.rev), kind: row.kind, entityId: row.entity_id, payload: row.payload, writtenAtMs: row.created_at.getTime() };
+}
+
+/** Rows `after` < rev ≤ `upto`, oldest first. */
+export async function selectLog(db: Reader, lane: Lane, after: number, upto: number, limit: number): Promise<LogRow[]> {
+  const rows = await db
+    .selectFrom('config_log')
+    .select(LOG_COLUMNS)
+    .where('lane', '=', laneNumber(lane))
+    .where('rev', '>', BigInt(after))
+    .where('rev', '<=', BigInt(upto))
+    .orderBy('rev')
+    .limit(limit)
+    .execute();
+  return rows.map(logRow);
+}
+
+/** The last rows up to `upto` whose payloads together have at most `maxBytes`, oldest first; at most `limit`. */
+export async function selectLogTail(db: Reader, lane: Lane, upto: number, maxBytes: number, limit: number): Promise<LogRow[]> {
+  const { rows } = await sql<{ rev: bigint; kind: string; entity_id: string; payload: Buffer; created_at: Date }>`
+    SELECT rev, kind, entity_id, payload, created_at FROM (
+      SELECT newest.*, sum(octet_length(payload)) OVER (ORDER BY rev DESC) AS bytes FROM (
+        SELECT rev, kind, entity_id, payload, created_at FROM config_log
+        WHERE lane = ${laneNumber(lane)} AND rev <= ${upto} ORDER BY rev DESC LIMIT ${limit}) newest) tail
+    WHERE bytes <= ${maxBytes} ORDER BY rev`.execute(db);
+  return rows.map(logRow);
+}
+
+/** Removes up to `limit` of the rows at or before `upto`, oldest first, and returns how many. */
+export async function deleteLog(db: Reader, lane: Lane, upto: number, limit: number): Promise<number> {
+  const { numAffectedRows } = await sql`
+    DELETE FROM config_log WHERE lane = ${laneNumber(lane)} AND rev IN (
+      SELECT rev FROM config_log WHERE lane = ${laneNumber(lane)} AND rev <= ${upto} ORDER BY rev LIMIT ${limit})`.execute(db);
+  return Number(numAffectedRows ?? 0n);
+}
+
+/** A page of living entities after a place in the order of (kind, id). */
+export async function selectEntities(
+  db: Reader,
+  after: { readonly kind: string; readonly id: string },
+  limit: number,
+): Promise<{ kind: string; id: string; payload: Buffer }[]> {
+  const { rows } = await sql<{ kind: string; id: string; payload: Buffer }>`
+    SELECT kind, id, payload FROM config_entity
+    WHERE (kind, id) > (${after.kind}, ${after.id}) AND NOT deleted ORDER BY kind, id LIMIT ${limit}`.execute(db);
+  return rows;
 }
