@@ -65,6 +65,9 @@ export class Intake {
         return rejection;
       },
       removeAbsent: () => diff.removeAbsent(),
+      get keptNewer() {
+        return diff.keptNewer;
+      },
     };
   }
 
@@ -114,6 +117,8 @@ export interface SnapshotIntake {
   take(wire: WireEntry): Rejection | undefined;
   /** As `SnapshotDiff.removeAbsent`. */
   removeAbsent(): Generator<void, number>;
+  /** As `SnapshotDiff.keptNewer`. */
+  readonly keptNewer: number;
 }
 
 function readableVersion(version: bigint): number | undefined {

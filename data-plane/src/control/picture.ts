@@ -61,6 +61,14 @@ interface Held {
   seenBy: number;
 }
 
+/** One application of a snapshot. */
+interface Diff {
+  readonly number: number;
+  readonly heads: LaneRevisions;
+  readonly newEpoch: boolean;
+  keptNewer: number;
+}
+
 const NOWHERE: LaneRevisions = {};
 
 export class Picture implements KeyTable, Catalogue {
@@ -118,29 +126,19 @@ export class Picture implements KeyTable, Catalogue {
    * every entry counts as newer; a refusal that is held outlives the change of epoch.
    */
   beginSnapshot(heads: LaneRevisions, options: { readonly newEpoch: boolean }): SnapshotDiff {
-    const diff = ++this.#diffs;
+    const diff: Diff = { number: ++this.#diffs, heads, newEpoch: options.newEpoch, keptNewer: 0 };
     return {
-      apply: (entry) => {
-        const held = this.#held[entry.kind].get(entry.id);
-        if (held === undefined || (options.newEpoch && held.seenBy !== diff)) {
-          const body = options.newEpoch && isDenial(held?.body) ? denied(entry.body, held?.body) : entry.body;
-          this.#put(entry.kind, entry.id, held, { version: entry.version, body, origin: heads, seenBy: diff });
-          return 'applied';
-        }
-        held.seenBy = diff;
-        if (entry.version < held.version) return 'stale';
-        if (entry.version > held.version) {
-          this.#put(entry.kind, entry.id, held, { version: entry.version, body: entry.body, origin: heads, seenBy: diff });
-          return 'applied';
-        }
-        if (!isAfter(held.origin, heads)) held.origin = heads;
-        return 'stale';
-      },
+      apply: (entry) => this.#applyFromSnapshot(entry, diff),
       keep: (kind, id) => {
         const held = this.#held[kind].get(id);
-        if (held !== undefined) held.seenBy = diff;
+        if (held === undefined) return;
+        held.seenBy = diff.number;
+        diff.keptNewer++;
       },
-      removeAbsent: () => this.#removeAbsent(diff, heads, options.newEpoch),
+      removeAbsent: () => this.#removeAbsent(diff),
+      get keptNewer() {
+        return diff.keptNewer;
+      },
     };
   }
 
@@ -224,14 +222,44 @@ export class Picture implements KeyTable, Catalogue {
     return this.#catalogue.priceBook(modelId);
   }
 
-  *#removeAbsent(diff: number, heads: LaneRevisions, newEpoch: boolean): Generator<void, number> {
+  #applyFromSnapshot(entry: ConfigEntry, diff: Diff): 'applied' | 'stale' {
+    const { kind, id, version } = entry;
+    const held = this.#held[kind].get(id);
+    const next = { version, body: entry.body, origin: diff.heads, seenBy: diff.number };
+    if (held === undefined) {
+      this.#put(kind, id, held, next);
+      return 'applied';
+    }
+    if (diff.newEpoch && held.seenBy !== diff.number) {
+      if (isDenial(held.body)) {
+        next.body = denied(entry.body, held.body);
+        diff.keptNewer++;
+      }
+      this.#put(kind, id, held, next);
+      return 'applied';
+    }
+    if (version > held.version) {
+      this.#put(kind, id, held, next);
+      return 'applied';
+    }
+    held.seenBy = diff.number;
+    if (version < held.version) diff.keptNewer++;
+    else if (!isAfter(held.origin, diff.heads)) held.origin = diff.heads;
+    return 'stale';
+  }
+
+  *#removeAbsent(diff: Diff): Generator<void, number> {
     let removed = 0;
     for (const kind of CONFIG_KINDS) {
       for (const [id, held] of this.#held[kind]) {
-        if (held.seenBy !== diff && (newEpoch || !isAfter(held.origin, heads))) {
-          this.#index(kind, id, held.body, undefined);
-          this.#held[kind].delete(id);
-          removed++;
+        if (held.seenBy !== diff.number) {
+          if (diff.newEpoch || !isAfter(held.origin, diff.heads)) {
+            this.#index(kind, id, held.body, undefined);
+            this.#held[kind].delete(id);
+            removed++;
+          } else {
+            diff.keptNewer++;
+          }
         }
         yield;
       }
@@ -306,16 +334,15 @@ export interface SnapshotDiff {
   keep(kind: ConfigKind, id: string): void;
   /** Removes what the snapshot did not name; a step at a time, so that the caller can yield. Returns how many it removed. */
   removeAbsent(): Generator<void, number>;
+  /** How many entities stand otherwise than the snapshot says: newer, kept, or refused; counted as they are met. */
+  readonly keptNewer: number;
 }
 
-type BodyOf<Kind extends ConfigKind> = Extract<ConfigBody, { readonly kind: Kind }>;
+type BodyValues = { readonly [Kind in ConfigKind]: Extract<ConfigBody, { readonly kind: Kind }>['value'] };
 
-function readBody<Kind extends ConfigKind>(kind: Kind, body: ConfigBody | undefined): BodyOf<Kind>['value'] | undefined {
-  return isOfKind(kind, body) ? body.value : undefined;
-}
-
-function isOfKind<Kind extends ConfigKind>(kind: Kind, body: ConfigBody | undefined): body is BodyOf<Kind> {
-  return body?.kind === kind;
+function readBody<Kind extends ConfigKind>(kind: Kind, body: ConfigBody | undefined): BodyValues[Kind] | undefined {
+  // The tag is compared first; a tag that is a type parameter does not narrow the union.
+  return body?.kind === kind ? (body.value as BodyValues[Kind]) : undefined;
 }
 
 /** Whether an origin lies after the heads of a snapshot: behind none of them, and ahead of one. */

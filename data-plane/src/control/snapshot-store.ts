@@ -47,6 +47,7 @@ export class SnapshotStore {
   /** The highest generation that any file has. */
   #generation: number;
   #log: { readonly file: FileHandle; bytes: number } | undefined;
+  #stored: StoredPicture | undefined;
 
   private constructor(folder: string, generation: number) {
     this.#folder = folder;
@@ -54,7 +55,7 @@ export class SnapshotStore {
   }
 
   /** Opens the folder, making it when absent, and reads what it holds. */
-  static async open(dataFolder: string): Promise<{ readonly store: SnapshotStore; readonly stored: StoredPicture | undefined }> {
+  static async open(dataFolder: string): Promise<SnapshotStore> {
     const folder = join(dataFolder, 'picture');
     await mkdir(folder, { recursive: true });
     const names = await readdir(folder);
@@ -65,9 +66,22 @@ export class SnapshotStore {
     for (const generation of snapshots.toReversed()) {
       const found = await verifySnapshot(store.#snapshotPath(generation));
       if (found === undefined) continue;
-      return { store, stored: await store.#follow(generation, found, logs) };
+      store.#stored = await store.#follow(generation, found, logs);
+      break;
     }
-    return { store, stored: undefined };
+    return store;
+  }
+
+  /** What the folder held when it was opened; given out once, so that it is not kept in memory. */
+  takeStored(): StoredPicture | undefined {
+    const stored = this.#stored;
+    this.#stored = undefined;
+    return stored;
+  }
+
+  /** Whether deltas can be appended: a snapshot was begun, and no write of a delta failed since. */
+  get isWritable(): boolean {
+    return this.#log !== undefined;
   }
 
   /** Bytes of deltas since the last snapshot; 0 while there is none. */
@@ -75,44 +89,40 @@ export class SnapshotStore {
     return this.#log?.bytes ?? 0;
   }
 
-  /** Writes deltas down, in order, and returns when they are on the disk. There must have been a snapshot. */
+  /** Writes deltas down, in order, and returns when they are on the disk. After a failure only a new snapshot makes it writable again. */
   async append(records: readonly DeltaRecord[]): Promise<void> {
-    if (this.#log === undefined) throw new Error('deltas cannot be stored before a snapshot');
+    const log = this.#log;
+    if (log === undefined) throw new Error('deltas cannot be stored without a snapshot before them');
     const bytes = Buffer.concat(records.map(encodeDeltaRecord));
-    await this.#log.file.appendFile(bytes);
-    await this.#log.file.datasync();
-    this.#log.bytes += bytes.length;
+    try {
+      await log.file.appendFile(bytes);
+      await log.file.datasync();
+    } catch (error) {
+      // Part of a record may have been written; what came after it could not be read.
+      this.#log = undefined;
+      await log.file.close();
+      throw error;
+    }
+    log.bytes += bytes.length;
   }
 
   /**
-   * Writes a snapshot and begins its generation. Deltas appended from the moment of the call belong to the new generation, so
-   * `header.heads` must be where the lanes stand at the call. `content` is gzip of a SnapshotContent.
+   * Begins a generation: from now on `append` writes to its log, so `header.heads` must be where the lanes stand now.
+   * The result writes its snapshot, and may run while deltas are appended. `content` is gzip of a SnapshotContent that
+   * holds everything up to those heads, newer versions allowed.
    */
-  async write(header: PictureHeader, content: AsyncIterable<Uint8Array>): Promise<void> {
+  async begin(header: PictureHeader): Promise<(content: AsyncIterable<Uint8Array>) => Promise<void>> {
     const generation = ++this.#generation;
-    const before = this.#log;
-    this.#log = await beginLog(this.#logPath(generation), header);
-    await before?.file.close();
-
-    const path = this.#snapshotPath(generation);
-    const file = await open(`${path}.tmp`, 'w');
-    try {
-      const hash = createHash('sha256');
-      const head = encodeHeader(SNAPSHOT_MAGIC, header);
-      hash.update(head);
-      await file.appendFile(head);
-      for await (const piece of content) {
-        hash.update(piece);
-        await file.appendFile(piece);
-      }
-      await file.appendFile(hash.digest());
-      await file.datasync();
-    } finally {
-      await file.close();
-    }
-    await rename(`${path}.tmp`, path);
-    await this.#syncFolder();
-    await this.#removeBefore(generation);
+    const log = await beginLog(this.#logPath(generation), header);
+    await this.#log?.file.close();
+    this.#log = log;
+    return async (content) => {
+      const path = this.#snapshotPath(generation);
+      await writeSnapshot(`${path}.tmp`, header, content);
+      await rename(`${path}.tmp`, path);
+      await this.#syncFolder();
+      await this.#removeBefore(generation);
+    };
   }
 
   async close(): Promise<void> {
@@ -222,6 +232,24 @@ async function* readPart(path: string, startByte: number, endByte: number): Asyn
       yield piece.subarray(0, bytesRead);
       at += bytesRead;
     }
+  } finally {
+    await file.close();
+  }
+}
+
+async function writeSnapshot(path: string, header: PictureHeader, content: AsyncIterable<Uint8Array>): Promise<void> {
+  const file = await open(path, 'w');
+  try {
+    const hash = createHash('sha256');
+    const head = encodeHeader(SNAPSHOT_MAGIC, header);
+    hash.update(head);
+    await file.appendFile(head);
+    for await (const piece of content) {
+      hash.update(piece);
+      await file.appendFile(piece);
+    }
+    await file.appendFile(hash.digest());
+    await file.datasync();
   } finally {
     await file.close();
   }

@@ -1,0 +1,489 @@
+/**
+ * Keeps the picture in step with the control plane: carries out what `SyncMachine` decides, over grpc-js, the picture
+ * and the store. One thing at a time is applied; SECURITY goes before what waits in other lanes.
+ */
+import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { type ClientDuplexStream, credentials, Metadata } from '@grpc/grpc-js';
+import { LANES, type Lane } from '@meridian/domain/snapshot';
+import { type LaneRevisions, laneFromWire, laneRevisionsFromWire, laneRevisionsToWire, laneToWire } from '@meridian/wire/codec/lane';
+import { type Delta, DeltaSchema, type SyncRequest, SyncRequestSchema, type SyncResponse, SyncService } from '@meridian/wire/gen/sync_pb';
+import { channelOptions, SNAPSHOT_FLOW_CONTROL_WINDOW_BYTES } from '@meridian/wire/grpc-options';
+import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
+import { Intake, type Rejection } from './intake.ts';
+import type { Picture } from './picture.ts';
+import type { SnapshotStore, StoredPicture } from './snapshot-store.ts';
+import { fetchSnapshot, packPicture, readSnapshot, verifySnapshot } from './snapshot-transfer.ts';
+import { type SnapshotReference, type SyncEffect, type SyncInput, SyncMachine, type SyncTimer } from './sync-machine.ts';
+
+const PROTOCOL = 1;
+/** The event loop is given back after this much applying. */
+const SLICE_MS = 2;
+/** The delta log is turned into a new snapshot beyond this size. */
+const COMPACT_AT_BYTES = 8 * 1024 * 1024;
+/** After a failed write the disk is not tried again for this long. */
+const STORE_RETRY_MS = 30_000;
+/** Rejections named in one Nack, so that it stays far below the message limit. */
+const MAX_NACK_ENTRIES = 500;
+const MAX_NACK_DETAIL_CHARS = 256;
+
+export interface SyncLog {
+  info(fields: object, text: string): void;
+  warn(fields: object, text: string): void;
+  error(fields: object, text: string): void;
+}
+
+export interface SyncClientSettings {
+  /** host:port of the control plane's gRPC. */
+  readonly address: string;
+  readonly joinToken: string;
+  readonly nodeId: string;
+  readonly spoolId: string;
+  /** Random for each boot, 64 bits. */
+  readonly incarnation: bigint;
+  readonly region: string;
+  readonly build: string;
+  readonly picture: Picture;
+  readonly store: SnapshotStore;
+  /** Milliseconds since 1970. */
+  readonly clock: { nowMs(): number };
+  /** Numbers in [0, 1). */
+  readonly random: () => number;
+  readonly log: SyncLog;
+  /** Calls back once after a delay, and gives what cancels it; Node's timers when absent. */
+  readonly schedule?: (callback: () => void, delayMs: number) => () => void;
+}
+
+export interface SyncStatus {
+  /** Welcome has come and the connection has not been silent for long. */
+  readonly connected: boolean;
+  readonly cursors: LaneRevisions;
+  /** Empty: no picture yet. */
+  readonly dbEpoch: string;
+  /** How long ago this node knew that it had everything; undefined without a picture. */
+  readonly configAgeMs: number | undefined;
+  /** As the last heartbeat told them; undefined while not connected. */
+  readonly heads: LaneRevisions | undefined;
+  readonly regionNodes: number | undefined;
+  readonly unknownEntries: number;
+  /** Entries that were refused since the start. */
+  readonly nacked: number;
+}
+
+export interface SyncClient {
+  status(): SyncStatus;
+  /** Resolves with the first picture, of any age, from the disk or from the control plane. */
+  readonly ready: Promise<void>;
+  /** Ends the connection and waits for what is being applied. The store is left to its owner. */
+  close(): Promise<void>;
+}
+
+/** Reads the stored picture into `picture`, then connects and follows until `close`. Never throws: it retries. */
+export function startSyncClient(settings: SyncClientSettings): SyncClient {
+  const driver = new SyncDriver(settings);
+  driver.start();
+  return driver;
+}
+
+type RequestFrame = NonNullable<MessageInitShape<typeof SyncRequestSchema>['frame']>;
+
+interface Connection {
+  readonly client: ServiceClient<typeof SyncService>;
+  readonly stream: ClientDuplexStream<SyncRequest, SyncResponse>;
+}
+
+class SyncDriver implements SyncClient {
+  readonly ready: Promise<void>;
+  readonly #settings: SyncClientSettings;
+  readonly #intake: Intake;
+  readonly #schedule: (callback: () => void, delayMs: number) => () => void;
+  readonly #timers = new Map<SyncTimer, () => void>();
+  readonly #waiting: Readonly<Record<Lane, Delta[]>> = { security: [], customer: [], catalog: [] };
+  readonly #closing = new AbortController();
+  #resolveReady: () => void = () => {};
+  #machine: SyncMachine;
+  #connection: Connection | undefined;
+  #download: AbortController | undefined;
+  /** What is applied or written, one after the other. */
+  #tail: Promise<void> = Promise.resolve();
+  #pumping = false;
+  #compaction: Promise<void> | undefined;
+  #storeRetryAtMs = 0;
+  #currentAtMs: number | undefined;
+  #sliceStartMs: number;
+
+  constructor(settings: SyncClientSettings) {
+    this.#settings = settings;
+    this.#intake = new Intake(settings.picture);
+    this.#machine = new SyncMachine({ dbEpoch: '', cursors: {} }, settings.random);
+    this.#schedule = settings.schedule ?? scheduleWithNode;
+    this.#sliceStartMs = settings.clock.nowMs();
+    this.ready = new Promise((resolve) => {
+      this.#resolveReady = resolve;
+    });
+  }
+
+  start(): void {
+    this.#run('reading the stored picture', async () => {
+      const stored = this.#settings.store.takeStored();
+      if (stored !== undefined) await this.#load(stored);
+    });
+    this.#run('connecting', async () => this.#step({ type: 'start' }));
+  }
+
+  status(): SyncStatus {
+    const { dbEpoch, cursors } = this.#machine.position;
+    return {
+      connected: this.#machine.state === 'following' || this.#machine.state === 'fetching',
+      cursors,
+      dbEpoch,
+      configAgeMs: this.#currentAtMs === undefined ? undefined : Math.max(0, this.#settings.clock.nowMs() - this.#currentAtMs),
+      heads: this.#machine.heads,
+      regionNodes: this.#machine.regionNodes,
+      unknownEntries: this.#intake.unknownEntries,
+      nacked: this.#intake.rejectedEntries,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#step({ type: 'close' });
+    this.#closing.abort();
+    await this.#tail;
+    await this.#compaction;
+  }
+
+  async #load(stored: StoredPicture): Promise<void> {
+    const diff = this.#intake.beginSnapshot(stored.heads, { newEpoch: false });
+    await readSnapshot(stored.content(), (entry) => void diff.take(entry), this.#breathe);
+    const cursors: Partial<Record<Lane, number>> = { ...stored.heads };
+    for (const delta of stored.deltas) {
+      const lane = laneFromWire(delta.lane);
+      for (const entry of delta.entries) {
+        this.#intake.take(entry, lane, Number(delta.rev));
+        const pause = this.#breathe();
+        if (pause !== undefined) await pause;
+      }
+      cursors[lane] = Number(delta.rev);
+    }
+    this.#machine = new SyncMachine({ dbEpoch: stored.dbEpoch, cursors }, this.#settings.random);
+    this.#currentAtMs = stored.asOfMs;
+    this.#settings.log.info({ cursors, asOfMs: stored.asOfMs }, 'the stored picture was read');
+    this.#resolveReady();
+  }
+
+  #step(input: SyncInput, delta?: Delta): void {
+    for (const effect of this.#machine.step(input)) this.#carryOut(effect, delta);
+    if (this.#machine.isCurrent) this.#currentAtMs = this.#settings.clock.nowMs();
+  }
+
+  #carryOut(effect: SyncEffect, delta: Delta | undefined): void {
+    switch (effect.type) {
+      case 'connect':
+        this.#run('connecting', async () => this.#connect());
+        break;
+      case 'disconnect':
+        this.#disconnect();
+        break;
+      case 'send_hello': {
+        const { nodeId, spoolId, incarnation, region, build } = this.#settings;
+        const cursors = laneRevisionsToWire(effect.cursors);
+        const node = { nodeId, spoolId, incarnation, region, build, protocolMin: PROTOCOL, protocolMax: PROTOCOL };
+        this.#send({ case: 'hello', value: { ...node, dbEpoch: effect.dbEpoch, cursors } });
+        break;
+      }
+      case 'send_ack':
+        this.#send({ case: 'ack', value: { lane: laneToWire(effect.lane), rev: BigInt(effect.rev) } });
+        break;
+      case 'apply_delta':
+        if (delta !== undefined) this.#enqueue(delta);
+        break;
+      case 'fetch_snapshot':
+        this.#run('taking a snapshot', async () => this.#takeSnapshot(effect.snapshot, effect.newEpoch));
+        break;
+      case 'timer':
+        this.#setTimer(effect.timer, effect.delayMs);
+        break;
+      case 'note':
+        this.#settings.log[effect.level]({ address: this.#settings.address }, `sync: ${effect.text}`);
+        break;
+      default:
+        effect satisfies never;
+    }
+  }
+
+  #connect(): void {
+    const metadata = this.#metadata();
+    const client = makeClient(SyncService, this.#settings.address, credentials.createInsecure(), channelOptions());
+    const stream = client.calls.sync(metadata);
+    const connection: Connection = { client, stream };
+    this.#connection = connection;
+    const ended = (reason: string): void => {
+      if (this.#connection === connection) this.#step({ type: 'stream_ended', reason });
+    };
+    stream.on('data', (response: SyncResponse) => {
+      if (this.#connection === connection) this.#receive(response);
+    });
+    stream.on('error', (error) => ended(error.message));
+    stream.on('end', () => ended('the control plane ended the stream'));
+    this.#step({ type: 'opened' });
+    // Closed, or sent away, before it was this one's turn.
+    if (this.#machine.state !== 'connecting') this.#disconnect();
+  }
+
+  #disconnect(): void {
+    this.#download?.abort();
+    for (const lane of LANES) this.#waiting[lane].length = 0;
+    const connection = this.#connection;
+    this.#connection = undefined;
+    connection?.stream.cancel();
+    connection?.client.channel.close();
+  }
+
+  #receive(response: SyncResponse): void {
+    let input: SyncInput;
+    try {
+      input = readFrame(response);
+    } catch (error) {
+      input = { type: 'unreadable_frame', detail: String(error) };
+    }
+    this.#step(input, response.frame.case === 'delta' ? response.frame.value : undefined);
+  }
+
+  #send(frame: RequestFrame): void {
+    this.#connection?.stream.write(create(SyncRequestSchema, { frame }));
+  }
+
+  #enqueue(delta: Delta): void {
+    this.#waiting[laneFromWire(delta.lane)].push(delta);
+    if (this.#pumping) return;
+    this.#pumping = true;
+    this.#run('applying deltas', async () => {
+      try {
+        while (LANES.some((lane) => this.#waiting[lane].length > 0)) await this.#applyWaiting();
+      } finally {
+        this.#pumping = false;
+      }
+    });
+  }
+
+  /** Applies what waits, SECURITY first at every turn, makes it durable with one write, then acknowledges it. */
+  async #applyWaiting(): Promise<void> {
+    const applied: Delta[] = [];
+    for (;;) {
+      const delta = this.#nextWaiting();
+      if (delta === undefined) break;
+      const lane = laneFromWire(delta.lane);
+      const rejections: Rejection[] = [];
+      for (const entry of delta.entries) {
+        const rejection = this.#intake.take(entry, lane, Number(delta.rev));
+        if (rejection !== undefined) rejections.push(rejection);
+        const pause = this.#breathe();
+        if (pause !== undefined) await pause;
+      }
+      this.#nack(lane, Number(delta.rev), rejections);
+      applied.push(delta);
+    }
+    await this.#store(applied);
+    for (const delta of applied) this.#step({ type: 'delta_applied', lane: laneFromWire(delta.lane), rev: Number(delta.rev) });
+    await this.#compactWhenDue();
+  }
+
+  #nextWaiting(): Delta | undefined {
+    for (const lane of LANES) {
+      const delta = this.#waiting[lane].shift();
+      if (delta !== undefined) return delta;
+    }
+    return undefined;
+  }
+
+  /** A disk that fails does not stop the node from following: its restart would begin from an older position. */
+  async #store(deltas: readonly Delta[]): Promise<void> {
+    const { store, clock, log } = this.#settings;
+    if (!store.isWritable) return;
+    const receivedAtMs = clock.nowMs();
+    try {
+      await store.append(deltas.map((delta) => ({ receivedAtMs, delta: toBinary(DeltaSchema, delta) })));
+    } catch (error) {
+      this.#storeRetryAtMs = clock.nowMs() + STORE_RETRY_MS;
+      log.error({ err: error }, 'sync: deltas could not be stored');
+    }
+  }
+
+  async #compactWhenDue(): Promise<void> {
+    const { store, clock, log, picture } = this.#settings;
+    const due = store.isWritable ? store.deltaLogBytes > COMPACT_AT_BYTES : clock.nowMs() >= this.#storeRetryAtMs;
+    if (!due || this.#compaction !== undefined || this.#machine.position.dbEpoch === '') return;
+    const { dbEpoch, cursors } = this.#machine.position;
+    try {
+      const finish = await store.begin({ dbEpoch, heads: cursors, savedAtMs: clock.nowMs() });
+      // Beside what is applied meanwhile: a picture of a million keys takes seconds to write.
+      this.#compaction = finish(packPicture(picture, this.#intake, dbEpoch, cursors, this.#closing.signal))
+        .catch((error: unknown) => {
+          if (!this.#closing.signal.aborted) log.error({ err: error }, 'sync: the picture could not be compacted');
+        })
+        .finally(() => {
+          this.#compaction = undefined;
+        });
+    } catch (error) {
+      this.#storeRetryAtMs = clock.nowMs() + STORE_RETRY_MS;
+      log.error({ err: error }, 'sync: the picture could not be compacted');
+    }
+  }
+
+  async #takeSnapshot(snapshot: SnapshotReference, newEpoch: boolean): Promise<void> {
+    if (this.#machine.state !== 'fetching') return;
+    try {
+      const packed = await this.#downloadPacked(snapshot);
+      const same = await this.#applySnapshot(snapshot, newEpoch, packed);
+      await this.#storeSnapshot(snapshot, same ? packed : undefined);
+    } catch (error) {
+      this.#step({ type: 'snapshot_failed', reason: error instanceof Error ? error.message : String(error) });
+      return;
+    }
+    this.#step({ type: 'snapshot_applied', dbEpoch: snapshot.dbEpoch, heads: snapshot.heads });
+    this.#resolveReady();
+  }
+
+  async #downloadPacked(snapshot: SnapshotReference): Promise<Uint8Array[]> {
+    const download = new AbortController();
+    this.#download = download;
+    const options = channelOptions({ flowControlWindowBytes: SNAPSHOT_FLOW_CONTROL_WINDOW_BYTES });
+    const client = makeClient(SyncService, this.#settings.address, credentials.createInsecure(), options);
+    try {
+      const packed = await fetchSnapshot(client.calls, this.#metadata(), snapshot.snapshotId, download.signal);
+      await verifySnapshot(packed, snapshot.sha256);
+      return packed;
+    } finally {
+      client.channel.close();
+      this.#download = undefined;
+    }
+  }
+
+  /** Returns whether the picture is now just what the snapshot says. */
+  async #applySnapshot(snapshot: SnapshotReference, newEpoch: boolean, packed: readonly Uint8Array[]): Promise<boolean> {
+    const diff = this.#intake.beginSnapshot(snapshot.heads, { newEpoch });
+    const rejections: Rejection[] = [];
+    const take = (entry: Parameters<typeof diff.take>[0]): void => {
+      const rejection = diff.take(entry);
+      if (rejection !== undefined && rejections.length < MAX_NACK_ENTRIES) rejections.push(rejection);
+    };
+    const content = await readSnapshot(packed, take, this.#breathe);
+    const heads = laneRevisionsFromWire(content.heads);
+    if (content.dbEpoch !== snapshot.dbEpoch || LANES.some((lane) => heads[lane] !== snapshot.heads[lane])) {
+      throw new Error('the snapshot’s content is of another moment than was announced');
+    }
+    const removing = diff.removeAbsent();
+    while (removing.next().done !== true) {
+      const pause = this.#breathe();
+      if (pause !== undefined) await pause;
+    }
+    for (const lane of ['customer', 'catalog'] as const) {
+      const rev = snapshot.heads[lane];
+      const ofLane = rejections.filter((rejection) => laneOf(rejection.kind) === lane);
+      if (rev !== undefined) this.#nack(lane, rev, ofLane);
+    }
+    return diff.keptNewer === 0;
+  }
+
+  /** Stores the snapshot as it came, or else the picture: what the node knows beyond a snapshot must outlive a restart, a refusal above all. */
+  async #storeSnapshot({ dbEpoch, heads }: SnapshotReference, packed: readonly Uint8Array[] | undefined): Promise<void> {
+    const { store, clock, log, picture } = this.#settings;
+    await this.#compaction;
+    try {
+      const finish = await store.begin({ dbEpoch, heads, savedAtMs: clock.nowMs() });
+      await finish(packed === undefined ? packPicture(picture, this.#intake, dbEpoch, heads, this.#closing.signal) : asyncOf(packed));
+    } catch (error) {
+      this.#storeRetryAtMs = clock.nowMs() + STORE_RETRY_MS;
+      log.error({ err: error }, 'sync: the snapshot could not be stored');
+    }
+  }
+
+  #nack(lane: Lane, rev: number, rejections: readonly Rejection[]): void {
+    if (rejections.length === 0) return;
+    const entries = rejections
+      .slice(0, MAX_NACK_ENTRIES)
+      .map((rejection) => ({ ...rejection, detail: rejection.detail.slice(0, MAX_NACK_DETAIL_CHARS) }));
+    this.#settings.log.warn(
+      { lane, rev, entries: entries.map(({ kind, id, code }) => ({ kind, id, code })) },
+      'sync: entries were refused',
+    );
+    this.#send({ case: 'nack', value: { lane: laneToWire(lane), rev: BigInt(rev), entries } });
+  }
+
+  #metadata(): Metadata {
+    const metadata = new Metadata();
+    metadata.set('authorization', `Bearer ${this.#settings.joinToken}`);
+    return metadata;
+  }
+
+  #setTimer(timer: SyncTimer, delayMs: number | undefined): void {
+    this.#timers.get(timer)?.();
+    this.#timers.delete(timer);
+    if (delayMs === undefined) return;
+    const cancel = this.#schedule(() => {
+      this.#timers.delete(timer);
+      this.#step({ type: timer });
+    }, delayMs);
+    this.#timers.set(timer, cancel);
+  }
+
+  #run(what: string, task: () => Promise<void>): void {
+    this.#tail = this.#tail.then(task).catch((error: unknown) => {
+      this.#settings.log.error({ err: error }, `sync: ${what} failed`);
+      if (!this.#closing.signal.aborted) this.#step({ type: 'stream_ended', reason: `${what} failed` });
+    });
+  }
+
+  /** Gives the event loop back when the slice is used up. */
+  readonly #breathe = (): Promise<void> | undefined => {
+    if (this.#settings.clock.nowMs() - this.#sliceStartMs < SLICE_MS) return undefined;
+    return new Promise((resolve) =>
+      setImmediate(() => {
+        this.#sliceStartMs = this.#settings.clock.nowMs();
+        resolve();
+      }),
+    );
+  };
+}
+
+/** Throws WireFormatError. */
+function readFrame({ frame }: SyncResponse): SyncInput {
+  switch (frame.case) {
+    case 'welcome':
+      return { type: 'welcome', dbEpoch: frame.value.dbEpoch };
+    case 'delta': {
+      const { lane, prevRev, rev } = frame.value;
+      return { type: 'delta', lane: laneFromWire(lane), prevRev: Number(prevRev), rev: Number(rev) };
+    }
+    case 'heartbeat':
+      return { type: 'heartbeat', heads: laneRevisionsFromWire(frame.value.heads), regionNodes: frame.value.regionNodes };
+    case 'snapshotRef': {
+      const { snapshotId, dbEpoch, heads, sha256 } = frame.value;
+      return {
+        type: 'snapshot_ref',
+        snapshot: { snapshotId, dbEpoch, heads: laneRevisionsFromWire(heads), sha256: Uint8Array.from(sha256) },
+      };
+    }
+    case 'resyncRequired':
+      return { type: 'resync_required', reason: frame.value.reason };
+    case 'goaway':
+      return { type: 'goaway', retryAfterMs: frame.value.retryAfterMs, reason: frame.value.reason };
+    case undefined:
+      return { type: 'unreadable_frame', detail: 'a frame of a newer protocol' };
+    default:
+      return frame satisfies never;
+  }
+}
+
+/** The lane that a refused entry of a snapshot is reported on. */
+function laneOf(kind: string): Lane {
+  return kind === 'api_key' || kind === 'account' || kind === 'member' ? 'customer' : 'catalog';
+}
+
+async function* asyncOf(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
+  yield* pieces;
+}
+
+function scheduleWithNode(callback: () => void, delayMs: number): () => void {
+  const timer = setTimeout(callback, delayMs);
+  return () => clearTimeout(timer);
+}
