@@ -45,6 +45,13 @@ describe('the most a request can cost', () => {
     );
   });
 
+  it('takes a step from the first token above it', () => {
+    const step = (aboveInputTokens: number, input: bigint): RateCard => ({ serviceTier: 'standard', aboveInputTokens, prices: { input } });
+    const prices: ListPrice[] = [{ modelId: 'm', version: 1, effectiveFromMs: 0, cards: [step(0, 1_000_000n), step(200, 5_000_000n)] }];
+    const most = (inputTokens: number) => maxCost({ inputTokens, outputTokens: 0, serviceTier: 'standard', prices }, 0);
+    expect([most(200), most(201)]).toEqual([200n, 1_005n]);
+  });
+
   it('is the plain price where there is one card with two prices', () => {
     const prices: ListPrice[] = [
       {
