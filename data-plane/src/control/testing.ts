@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { formatApiKey, hashApiKey } from '@meridian/domain/api-key';
 import { sealSecret } from '@meridian/domain/sealed-secret';
 import type { Account, ApiKey, ConfigBody, Endpoint, Member, Plan } from '@meridian/domain/snapshot';
+import { configEntityId } from '@meridian/wire/codec/entry';
 import { Picture } from './picture.ts';
 
 export const PEPPER = new Uint8Array(32).fill(7);
@@ -108,12 +109,6 @@ export function samplePicture(sketch: Sketch = {}): { picture: Picture; apiKey: 
     { kind: 'price_book', value: { modelId: 'm-2', versions: [{ modelId: 'm-2', version: 1, effectiveFromMs: 0, cards }] } },
     { kind: 'price_book', value: { modelId: 'embed-1', versions: [{ modelId: 'embed-1', version: 1, effectiveFromMs: 0, cards }] } },
   ];
-  for (const body of bodies) picture.apply({ kind: body.kind, id: idOf(body), version: 1, body });
+  for (const body of bodies) picture.apply({ kind: body.kind, id: configEntityId(body), version: 1, body });
   return { picture, apiKey };
-}
-
-function idOf(body: ConfigBody): string {
-  const { value } = body;
-  if ('id' in value) return value.id;
-  return 'name' in value ? value.name : 'modelId' in value ? value.modelId : value.accountId;
 }
