@@ -364,13 +364,6 @@ export async function makePartitions(db: Reader, nowMs: number, daysAhead: numbe
   return rows[0]?.made ?? 0;
 }
 
-/** Rows that lie in default partitions: the partition they belong to was not there. */
-export async function countStrayRows(db: Reader): Promise<number> {
-  const { rows } = await sql<{ n: bigint }>`
-    SELECT (SELECT count(*) FROM usage_event_default) + (SELECT count(*) FROM usage_hourly_default) AS n`.execute(db);
-  return Number(rows[0]?.n ?? 0n);
-}
-
 function leaseRows(leases: Final['leases']) {
   return leases.map((lease) => ({ lease_id: lease.leaseId, amount: lease.amount }));
 }

@@ -1,0 +1,186 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import pg from 'pg';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type TestDatabase, testDatabase } from '../database/testing.ts';
+import { createLedger, type Ledger } from '../ledger/service.ts';
+import { createUsageService, type UsageService } from '../usage/service.ts';
+import { ADMITTED_AT_MS, settledFinal, TEST_PRICES } from '../usage/testing.ts';
+import { audit } from './service.ts';
+
+const clock = { nowMs: () => ADMITTED_AT_MS };
+const MAIN = join(import.meta.dirname, 'main.ts');
+
+let database: TestDatabase;
+let ledger: Ledger;
+let usage: UsageService;
+
+/** A day's books: credit, usage of two nodes and two accounts, a snapshot in the middle, a shortfall. */
+beforeEach(async () => {
+  database = await testDatabase();
+  ledger = createLedger({ db: database.db, clock });
+  usage = createUsageService({ db: database.db, clock, prices: TEST_PRICES, onAlarm: () => {} });
+  await usage.makePartitions();
+  await ledger.makePartitions();
+  await ledger.topUp({ idempotencyKey: 'a', accountId: 'acc_1', amountNano: 10_000_000n });
+  await ledger.grant({ idempotencyKey: 'b', accountId: 'acc_1', amountNano: 1_000_000n });
+  await ingest('spl_1', 1, 4);
+  await ledger.takeSnapshot();
+  await ingest('spl_1', 5, 6);
+  await ingest('spl_2', 1, 3, 'acc_2');
+});
+afterEach(() => database.drop());
+
+async function ingest(spoolId: string, firstSeq: number, lastSeq: number, accountId = 'acc_1'): Promise<void> {
+  const records = Array.from({ length: lastSeq - firstSeq + 1 }, (_, index) => ({
+    seq: firstSeq + index,
+    final: settledFinal({ requestId: `req_${spoolId}_${firstSeq + index}`, accountId }),
+  }));
+  await usage.ingestBatch({ spoolId, nodeId: 'nod_1', region: 'us', incarnation: 1n, firstSeq, lastSeq, records });
+}
+
+/** As nobody but the owner of the tables can. */
+async function tamper(statement: string): Promise<void> {
+  const owner = new pg.Client({ connectionString: database.url });
+  await owner.connect();
+  await owner.query(statement);
+  await owner.end();
+}
+
+async function broken(): Promise<string[]> {
+  const report = await audit(database.db, clock);
+  expect(report.ok).toBe(report.checks.every((check) => check.ok));
+  return report.checks.filter((check) => !check.ok).map((check) => check.check);
+}
+
+describe('an audit', () => {
+  it('finds books that were kept by the rules in order, and shows their figures', async () => {
+    const report = await audit(database.db, clock);
+    expect(report.checks.filter((check) => !check.ok)).toEqual([]);
+    const figures = Object.assign({}, ...report.checks.map((check) => check.figures));
+    expect(figures).toMatchObject({
+      sumNano: 0n,
+      revenueNano: 9n * 980_000n,
+      events: 9n,
+      cursors: 2n,
+      writeOffNano: 3n * 980_000n,
+      wallets: 2,
+    });
+    expect(report.checks.find((check) => check.check.startsWith('the charges'))?.figures).toMatchObject({
+      batches: 3,
+      eventsNano: 8_820_000n,
+      transfersNano: 8_820_000n,
+    });
+  });
+
+  it('finds an empty database in order', async () => {
+    const empty = await testDatabase();
+    expect((await audit(empty.db, clock)).ok).toBe(true);
+    await empty.drop();
+  });
+
+  it.each([
+    ['UPDATE ledger_balance SET paid_nano = paid_nano + 1', ["customers' balances = snapshot + tail"]],
+    ["DELETE FROM ledger_balance WHERE account_id = 'acc_1'", ["customers' balances = snapshot + tail"]],
+    [
+      "UPDATE ledger_snapshot SET balance_nano = balance_nano - 1 WHERE ledger_account = 'paid:acc_1'",
+      ['the balances of all accounts sum to zero', 'snapshot + tail = all transfers', "customers' balances = snapshot + tail"],
+    ],
+    [
+      "DELETE FROM ledger_transfer WHERE code = 'usage' AND id = (SELECT max(id) FROM ledger_transfer WHERE code = 'usage')",
+      ["customers' balances = snapshot + tail", 'the charges of each batch = its transfers'],
+    ],
+    [
+      "UPDATE ledger_transfer SET amount_nano = amount_nano + 1 WHERE code = 'upstream_cost' AND batch_id = 3",
+      ['the upstream cost of each batch = its transfer'],
+    ],
+    [
+      "UPDATE usage_event SET charge_nano = charge_nano - 1 WHERE request_id = 'req_spl_1_2'",
+      ['the charges of each batch = its transfers', 'hourly sums = events'],
+    ],
+    ['UPDATE usage_hourly SET list_nano = list_nano + 1', ['hourly sums = events']],
+    ["UPDATE ingest_cursor SET acked_seq = acked_seq + 1 WHERE spool_id = 'spl_2'", ['cursors are contiguous']],
+    ['UPDATE usage_batch SET first_seq = 6 WHERE first_seq = 5', ['cursors are contiguous']],
+    [
+      "UPDATE usage_event SET request_id = 'req_spl_1_1', admitted_at = admitted_at + '1 s' WHERE request_id = 'req_spl_1_2'",
+      ['each request is counted once'],
+    ],
+    [
+      "INSERT INTO ledger_transfer (posted_at, code, debit, credit, amount_nano) VALUES (now(), 'adjustment', 'write_off', 'revenue', 5)",
+      ['write-offs = shortfalls covered'],
+    ],
+    [
+      `INSERT INTO ledger_transfer (posted_at, code, debit, credit, amount_nano, account_id, batch_id)
+       SELECT posted_at, code, debit, credit, 1, account_id, batch_id FROM ledger_transfer WHERE code = 'usage' AND batch_id = 3`,
+      [
+        "customers' balances = snapshot + tail",
+        'the charges of each batch = its transfers',
+        'one charge for each batch, account and kind of credit',
+      ],
+    ],
+  ])('finds what was changed by hand: %s', async (statement, checks) => {
+    await tamper(statement);
+    expect(await broken()).toEqual(checks);
+  });
+
+  it('finds dead letters, unconfirmed charges, differing duplicates and lost records', async () => {
+    const spool = { spoolId: 'spl_3', nodeId: 'nod_1', region: 'us' };
+    const finals = [
+      settledFinal({ requestId: 'req_a', chargeNano: -1n }),
+      settledFinal({ requestId: 'req_b', chargeNano: 5n }),
+      settledFinal({ requestId: 'req_spl_1_1', outcome: 'failed' }),
+    ];
+    await usage.open({ ...spool, retained: [{ incarnation: 1n, firstSeq: 3, lastSeq: 5 }] });
+    const records = finals.map((final, index) => ({ seq: index + 3, final }));
+    await usage.ingestBatch({ ...spool, incarnation: 1n, firstSeq: 3, lastSeq: 5, records });
+    expect(await broken()).toEqual([
+      'no records were lost',
+      'no second final says something else than the first',
+      'no dead letters',
+      'our rating confirms every charge',
+    ]);
+  });
+
+  it('finds that nobody makes partitions', async () => {
+    const later = { nowMs: () => ADMITTED_AT_MS + 20 * 86_400_000 };
+    const final = settledFinal({ requestId: 'req_late', admittedAtMs: later.nowMs() });
+    await usage.ingestBatch({
+      spoolId: 'spl_3',
+      nodeId: 'nod_1',
+      region: 'us',
+      incarnation: 1n,
+      firstSeq: 1,
+      lastSeq: 1,
+      records: [{ seq: 1, final }],
+    });
+    expect((await audit(database.db, later)).checks.filter((check) => !check.ok)).toMatchObject([{ figures: { strayEvents: 1n } }]);
+  });
+});
+
+describe('the audit command', () => {
+  const run = (env: Record<string, string>) =>
+    promisify(execFile)(process.execPath, [MAIN], { env: { ...process.env, ...env } }).then(
+      ({ stdout }) => ({ code: 0, stdout, stderr: '' }),
+      (error: { code: number; stdout: string; stderr: string }) => error,
+    );
+
+  it('prints every figure and succeeds when the books are in order', async () => {
+    const { code, stdout } = await run({ DATABASE_URL: database.url });
+    expect(code).toBe(0);
+    expect(stdout).toContain('ok     the balances of all accounts sum to zero: accounts 9, sumNano 0, revenueNano 8820000');
+    expect(stdout).toContain('audit: the books are in order');
+  });
+
+  it('fails loudly when they are not, when there is no server, and when it is told of none', async () => {
+    await tamper('UPDATE ledger_balance SET paid_nano = paid_nano + 1');
+    const bad = await run({ DATABASE_URL: database.url });
+    expect(bad).toMatchObject({ code: 1, stdout: expect.stringContaining("BROKEN customers' balances = snapshot + tail") });
+    expect(bad.stdout).toContain('paid:acc_1: ');
+    expect(await run({ DATABASE_URL: 'postgresql://u:p@127.0.0.1:1/x' })).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^audit: the PostgreSQL server at 127.0.0.1:1\/x cannot be used: .*\n$/),
+    });
+    expect(await run({ DATABASE_URL: '' })).toMatchObject({ code: 1, stderr: 'audit: DATABASE_URL is not set\n' });
+  });
+});

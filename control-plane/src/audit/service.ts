@@ -1,0 +1,94 @@
+/** Checks the books: every figure that must agree with another, at one moment. */
+import { sql } from 'kysely';
+import type { Database } from '../database/connect.ts';
+import type { Transaction } from '../database/transaction.ts';
+import { creditAccount } from '../ledger/ledger.ts';
+import { ledgerBalances, transferSums, wallets } from '../ledger/service.ts';
+import { type AuditCheck, type AuditReport, checkNone, differences, reportOf, total } from './audit.ts';
+import * as store from './store.ts';
+
+const DAY_MS = 86_400_000;
+
+/**
+ * Runs all checks in one REPEATABLE READ transaction, so that what is ingested meanwhile disturbs none. It reads whole tables:
+ * for a nightly run or on demand.
+ */
+export async function audit(db: Database, clock: { nowMs(): number }): Promise<AuditReport> {
+  return db
+    .transaction()
+    .setIsolationLevel('repeatable read')
+    .setAccessMode('read only')
+    .execute(async (trx) =>
+      reportOf([...(await ledgerChecks(trx)), ...(await usageChecks(trx)), await partitionCheck(trx, clock.nowMs())]),
+    );
+}
+
+async function ledgerChecks(trx: Transaction): Promise<AuditCheck[]> {
+  const balances = await ledgerBalances(trx);
+  const sums = await transferSums(trx);
+  const rows = await wallets(trx);
+  const kept = new Map(
+    rows.flatMap((row) => [
+      [creditAccount('paid', row.accountId), row.paidNano] as const,
+      [creditAccount('bonus', row.accountId), row.bonusNano] as const,
+    ]),
+  );
+  const customers = new Map([...balances].filter(([name]) => name.startsWith('paid:') || name.startsWith('bonus:')));
+  const writeOff = -(balances.get('write_off') ?? 0n);
+  const shortfalls = await store.sumShortfalls(trx);
+  return [
+    {
+      check: 'the balances of all accounts sum to zero',
+      ok: total(balances) === 0n,
+      figures: { accounts: balances.size, sumNano: total(balances), revenueNano: balances.get('revenue') ?? 0n },
+      examples: [],
+    },
+    checkNone('snapshot + tail = all transfers', { accounts: sums.size }, differences(balances, sums)),
+    checkNone(
+      "customers' balances = snapshot + tail",
+      { wallets: rows.length, keptNano: total(kept), postedNano: total(customers) },
+      differences(kept, customers),
+    ),
+    {
+      check: 'write-offs = shortfalls covered',
+      ok: writeOff === shortfalls,
+      figures: { writeOffNano: writeOff, shortfallNano: shortfalls },
+      examples: [],
+    },
+  ];
+}
+
+async function usageChecks(trx: Transaction): Promise<AuditCheck[]> {
+  const events = await store.selectBatchEvents(trx);
+  const transfers = await store.selectBatchTransfers(trx);
+  const compare = (check: string, figure: 'charge' | 'cost' | 'variance') => {
+    const ofEvents = new Map(events.map((row) => [row.batch, row[figure]]));
+    const ofTransfers = new Map(transfers.map((row) => [row.batch, row[figure]]));
+    const figures = { batches: ofEvents.size, eventsNano: total(ofEvents), transfersNano: total(ofTransfers) };
+    return checkNone(check, figures, differences(ofEvents, ofTransfers));
+  };
+  const letters = await store.selectDeadLetters(trx);
+  const mismatches = await store.selectMismatches(trx);
+  return [
+    compare('the charges of each batch = its transfers', 'charge'),
+    compare('the upstream cost of each batch = its transfer', 'cost'),
+    compare('the variance of each batch = its transfer', 'variance'),
+    checkNone('one charge for each batch, account and kind of credit', {}, await store.selectRepeatedCharges(trx)),
+    checkNone('hourly sums = events', { events: await store.count(trx, sql`usage_event`) }, await store.selectHourlyDifferences(trx)),
+    checkNone('cursors are contiguous', { cursors: await store.count(trx, sql`ingest_cursor`) }, await store.selectCursorGaps(trx)),
+    checkNone('no records were lost', {}, await store.selectLost(trx)),
+    checkNone('each request is counted once', {}, await store.selectRepeatedRequests(trx)),
+    checkNone(
+      'no second final says something else than the first',
+      { duplicates: await store.count(trx, sql`usage_duplicate`) },
+      await store.selectDifferingDuplicates(trx),
+    ),
+    checkNone('no dead letters', {}, letters),
+    checkNone('our rating confirms every charge', {}, mismatches),
+  ];
+}
+
+async function partitionCheck(trx: Transaction, nowMs: number): Promise<AuditCheck> {
+  const strayEvents = await store.countStrayEvents(trx, nowMs - DAY_MS, nowMs + DAY_MS);
+  return { check: 'the partitions of these days are there', ok: strayEvents === 0n, figures: { strayEvents }, examples: [] };
+}

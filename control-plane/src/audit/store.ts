@@ -1,0 +1,97 @@
+/** The audit's SQL. It reads the tables themselves, not through the code that wrote them. */
+import { type RawBuilder, sql } from 'kysely';
+import type { Transaction } from '../database/transaction.ts';
+
+/** Charges, cost and variance of the events of each batch. */
+export async function selectBatchEvents(trx: Transaction) {
+  const { rows } = await sql<{ batch: string; charge: bigint; cost: bigint; variance: bigint }>`
+    SELECT batch_id::text AS batch, sum(charge_nano)::bigint AS charge, sum(cost_nano)::bigint AS cost, sum(variance_nano)::bigint AS variance
+    FROM usage_event GROUP BY batch_id`.execute(trx);
+  return rows;
+}
+
+/** The same three sums of the transfers that name each batch. */
+export async function selectBatchTransfers(trx: Transaction) {
+  const { rows } = await sql<{ batch: string; charge: bigint; cost: bigint; variance: bigint }>`
+    SELECT batch_id::text AS batch,
+      coalesce(sum(amount_nano) FILTER (WHERE code = 'usage'), 0)::bigint AS charge,
+      coalesce(sum(amount_nano) FILTER (WHERE code = 'upstream_cost'), 0)::bigint AS cost,
+      coalesce(sum(amount_nano) FILTER (WHERE code = 'variance'), 0)::bigint AS variance
+    FROM ledger_transfer WHERE batch_id IS NOT NULL GROUP BY batch_id`.execute(trx);
+  return rows;
+}
+
+/** Kinds of credit that a batch charged in more than one transfer. */
+export const selectRepeatedCharges = list(sql`
+  SELECT batch_id || ' ' || debit AS item FROM ledger_transfer
+  WHERE batch_id IS NOT NULL AND account_id IS NOT NULL AND code = 'usage' GROUP BY batch_id, debit HAVING count(*) > 1 ORDER BY 1`);
+
+/** Steps of a cursor that do not follow the step before, and cursors that do not stand at the end of their last step. */
+export const selectCursorGaps = list(sql`
+  WITH step AS (
+    SELECT spool_id, incarnation, first_seq, last_seq,
+      lag(last_seq, 1, 0::bigint) OVER (PARTITION BY spool_id, incarnation ORDER BY first_seq) AS previous
+    FROM usage_batch),
+  reached AS (SELECT spool_id, incarnation, max(last_seq) AS last_seq FROM usage_batch GROUP BY 1, 2)
+  SELECT spool_id || '/' || incarnation || ': ' || first_seq || ' follows ' || previous AS item FROM step WHERE first_seq <> previous + 1
+  UNION ALL
+  SELECT coalesce(c.spool_id, r.spool_id) || '/' || coalesce(c.incarnation, r.incarnation) || ': cursor ' ||
+    coalesce(c.acked_seq, 0) || ', batches ' || coalesce(r.last_seq, 0)
+  FROM ingest_cursor c FULL JOIN reached r USING (spool_id, incarnation)
+  WHERE coalesce(c.acked_seq, 0) <> coalesce(r.last_seq, 0)
+  ORDER BY 1`);
+
+/** Steps over records that the node no longer had. */
+export const selectLost = list(sql`
+  SELECT spool_id || '/' || incarnation || ': ' || first_seq || '..' || last_seq AS item FROM usage_batch WHERE kind = 'lost' ORDER BY 1`);
+
+/** Requests counted more than once, under whatever time of admission. */
+export const selectRepeatedRequests = list(sql`
+  SELECT request_id AS item FROM usage_event GROUP BY request_id HAVING count(*) > 1 ORDER BY 1`);
+
+export const selectDifferingDuplicates = list(sql`SELECT request_id AS item FROM usage_duplicate WHERE differs ORDER BY 1`);
+
+export const selectDeadLetters = list(sql`
+  SELECT batch_id || '/' || seq || ' ' || coalesce(account_id, '?') || ' ' || coalesce(charge_nano::text, '?') || ': ' || reason AS item
+  FROM usage_dead_letter ORDER BY 1`);
+
+export const selectMismatches = list(sql`
+  SELECT request_id || ': charged ' || charge_nano || ', rated ' || coalesce(rated_nano::text, 'unknown price') AS item
+  FROM usage_rating_mismatch ORDER BY 1`);
+
+/** Accounts and hours whose hourly sums are not the sums of their events. */
+export const selectHourlyDifferences = list(sql`
+  WITH event AS (
+    SELECT account_id, date_trunc('hour', admitted_at, 'UTC') AS hour, count(*) AS requests,
+      sum(charge_nano) AS charge, sum(list_nano) AS list, sum(cost_nano) AS cost
+    FROM usage_event GROUP BY 1, 2),
+  hourly AS (
+    SELECT account_id, hour, sum(requests) AS requests, sum(charge_nano) AS charge, sum(list_nano) AS list, sum(cost_nano) AS cost
+    FROM usage_hourly GROUP BY 1, 2)
+  SELECT account_id || ' ' || hour || ': charge ' || coalesce(hourly.charge, 0) || ' ≠ ' || coalesce(event.charge, 0) AS item
+  FROM event FULL JOIN hourly USING (account_id, hour)
+  WHERE (hourly.requests, hourly.charge, hourly.list, hourly.cost) IS DISTINCT FROM (event.requests, event.charge, event.list, event.cost)
+  ORDER BY 1`);
+
+/** Events of the days for which there should be partitions, that lie in none. */
+export async function countStrayEvents(trx: Transaction, fromMs: number, toMs: number): Promise<bigint> {
+  return count(trx, sql`usage_event_default WHERE admitted_at >= ${new Date(fromMs)} AND admitted_at < ${new Date(toMs)}`);
+}
+
+export async function count(trx: Transaction, from: RawBuilder<unknown>): Promise<bigint> {
+  const { rows } = await sql<{ n: bigint }>`SELECT count(*) AS n FROM ${from}`.execute(trx);
+  return rows[0]?.n ?? 0n;
+}
+
+export async function sumShortfalls(trx: Transaction): Promise<bigint> {
+  const { rows } = await sql<{ n: bigint }>`
+    SELECT coalesce(sum(amount_nano), 0)::bigint AS n FROM ledger_transfer WHERE code = 'shortfall'`.execute(trx);
+  return rows[0]?.n ?? 0n;
+}
+
+function list(query: RawBuilder<unknown>): (trx: Transaction) => Promise<string[]> {
+  return async (trx) => {
+    const { rows } = await sql<{ item: string }>`${query}`.execute(trx);
+    return rows.map((row) => row.item);
+  };
+}
