@@ -463,7 +463,7 @@ class FolderSpool implements Spool {
   /** At most once a second, beside the request's way. */
   #checkDisk(): void {
     const nowMs = this.#options.ids.nowMs();
-    if (this.#checking !== undefined || this.#closed || nowMs - this.#checkedDiskMs < DISK_CHECK_MS) return;
+    if (this.#checking !== undefined || this.#closed || isRecent(this.#checkedDiskMs, nowMs, DISK_CHECK_MS)) return;
     this.#checkedDiskMs = nowMs;
     this.#checking = this.#measureDisk().finally(() => {
       this.#checking = undefined;
@@ -486,7 +486,7 @@ class FolderSpool implements Spool {
 
   #saveAcked(everyMs: number): void {
     const nowMs = this.#options.ids.nowMs();
-    if (!this.#ackUnsaved || (nowMs >= this.#savedAckMs && nowMs - this.#savedAckMs < everyMs)) return;
+    if (!this.#ackUnsaved || isRecent(this.#savedAckMs, nowMs, everyMs)) return;
     this.#savedAckMs = nowMs;
     try {
       writeAcked(this.#options.folder, this.#disk, this.#acked);
@@ -499,7 +499,7 @@ class FolderSpool implements Spool {
   #deleteAcked(everyMs: number): void {
     const nowMs = this.#options.ids.nowMs();
     // Nothing goes before what replaces it is durable.
-    if (this.#recovering || nowMs - this.#checkedDeleteMs < everyMs) return;
+    if (this.#recovering || isRecent(this.#checkedDeleteMs, nowMs, everyMs)) return;
     this.#checkedDeleteMs = nowMs;
     const retentionMs = this.#diskFull ? 0 : this.#limits.retentionMs;
     for (const gone of deleteAcked(this.#files, this.#acked, nowMs - retentionMs, this.#disk, this.#options.alarm)) {
@@ -508,6 +508,11 @@ class FolderSpool implements Spool {
       this.#ackUnsaved = true;
     }
   }
+}
+
+/** A clock that was set back makes nothing recent. */
+function isRecent(thenMs: number, nowMs: number, everyMs: number): boolean {
+  return nowMs >= thenMs && nowMs - thenMs < everyMs;
 }
 
 function isDiskFull(error: unknown): boolean {
