@@ -219,7 +219,8 @@ function endpoint(value: wire.Endpoint): Endpoint {
     id,
     modelId: readText('endpoint.model_id', value.modelId),
     providerId: readText('endpoint.provider_id', value.providerId),
-    credentialId: readText('endpoint.credential_id', value.credentialId),
+    // Empty while its provider has no credential: known here, not usable.
+    credentialId: value.credentialId,
     upstreamModel: readText('endpoint.upstream_model', value.upstreamModel),
     dialect: readWord('endpoint.dialect', value.dialect, DIALECT_NAMES),
     operations: readKnownWords(value.operations, OPERATIONS),

@@ -1,6 +1,7 @@
 /** Arbitrary configuration entries of every kind, for property tests of either plane. */
 
 import { DIALECT_NAMES, OPERATIONS } from '@meridian/domain/dialect';
+import { normalizeModelName } from '@meridian/domain/model';
 import { SERVICE_TIERS } from '@meridian/domain/price';
 import type { ConfigBody, ConfigEntry, ConfigKind } from '@meridian/domain/snapshot';
 import { COMPONENTS } from '@meridian/domain/usage';
@@ -131,11 +132,16 @@ export function arbitraryEntry(
   fixed: { readonly entityId?: fc.Arbitrary<string>; readonly version?: fc.Arbitrary<number> } = {},
 ): fc.Arbitrary<ConfigEntry> {
   const version = fixed.version ?? fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER });
-  return (fixed.entityId ?? id).chain((entityId) =>
+  return (fixed.entityId ?? entityIdOf(kind)).chain((entityId) =>
     fc
       .tuple(version, fc.option(bodyOf(entityId)[kind], { nil: undefined, freq: 6 }))
       .map(([at, found]): ConfigEntry => ({ kind, id: entityId, version: at, body: found })),
   );
+}
+
+/** Aliases go by their normalised name. */
+function entityIdOf(kind: ConfigKind): fc.Arbitrary<string> {
+  return kind === 'alias' ? id.map(normalizeModelName).filter((name) => name !== '' && normalizeModelName(name) === name) : id;
 }
 
 function body<Kind extends ConfigKind>(
