@@ -78,9 +78,17 @@ function errorEvent(reply: Reply, provider: ProviderName, count: number, knobs: 
   return { ...reply, segments: events, ending: 'end', shortened: true };
 }
 
+/** Blank lines before a JSON body, which OpenRouter sends to keep a slow call alive. */
+function padded(reply: Reply, lines: number): Reply {
+  const [body] = reply.segments;
+  if (reply.length === null || body === undefined) return reply;
+  const bytes = Buffer.concat([Buffer.from('\n         \n'.repeat(lines)), body.bytes]);
+  return { ...reply, segments: [{ ...body, bytes }], length: bytes.length };
+}
+
 /** Applies every knob that changes bytes or endings. Statuses were answered before a reply was generated. */
 export function applyFaults(healthy: Reply, knobs: Knobs, provider: ProviderName): Reply {
-  let reply = healthy;
+  let reply = knobs.padding === undefined ? healthy : padded(healthy, knobs.padding);
   if (knobs.malformed !== undefined) reply = malformed(reply, knobs.malformed);
   if (knobs.error_event_after !== undefined && reply.length === null) {
     reply = errorEvent(reply, provider, knobs.error_event_after, knobs);

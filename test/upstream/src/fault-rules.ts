@@ -91,6 +91,10 @@ export class FaultRules {
     return this.#view(rule);
   }
 
+  any(): boolean {
+    return this.#rules.length > 0;
+  }
+
   list(): RuleView[] {
     return this.#rules.map((rule) => this.#view(rule));
   }

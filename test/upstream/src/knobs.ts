@@ -26,6 +26,7 @@ export interface Knobs {
   reasoning?: number;
   huge?: number;
   cache?: 'read' | 'write';
+  padding?: number;
   strict?: boolean;
   recut?: RecutStyle;
   seed?: number;
@@ -68,6 +69,7 @@ const KINDS: Record<keyof Knobs | keyof Condition, Kind> = {
   reasoning: 'number',
   huge: 'number',
   cache: 'cache',
+  padding: 'number',
   strict: 'flag',
   recut: 'recut',
   seed: 'number',
@@ -109,6 +111,7 @@ function readValue(name: string, kind: Kind, value: string | null): number | boo
       break;
   }
   if (!Number.isInteger(number) || number < 0) throw new KnobError(`${name} needs a whole number, not ${value ?? 'nothing'}`);
+  if (name === 'status' && number !== 200 && (number < 400 || number > 599)) throw new KnobError('status is 200 or from 400 to 599');
   return number;
 }
 

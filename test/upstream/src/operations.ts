@@ -52,7 +52,7 @@ export interface Surroundings {
   newId: (length: number) => string;
 }
 
-const JSON_TYPE: Record<ProviderName, string> = { openai: 'application/json', openrouter: 'application/json' };
+const JSON_HEADERS = ['content-type', 'application/json'];
 const STREAM_HEADERS: Record<ProviderName, string[]> = {
   openai: ['content-type', 'text/event-stream; charset=utf-8'],
   openrouter: ['content-type', 'text/event-stream', 'cache-control', 'no-cache'],
@@ -160,8 +160,7 @@ function serveChat(call: Call, body: JsonObject, knobs: Knobs, around: Surroundi
     return { reply, id, usage, paced: true };
   }
   const pieces = answer.choices.reduce((sum, choice) => sum + choice.pieces.length, 0);
-  const headers = ['content-type', JSON_TYPE[call.provider]];
-  const reply = wholeReply(200, headers, renderJson(request, answer, context), { pieces, usage: !hideUsage });
+  const reply = wholeReply(200, JSON_HEADERS, renderJson(request, answer, context), { pieces, usage: !hideUsage });
   return { reply, id, usage, paced: false };
 }
 
@@ -172,7 +171,7 @@ function serveEmbeddings(call: Call, body: JsonObject, knobs: Knobs, around: Sur
   const id = call.provider === 'openai' ? null : `gen-emb-${Math.floor(around.now() / 1000)}-${around.newId(20)}`;
   const shown = knobs.no_usage === true ? null : usage;
   const text = renderEmbeddings(call.provider, request, id ?? '', shown);
-  const reply = wholeReply(200, ['content-type', JSON_TYPE[call.provider]], text, { usage: shown !== null });
+  const reply = wholeReply(200, JSON_HEADERS, text, { usage: shown !== null });
   return { reply, id, usage, paced: false };
 }
 
@@ -191,7 +190,7 @@ function serveOperation(call: Call, body: JsonObject, knobs: Knobs, around: Surr
   }
   const operation = operationPath(call.path)?.operation ?? null;
   const json = (value: JsonObject): Healthy => {
-    const reply = wholeReply(200, ['content-type', JSON_TYPE[call.provider]], `${JSON.stringify(value)}\n`);
+    const reply = wholeReply(200, JSON_HEADERS, `${JSON.stringify(value)}\n`);
     return { reply, id: null, usage: null, paced: false };
   };
   if (call.method === 'POST' && operation === '/chat/completions') return serveChat(call, body, knobs, around);
@@ -249,7 +248,7 @@ export function serve(call: Call, around: Surroundings): Served {
       return served;
     }
     const asked = faultError(knobs);
-    if (asked !== null && knobs.error_event_after === undefined) {
+    if (asked !== null && (knobs.error_event_after === undefined || !served.stream)) {
       served.reply = applyFaults(errorReply(call.provider, asked.error, asked.headers), knobs, call.provider);
       return served;
     }

@@ -45,6 +45,11 @@ function listRecordings(folder: string): Recording[] {
   return found;
 }
 
+/** The `type` of a payload; read without parsing, because one recording holds payloads that are cut short. */
+function eventType(payload: string): string {
+  return /"type": ?"([^"]+)"/.exec(payload)?.[1] ?? 'message';
+}
+
 /** The bytes on the wire of a recording: `.chunks.txt` holds bare payloads, the framing depends on the API. */
 export function recordedBytes(file: string): Buffer {
   const raw = readFileSync(file);
@@ -55,7 +60,7 @@ export function recordedBytes(file: string): Buffer {
     .toString('utf8')
     .split('\n')
     .filter((line) => line.trim() !== '')
-    .map((line) => (named ? `event: ${String(JSON.parse(line).type)}\ndata: ${line}\n\n` : `data: ${line}\n\n`));
+    .map((line) => (named ? `event: ${eventType(line)}\ndata: ${line}\n\n` : `data: ${line}\n\n`));
   if (api === 'chat') events.push('data: [DONE]\n\n');
   return Buffer.from(events.join(''));
 }
@@ -86,10 +91,20 @@ function parsed(text: string): JsonValue {
   }
 }
 
+/** The id of the answer, wherever the dialect puts it. */
+function idIn(payload: JsonValue): string | null {
+  if (!isObject(payload)) return null;
+  for (const holder of [payload, payload.message, payload.response, payload.interaction]) {
+    if (isObject(holder) && typeof holder.id === 'string') return holder.id;
+  }
+  return null;
+}
+
 /** One segment per event; the last that changes the usage carries it. */
-function eventSegments(bytes: Buffer): { segments: Segment[]; usage: JsonObject | null } {
+function eventSegments(bytes: Buffer): { segments: Segment[]; usage: JsonObject | null; id: string | null } {
   const segments: Segment[] = [];
   let usage: JsonObject | null = null;
+  let id: string | null = null;
   let holder: Segment | null = null;
   // latin1 keeps one character a byte, so that offsets of the text are offsets of the bytes.
   const parts = bytes.toString('latin1').match(/[\s\S]*?(?:\r\n\r\n|\n\n|\r\r|$)/g) ?? [];
@@ -98,7 +113,9 @@ function eventSegments(bytes: Buffer): { segments: Segment[]; usage: JsonObject 
     const whole = Buffer.from(part, 'latin1');
     const data = [...whole.toString('utf8').matchAll(/^data: ?(.*?)\r?$/gm)].map((match) => match[1]).join('\n');
     const own: Segment = { bytes: whole, pieces: data === '' || data === '[DONE]' ? 0 : 1, events: data === '' ? 0 : 1, usage: false };
-    const found = usageIn(parsed(data));
+    const payload = parsed(data);
+    id ??= idIn(payload);
+    const found = usageIn(payload);
     if (found !== null) {
       usage = usage === null ? found : Object.assign({}, usage, found);
       holder = own;
@@ -106,7 +123,7 @@ function eventSegments(bytes: Buffer): { segments: Segment[]; usage: JsonObject 
     segments.push(own);
   }
   if (holder !== null) holder.usage = true;
-  return { segments, usage };
+  return { segments, usage, id };
 }
 
 function metaOf(file: string): { status: number; headers: string[] } {
@@ -189,13 +206,12 @@ export class ReplayLibrary {
     const all = typed ? headers : ['content-type', TYPES[recording.extension], ...headers];
     let replayed: Replayed;
     if (recording.extension === 'sse' || recording.extension === 'chunks.txt') {
-      const { segments, usage } = eventSegments(bytes);
-      const id = /"id": ?"([^"]+)"/.exec(bytes.toString('utf8'))?.[1] ?? null;
+      const { segments, usage, id } = eventSegments(bytes);
       replayed = { reply: streamReply(status, all, segments.length > 0 ? segments : [segment('', { events: 0 })]), usage, id };
     } else {
       const body = parsed(bytes.toString('utf8'));
       const usage = usageIn(body);
-      const id = isObject(body) && typeof body.id === 'string' ? body.id : null;
+      const id = idIn(body);
       const reply = wholeReply(status, all, '', { pieces: status < 400 ? 1 : 0, usage: usage !== null });
       const whole = { bytes, pieces: status < 400 ? 1 : 0, events: 1, usage: usage !== null };
       replayed = { reply: { ...reply, segments: [whole], length: bytes.length }, usage, id };

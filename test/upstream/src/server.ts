@@ -1,5 +1,6 @@
 // The simulated providers' HTTP server: bodies in, replies out, one journal line for each call.
 
+import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { controlReply } from './control.ts';
@@ -7,8 +8,9 @@ import { Delivery } from './delivery.ts';
 import { FastLane } from './fast-lane.ts';
 import { FaultRules } from './fault-rules.ts';
 import { Journal, type JournalLine } from './journal.ts';
-import { type Call, operationPath, type Served, type Surroundings, serve } from './operations.ts';
+import { type Call, operationPath, type Surroundings, serve } from './operations.ts';
 import { PromptCache } from './prompt-cache.ts';
+import { HeaderWriter } from './provider-headers.ts';
 import { ReplayLibrary } from './replay.ts';
 
 /** How a simulated upstream is started. */
@@ -26,6 +28,8 @@ export interface UpstreamOptions {
   paceMs?: number;
   /** Milliseconds since 1970. */
   clock?: () => number;
+  /** The start of every answer id; random unless given, so that several upstreams never give the same id. */
+  idPrefix?: string;
 }
 
 /** A running simulated upstream. */
@@ -44,8 +48,8 @@ const DEFAULT_PACE_MS = 2;
 const MOST_BODY_BYTES = 256 * 1024 * 1024;
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 
-/** Ids that never repeat within a process, and hardly between two: the start time, then a count. */
-function idSource(startMs: number): (length: number) => string {
+/** Ids that never repeat: a text of this upstream's own, then a count. */
+function idSource(own: string): (length: number) => string {
   let count = 0;
   const encode = (value: number): string => {
     let rest = value;
@@ -56,8 +60,7 @@ function idSource(startMs: number): (length: number) => string {
     } while (rest > 0);
     return text;
   };
-  const prefix = `${encode(startMs)}${encode(process.pid)}`;
-  return (length) => `${prefix}${encode(++count).padStart(Math.max(0, length - prefix.length), 'A')}`.slice(-length);
+  return (length) => `${own}${encode(++count).padStart(length - own.length, 'A')}`;
 }
 
 function headerText(request: IncomingMessage, name: string): string | null {
@@ -75,7 +78,7 @@ export async function startUpstream(options: UpstreamOptions): Promise<Upstream>
   const now = options.clock ?? Date.now;
   const fast = options.fast === true;
   const journal = new Journal(fast ? null : (options.journalPath ?? null));
-  const newId = idSource(now());
+  const newId = idSource(options.idPrefix ?? Array.from(randomBytes(8), (byte) => ALPHABET[byte % 62]).join(''));
   const around: Surroundings = {
     rules: new FaultRules(),
     cache: new PromptCache(),
@@ -86,35 +89,11 @@ export async function startUpstream(options: UpstreamOptions): Promise<Upstream>
   };
   const lane = fast ? new FastLane() : null;
   const deliveries = new Set<Delivery>();
-  let requests = 0;
-
-  const providerHeaders = (call: Call, served: Served, startMs: number): { headers: string[]; id: string | null } => {
-    if (operationPath(call.path) === null) return { headers: [], id: null };
-    const own = served.reply.headers;
-    const has = (name: string): boolean => own.some((header, at) => at % 2 === 0 && header.toLowerCase() === name);
-    if (call.provider === 'openrouter') {
-      return served.id === null || has('x-generation-id')
-        ? { headers: [], id: served.id }
-        : { headers: ['x-generation-id', served.id], id: served.id };
-    }
-    if (has('x-request-id'))
-      return { headers: [], id: own[own.findIndex((header) => header.toLowerCase() === 'x-request-id') + 1] ?? null };
-    const id = `req_${newId(32).toLowerCase()}`;
-    const remaining = String(Math.max(0, 10000 - (++requests % 10000)));
-    const limits = [
-      'x-ratelimit-limit-requests',
-      '10000',
-      'x-ratelimit-remaining-requests',
-      remaining,
-      'x-ratelimit-reset-requests',
-      '6ms',
-    ];
-    const spent = String(Math.max(1, Math.round(now() - startMs)));
-    return { headers: ['x-request-id', id, 'openai-processing-ms', spent, 'openai-version', '2020-10-01', ...limits], id };
-  };
+  const headerWriter = new HeaderWriter(newId);
 
   const answer = (request: IncomingMessage, response: ServerResponse, call: Call, startMs: number): void => {
-    const key = lane?.keyOf(call) ?? null;
+    // Rules are drawn for each call, so that nothing may be remembered while there are any.
+    const key = lane === null || around.rules.any() ? null : lane.keyOf(call);
     const remembered = key === null ? undefined : lane?.get(key);
     if (remembered !== undefined) {
       response.writeHead(remembered.status, remembered.headers);
@@ -122,9 +101,9 @@ export async function startUpstream(options: UpstreamOptions): Promise<Upstream>
       return;
     }
     const served = serve(call, around);
-    const extra = providerHeaders(call, served, startMs);
+    const extra = headerWriter.write(call, served, now() - startMs);
     const reply = { ...served.reply, headers: [...served.reply.headers, ...extra.headers] };
-    if (key !== null) lane?.remember(key, reply, served.pace);
+    if (key !== null && served.model?.startsWith('sim/') !== true) lane?.remember(key, reply, served.pace);
     const delivery = new Delivery(response, reply, served.pace, (delivered) => {
       deliveries.delete(delivery);
       if (fast) return;

@@ -1,0 +1,49 @@
+// The headers by which each provider names an answer and tells its limits.
+
+import { type Call, operationPath, type Served } from './operations.ts';
+
+/** The extra headers of an answer, and the id among them. */
+export interface ProviderHeaders {
+  headers: string[];
+  id: string | null;
+}
+
+function valueOf(headers: string[], name: string): string | null {
+  const at = headers.findIndex((header, index) => index % 2 === 0 && header.toLowerCase() === name);
+  return at < 0 ? null : (headers[at + 1] ?? null);
+}
+
+/** Writes the headers for one upstream; `newId` gives a text that never repeats. */
+export class HeaderWriter {
+  readonly #newId: (length: number) => string;
+  #requests = 0;
+
+  constructor(newId: (length: number) => string) {
+    this.#newId = newId;
+  }
+
+  /** The headers to add to a served call; a recording's own ids stand. */
+  write(call: Call, served: Served, tookMs: number): ProviderHeaders {
+    if (operationPath(call.path) === null) return { headers: [], id: null };
+    const own = served.reply.headers;
+    if (call.provider === 'openrouter') {
+      const recorded = valueOf(own, 'x-generation-id');
+      const added = served.id === null || recorded !== null ? [] : ['x-generation-id', served.id];
+      return { headers: added, id: recorded ?? served.id };
+    }
+    const recorded = valueOf(own, 'x-request-id');
+    if (recorded !== null) return { headers: [], id: recorded };
+    const id = `req_${Buffer.from(this.#newId(16)).toString('hex')}`;
+    const remaining = String(10000 - (++this.#requests % 10000));
+    const limits = [
+      'x-ratelimit-limit-requests',
+      '10000',
+      'x-ratelimit-remaining-requests',
+      remaining,
+      'x-ratelimit-reset-requests',
+      '6ms',
+    ];
+    const spent = String(Math.max(1, Math.round(tookMs)));
+    return { headers: ['x-request-id', id, 'openai-processing-ms', spent, 'openai-version', '2020-10-01', ...limits], id };
+  }
+}
