@@ -37,6 +37,7 @@ describe('the spool on a failing disk', () => {
     for (let index = 0; index < 200; index++) {
       names.push(`f${index}`);
       await writeFinal(spool, finalOf(`f${index}`));
+      if (index % 10 === 0) await durable(spool);
     }
     await durable(spool);
     expect(alarms.filter((message) => message === 'the spool could not be made durable').length).toBeGreaterThan(3);

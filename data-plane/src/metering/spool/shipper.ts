@@ -45,6 +45,8 @@ export class Shipper {
   #cursors: Cursor[] = [];
   #inFlight: { readonly incarnation: bigint; readonly lastSeq: number }[] = [];
   #durableFinalSeq = 0;
+  /** What was durable when the stream began has waited long enough. */
+  #backlogSeq = 0;
   /** Since when something of the current incarnation waits; undefined when nothing does. */
   #waitingSinceMs: number | undefined;
   #finalSinceMs: number | undefined;
@@ -77,6 +79,9 @@ export class Shipper {
     this.#phase = 'opening';
     this.#inFlight = [];
     this.#cursors = ranges.map((range) => ({ ...range, sentSeq: 0, ackedSeq: 0 }));
+    this.#backlogSeq = ranges.at(-1)?.lastSeq ?? 0;
+    this.#waitingSinceMs = undefined;
+    this.#finalSinceMs = undefined;
   }
 
   /** The control plane's cursors; an incarnation that it does not name stands at 0. */
@@ -139,11 +144,10 @@ export class Shipper {
   }
 
   #waitMs(nowMs: number, cursor: Cursor): number {
-    if (this.#urgent) return 0;
+    if (this.#urgent || cursor.sentSeq < this.#backlogSeq) return 0;
     const final = this.#durableFinalSeq > cursor.sentSeq;
     const limitMs = final ? this.#limits.lingerMs : this.#limits.quietMs;
     const sinceMs = final ? this.#finalSinceMs : this.#waitingSinceMs;
-    // What lay there before the stream was opened has waited long enough.
     if (sinceMs === undefined || sinceMs > nowMs) return 0;
     return limitMs - (nowMs - sinceMs);
   }
