@@ -46,9 +46,9 @@ export class Intake {
     return this.#unread.values();
   }
 
-  /** Takes one entry of a delta. Gives back the rejection, if it is one. */
-  take(wire: WireEntry, lane: Lane, rev: number): Rejection | undefined {
-    const origin: LaneRevisions = { [lane]: rev };
+  /** Takes one entry of a delta that follows on `prevRev`. Gives back the rejection, if it is one. */
+  take(wire: WireEntry, lane: Lane, prevRev: number): Rejection | undefined {
+    const origin: LaneRevisions = { [lane]: prevRev + 1 };
     return this.#take(wire, lane === 'security', origin, (entry) => this.#picture.apply(entry, origin));
   }
 

@@ -1,9 +1,9 @@
 /**
  * The node's picture of the configuration: every entity at the newest version that arrived, whichever way it came.
  *
- * An entity remembers its origin, the position of the delta or the snapshot that brought it. A snapshot is applied
- * by diff: what it does not hold is removed, unless its origin lies after the snapshot; then the lanes, which go on
- * from the snapshot, bring its fate. Tombstones are kept until a snapshot that is not older, so that a late copy on
+ * An entity remembers its origin: the heads of the snapshot that brought it, or the first rev of the delta (the change may be
+ * anywhere in it). A snapshot is applied by diff: what it does not hold is removed, unless its origin lies after the
+ * snapshot; then the lanes, which go on from the snapshot, bring its fate. Tombstones are kept until a snapshot that is not older, so that a late copy on
  * another lane cannot bring an entity back.
  *
  * Not safe for two writers: one sync client applies, everybody reads.
@@ -97,7 +97,7 @@ export class Picture implements KeyTable, Catalogue {
     };
   }
 
-  /** Takes an entry that is newer than what is held. `origin` is the delta's lane and rev. Throws EntryRejected. */
+  /** Takes an entry that is newer than what is held. `origin` is the delta's lane and first rev. Throws EntryRejected. */
   apply(entry: ConfigEntry, origin: LaneRevisions = NOWHERE): 'applied' | 'stale' {
     const held = this.#held[entry.kind].get(entry.id);
     if (held !== undefined && entry.version <= held.version) return 'stale';

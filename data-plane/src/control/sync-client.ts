@@ -158,7 +158,7 @@ class SyncDriver implements SyncClient {
     for (const delta of stored.deltas) {
       const lane = laneFromWire(delta.lane);
       for (const entry of delta.entries) {
-        this.#intake.take(entry, lane, Number(delta.rev));
+        this.#intake.take(entry, lane, Number(delta.prevRev));
         const pause = this.#breathe();
         if (pause !== undefined) await pause;
       }
@@ -274,7 +274,7 @@ class SyncDriver implements SyncClient {
       const lane = laneFromWire(delta.lane);
       const rejections: Rejection[] = [];
       for (const entry of delta.entries) {
-        const rejection = this.#intake.take(entry, lane, Number(delta.rev));
+        const rejection = this.#intake.take(entry, lane, Number(delta.prevRev));
         if (rejection !== undefined) rejections.push(rejection);
         const pause = this.#breathe();
         if (pause !== undefined) await pause;

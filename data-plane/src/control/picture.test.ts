@@ -1,0 +1,285 @@
+import { sealSecret } from '@meridian/domain/sealed-secret';
+import type { ConfigBody, ConfigEntry, ConfigKind, Lane } from '@meridian/domain/snapshot';
+import { configEntityId, configEntryToWire } from '@meridian/wire/codec/entry';
+import type { ConfigEntry as WireEntry } from '@meridian/wire/gen/config_pb';
+import { describe, expect, it } from 'vitest';
+import { Intake } from './intake.ts';
+import { Picture } from './picture.ts';
+
+const SEALING_KEY = new Uint8Array(32).fill(9);
+
+function entry(body: ConfigBody, version = 1): ConfigEntry {
+  return { kind: body.kind, id: configEntityId(body), version, body };
+}
+
+function tombstone(kind: ConfigKind, id: string, version: number): ConfigEntry {
+  return { kind, id, version, body: undefined };
+}
+
+function key(change: object = {}, version = 1): ConfigEntry {
+  const value = {
+    id: 'key_1',
+    accountId: 'acc_1',
+    memberId: 'mem_1',
+    name: '',
+    hash: `01${'ab'.repeat(32)}`,
+    status: 'active',
+    expiresAtMs: undefined,
+    allowedModels: [],
+    allowedRegions: [],
+    ...change,
+  } as const;
+  return entry({ kind: 'api_key', value }, version);
+}
+
+function plan(id: string, version: number): ConfigEntry {
+  return entry({ kind: 'plan', value: { id, name: `${id} at ${version}`, apiAccess: true } }, version);
+}
+
+function model(id: string, vendor = 'openai'): ConfigEntry {
+  return entry({
+    kind: 'model',
+    value: {
+      id,
+      vendor,
+      displayName: id,
+      mode: 'chat',
+      contextTokens: undefined,
+      maxOutputTokens: undefined,
+      inputModalities: ['text'],
+      outputModalities: ['text'],
+      capabilities: [],
+      hidesReasoning: false,
+      enabled: true,
+    },
+  });
+}
+
+function endpoint(id: string, priority: number, modelId = 'gpt-5.4', version = 1): ConfigEntry {
+  return entry(
+    {
+      kind: 'endpoint',
+      value: {
+        id,
+        modelId,
+        providerId: 'prv_1',
+        credentialId: 'crd_1',
+        upstreamModel: 'gpt-5.4',
+        dialect: 'openai-chat',
+        operations: ['chat'],
+        regions: [],
+        priority,
+        enabled: true,
+        cost: { endpointId: id, version: 1, effectiveFromMs: 0, cards: [] },
+      },
+    },
+    version,
+  );
+}
+
+function credential(secret: string, version: number, options: { sealingKey?: Uint8Array; enabled?: boolean } = {}): ConfigEntry {
+  const sealed = sealSecret(options.sealingKey ?? SEALING_KEY, 'crd_1', secret, new Uint8Array(12).fill(version));
+  return entry({ kind: 'credential', value: { id: 'crd_1', providerId: 'prv_1', sealed, enabled: options.enabled ?? true } }, version);
+}
+
+function pictureOf(...entries: ConfigEntry[]): Picture {
+  const picture = new Picture({ sealingKey: SEALING_KEY });
+  for (const one of entries) picture.apply(one);
+  return picture;
+}
+
+describe('an entry', () => {
+  it('takes effect only when it is newer, whichever lane brings it', () => {
+    const picture = pictureOf(key({}, 3));
+    expect(picture.apply(key({ status: 'revoked' }, 5), { security: 9 })).toBe('applied');
+    expect(picture.apply(key({ name: 'late' }, 4), { customer: 70 })).toBe('stale');
+    expect(picture.apply(key({ name: 'again' }, 5), { customer: 71 })).toBe('stale');
+    expect(picture.keyByHash(`01${'ab'.repeat(32)}`)).toMatchObject({ status: 'revoked', name: '' });
+  });
+
+  it('that is deleted stays deleted when an older copy comes late', () => {
+    const picture = pictureOf(key({}, 1), tombstone('api_key', 'key_1', 3));
+    expect(picture.keyByHash(`01${'ab'.repeat(32)}`)).toBeUndefined();
+    expect(picture.apply(key({}, 2))).toBe('stale');
+    expect(picture.keyByHash(`01${'ab'.repeat(32)}`)).toBeUndefined();
+  });
+
+  it('that changes a key’s hash makes the old one unknown', () => {
+    const picture = pictureOf(key({}, 1), key({ hash: `01${'cd'.repeat(32)}` }, 2));
+    expect(picture.keyByHash(`01${'ab'.repeat(32)}`)).toBeUndefined();
+    expect(picture.keyByHash(`01${'cd'.repeat(32)}`)?.id).toBe('key_1');
+  });
+});
+
+describe('names', () => {
+  it('resolve to a model: bare, prefixed, dots or dashes, and by alias', () => {
+    const picture = pictureOf(model('gpt-5.4'), entry({ kind: 'alias', value: { name: 'GPT-latest', modelId: 'gpt-5.4' } }));
+    for (const name of ['gpt-5.4', 'openai/gpt-5-4', 'models/GPT-5.4']) {
+      expect(picture.modelByName(name)).toMatchObject({ model: { id: 'gpt-5.4' }, viaAlias: false });
+    }
+    expect(picture.modelByName('gpt-latest')).toMatchObject({ model: { id: 'gpt-5.4' }, viaAlias: true });
+    expect(picture.aliasesOf('gpt-5.4')).toEqual(['GPT-latest']);
+    picture.apply(tombstone('alias', 'gpt-latest', 2));
+    expect(picture.modelByName('gpt-latest')).toBeUndefined();
+    picture.apply(tombstone('model', 'gpt-5.4', 2));
+    expect(picture.modelByName('gpt-5.4')).toBeUndefined();
+    expect([...picture.models()]).toEqual([]);
+  });
+
+  it('claimed by two resolve alike whichever came first', () => {
+    const [one, two] = [model('gpt-5.4'), model('gpt-5-4')];
+    expect(pictureOf(one, two).modelByName('gpt-5.4')?.model.id).toBe(pictureOf(two, one).modelByName('gpt-5.4')?.model.id);
+  });
+});
+
+describe('endpoints', () => {
+  it('stand in the order of their priority, through changes and removals', () => {
+    const picture = pictureOf(endpoint('c', 1), endpoint('a', 5), endpoint('b', 5));
+    expect(picture.endpointsOf('gpt-5.4').map((found) => found.id)).toEqual(['c', 'a', 'b']);
+    picture.apply(endpoint('c', 9, 'gpt-5.4', 2));
+    expect(picture.endpointsOf('gpt-5.4').map((found) => found.id)).toEqual(['a', 'b', 'c']);
+    picture.apply(endpoint('a', 5, 'other', 2));
+    picture.apply(tombstone('endpoint', 'b', 2));
+    expect(picture.endpointsOf('gpt-5.4').map((found) => found.id)).toEqual(['c']);
+    expect(picture.endpointsOf('other').map((found) => found.id)).toEqual(['a']);
+  });
+});
+
+describe('a credential', () => {
+  it('is opened when it arrives', () => {
+    expect(pictureOf(credential('s3cret', 1)).credentialSecret('crd_1')).toBe('s3cret');
+  });
+
+  it('that cannot be opened is refused, and the old one stays', () => {
+    const picture = pictureOf(credential('old', 1));
+    const foreign = credential('new', 2, { sealingKey: new Uint8Array(32).fill(1) });
+    expect(() => picture.apply(foreign)).toThrow(expect.objectContaining({ code: 'unreadable_credential' }));
+    expect(picture.credentialSecret('crd_1')).toBe('old');
+    expect(picture.apply(credential('newer', 2))).toBe('applied');
+  });
+
+  it('can be disabled by somebody who cannot open it', () => {
+    const picture = pictureOf(credential('old', 1));
+    picture.apply(credential('x', 2, { enabled: false, sealingKey: new Uint8Array(32).fill(1) }));
+    expect(picture.credentialSecret('crd_1')).toBeUndefined();
+  });
+});
+
+describe('tiers', () => {
+  const ladder = entry({
+    kind: 'ladder',
+    value: {
+      id: 'default',
+      tiers: [
+        { id: 'starter', name: 'Starter', fromSpendNano: 0n, markupBasisPoints: 4000 },
+        { id: 'growth', name: 'Growth', fromSpendNano: 50n, markupBasisPoints: 3000 },
+      ],
+    },
+  });
+
+  it('are the assigned one, else the first, and unknown only without a ladder', () => {
+    expect(pictureOf().tierOf('acc_1')).toBeUndefined();
+    const picture = pictureOf(ladder);
+    expect(picture.tierOf('acc_1')).toMatchObject({ tier: { id: 'starter' }, spend30dNano: 0n });
+    picture.apply(entry({ kind: 'tier_assignment', value: { accountId: 'acc_1', tierId: 'growth', spend30dNano: 77n, windowToMs: 0 } }));
+    expect(picture.tierOf('acc_1')).toMatchObject({ tier: { id: 'growth' }, spend30dNano: 77n });
+  });
+});
+
+describe('what cannot be read', () => {
+  const take = (picture: Picture, wire: WireEntry, lane: Lane) => new Intake(picture).take(wire, lane, 1);
+  const broken = (status: string, change: Partial<WireEntry> = {}): WireEntry => {
+    const wire = configEntryToWire(key({}, 7));
+    if (wire.body.case === 'apiKey') wire.body.value.status = status;
+    return Object.assign(wire, change);
+  };
+  const withoutAccount = (version: number): WireEntry => configEntryToWire(key({ accountId: '' }, version));
+  const hash = `01${'ab'.repeat(32)}`;
+
+  it('in SECURITY refuses its key until a newer version comes', () => {
+    const picture = pictureOf(key({}, 3));
+    expect(take(picture, withoutAccount(7), 'security')).toMatchObject({
+      kind: 'api_key',
+      id: 'key_1',
+      version: 7n,
+      code: 'invalid_entry',
+    });
+    expect(picture.keyByHash(hash)?.status).toBe('disabled');
+    picture.apply(key({}, 6));
+    expect(picture.keyByHash(hash)?.status).toBe('disabled');
+    picture.apply(key({}, 8));
+    expect(picture.keyByHash(hash)?.status).toBe('active');
+  });
+
+  it('in SECURITY refuses a key that is not here yet, so that an older copy cannot let it in', () => {
+    const picture = pictureOf();
+    take(picture, withoutAccount(7), 'security');
+    picture.apply(key({}, 6));
+    expect(picture.keyByHash(hash)).toBeUndefined();
+  });
+
+  it('in another lane leaves the last good version, unless it is the status that cannot be read', () => {
+    const picture = pictureOf(key({}, 3));
+    expect(take(picture, withoutAccount(7), 'customer')?.detail).toContain('api_key.account_id');
+    expect(picture.keyByHash(hash)?.status).toBe('active');
+    take(picture, broken('suspended'), 'customer');
+    expect(picture.keyByHash(hash)?.status).toBe('disabled');
+  });
+
+  it('that is older than what is held changes nothing', () => {
+    const picture = pictureOf(key({}, 9));
+    take(picture, broken('suspended'), 'security');
+    expect(picture.keyByHash(hash)?.status).toBe('active');
+  });
+
+  it('of an unknown kind is kept and counted once an entity', () => {
+    const intake = new Intake(pictureOf());
+    const wire = Object.assign(configEntryToWire(tombstone('plan', 'x', 1)), { kind: 'residency' });
+    expect(intake.take(wire, 'catalog', 1)).toBeUndefined();
+    expect(intake.take(wire, 'catalog', 2)).toBeUndefined();
+    expect(intake.unknownEntries).toBe(1);
+    expect([...intake.unread()].map((kept) => kept.kind)).toEqual(['residency']);
+  });
+});
+
+describe('a snapshot', () => {
+  const take = (picture: Picture, heads: Partial<Record<Lane, number>>, entries: ConfigEntry[], newEpoch = false) => {
+    const diff = picture.beginSnapshot(heads, { newEpoch });
+    for (const one of entries) diff.apply(one);
+    return [...diff.removeAbsent()].length;
+  };
+
+  it('removes what it does not hold, and keeps what came after it', () => {
+    const picture = pictureOf();
+    picture.apply(plan('before', 1), { catalog: 5 });
+    picture.apply(plan('after', 1), { catalog: 6 });
+    picture.apply(plan('changed', 9), { catalog: 6 });
+    take(picture, { catalog: 5 }, [plan('changed', 2), plan('new', 1)]);
+    expect(picture.plan('before')).toBeUndefined();
+    expect(picture.plan('after')).toBeDefined();
+    expect(picture.plan('changed')?.name).toBe('changed at 9');
+    expect(picture.plan('new')).toBeDefined();
+  });
+
+  it('of another database epoch replaces newer versions too, and keeps refusals', () => {
+    const picture = pictureOf(plan('p', 9), plan('gone', 9), key({ status: 'revoked' }, 9));
+    take(picture, { catalog: 1 }, [plan('p', 2), key({}, 2)], true);
+    expect(picture.plan('p')?.name).toBe('p at 2');
+    expect(picture.plan('gone')).toBeUndefined();
+    expect(picture.keyByHash(`01${'ab'.repeat(32)}`)?.status).toBe('revoked');
+    // Versions count in the new epoch.
+    expect(picture.apply(plan('p', 3))).toBe('applied');
+    expect(picture.apply(key({}, 3))).toBe('applied');
+    expect(picture.keyByHash(`01${'ab'.repeat(32)}`)?.status).toBe('active');
+  });
+});
+
+describe('a digest', () => {
+  it('differs by version and by id, and not by order', () => {
+    const digest = (...entries: ConfigEntry[]) => pictureOf(...entries).digest().plan;
+    expect(digest(plan('a', 1), plan('b', 1))).toEqual(digest(plan('b', 1), plan('a', 1)));
+    expect(digest(plan('a', 1))).not.toEqual(digest(plan('a', 2)));
+    expect(digest(plan('a', 1))).not.toEqual(digest(plan('b', 1)));
+    expect(digest(plan('a', 1), tombstone('plan', 'a', 2))).toEqual(digest());
+  });
+});
