@@ -10,7 +10,9 @@ export default defineConfig({
       'test/**/*.test.ts',
     ],
     // One embedded PostgreSQL a run; tests clone databases from it.
-    globalSetup: ['control-plane/src/database/testing-server.ts'],
+    globalSetup: ['test/world/orphans.ts', 'control-plane/src/database/testing-server.ts'],
+    // A file that leaves a handle open fails.
+    setupFiles: ['test/world/leaks.ts'],
     pool: 'forks',
     testTimeout: 30_000,
     hookTimeout: 60_000,

@@ -54,13 +54,13 @@ export class ManagedProcess {
   private constructor(options: LaunchOptions) {
     this.name = options.name;
     const inherited = Object.fromEntries(
-      ['PATH', 'HOME', 'LANG', 'TMPDIR', 'SYSTEMROOT'].flatMap((name) =>
+      ['PATH', 'HOME', 'LANG', 'TMPDIR', 'SYSTEMROOT', 'MERIDIAN_TEST_RUN'].flatMap((name) =>
         process.env[name] === undefined ? [] : [[name, process.env[name]]],
       ),
     );
     this.#child = spawn(process.execPath, [...(options.nodeFlags ?? []), `${PROJECT_ROOT}${options.entry}`, ...(options.args ?? [])], {
       cwd: PROJECT_ROOT,
-      env: { ...inherited, UV_THREADPOOL_SIZE: '8', ...options.env },
+      env: { ...inherited, UV_THREADPOOL_SIZE: '8', MERIDIAN_PROCESS: options.name, ...options.env },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
     });
