@@ -8,6 +8,7 @@ import { type Transaction, transaction } from '../database/transaction.ts';
 import { totalNano } from '../ledger/ledger.ts';
 import { balancesOf, takeChangedBalances } from '../ledger/service.ts';
 import type { Publish } from '../snapshots/publish.ts';
+import type { TierService } from '../tiers/service.ts';
 import {
   type AccountRow,
   accountEntry,
@@ -24,6 +25,8 @@ export interface AccountDeps {
   readonly db: Database;
   readonly ids: IdSource;
   readonly publish: Publish;
+  /** A new account starts on the first volume tier. */
+  readonly tiers: Pick<TierService, 'assignFirstIn'>;
 }
 
 export interface NewAccount {
@@ -53,7 +56,7 @@ export class AccountService {
 
   /** A new account with its owner; its wallet is empty until the first credit. Throws `invalid_request_error` when the plan does not exist. */
   async create(input: NewAccount): Promise<{ account: AccountRow; owner: MemberRow }> {
-    const { ids, publish } = this.#deps;
+    const { ids, publish, tiers } = this.#deps;
     return transaction(this.#deps.db, async (trx) => {
       const planId = await existingPlanId(trx, input.planId ?? DEFAULT_PLAN_ID);
       const now = new Date(ids.nowMs());
@@ -72,7 +75,8 @@ export class AccountService {
         status: 'active',
         created_at: now,
       });
-      await publish(trx, 'customer', [accountEntry(account, 0n, now.getTime()), memberEntry(owner)]);
+      const standings = await tiers.assignFirstIn(trx, [account.id]);
+      await publish(trx, 'customer', [accountEntry(account, 0n, now.getTime()), memberEntry(owner), ...standings]);
       return { account, owner };
     });
   }

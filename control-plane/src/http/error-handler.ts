@@ -76,7 +76,7 @@ function fromFastify(error: FastifyError): GatewayError {
 }
 
 function fromZod(error: z.ZodError): GatewayError {
-  const issue = error.issues[0];
+  const issue = nearestIssue(error.issues);
   if (issue === undefined) return new GatewayError('invalid_request_error');
   if (issue.code === 'unrecognized_keys') {
     const param = pathOf([...issue.path, issue.keys[0] ?? '']);
@@ -87,6 +87,18 @@ function fromZod(error: z.ZodError): GatewayError {
     message: param === '' ? `The body is not valid: ${issue.message}` : `${param}: ${issue.message}`,
     ...(param === '' ? {} : { param }),
   });
+}
+
+/** Of a choice between forms, the issue of the form that was meant: the one that was followed deepest. */
+function nearestIssue(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue | undefined {
+  const [issue] = issues;
+  if (issue?.code !== 'invalid_union') return issue;
+  let nearest: z.core.$ZodIssue | undefined;
+  for (const form of issue.errors) {
+    const found = nearestIssue(form);
+    if (found !== undefined && (nearest === undefined || found.path.length >= nearest.path.length)) nearest = found;
+  }
+  return nearest === undefined ? issue : { ...nearest, path: [...issue.path, ...nearest.path] };
 }
 
 /** `['models', 0, 'id']` → `models[0].id`. */

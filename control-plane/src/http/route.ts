@@ -58,7 +58,7 @@ const NOTHING = z.strictObject({});
 export function addRoute<Answer, Params = unknown, Query = unknown, Headers = unknown, Body = unknown>(
   app: FastifyInstance,
   contract: RouteContract<Params, Query, Headers, Body, Answer>,
-  handle: (input: RouteInput<Params, Query, Headers, Body>) => Promise<NoInfer<Answer> | RawAnswer>,
+  handle: (input: RouteInput<Params, Query, Headers, Body>) => Promise<Answer | RawAnswer>,
 ): void {
   app.route({
     method: contract.method,

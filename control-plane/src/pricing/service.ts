@@ -9,6 +9,7 @@ import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import type { Publish } from '../snapshots/publish.ts';
+import type { TierService } from '../tiers/service.ts';
 import { lossesAgainst, priceBookEntry, problemOfStart } from './price.ts';
 import * as store from './store.ts';
 
@@ -17,8 +18,7 @@ export interface PricingDeps {
   readonly ids: IdSource;
   readonly publish: Publish;
   readonly catalog: CatalogService;
-  /** The lowest markup of the ladder, in basis points: what the best customer pays on top of the list price. */
-  lowestMarkupBasisPoints(): Promise<number>;
+  readonly tiers: Pick<TierService, 'lowestMarkupBasisPoints'>;
 }
 
 export interface PriceInput {
@@ -42,7 +42,7 @@ export class PricingService {
    * Throws `invalid_state` when a price lies under the cost of an endpoint and is not confirmed.
    */
   async publishPrices(inputs: readonly PriceInput[]): Promise<ListPrice[]> {
-    const markup = await this.#deps.lowestMarkupBasisPoints();
+    const markup = await this.#deps.tiers.lowestMarkupBasisPoints();
     return transaction(this.#deps.db, async (trx) => {
       const prices: ListPrice[] = [];
       const entries: ConfigEntry[] = [];

@@ -1,18 +1,13 @@
 /** The ladder of volume tiers, for operators. */
 import { nanoToUsd } from '@meridian/domain/money';
-import type { Ladder } from '@meridian/domain/tier';
 import { z } from 'zod';
 import { USD_OUT } from '../http/field.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
-
-/** Where the ladder is kept; `tiers/service` satisfies it. */
-export interface LadderSource {
-  ladder(): Promise<Ladder>;
-}
+import type { TierService } from './service.ts';
 
 /** Routes for operators. */
-export function ladderRoutes(tiers: LadderSource): Routes {
+export function ladderRoutes(tiers: Pick<TierService, 'ladder'>): Routes {
   return (app) => {
     addRoute(
       app,

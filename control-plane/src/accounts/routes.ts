@@ -1,0 +1,249 @@
+/** `/v1/account` and `/v1/me` for members; accounts, members, tokens and plans for operators. */
+import { nanoToUsd } from '@meridian/domain/money';
+import type { Tier } from '@meridian/domain/tier';
+import { z } from 'zod';
+import { ID, money, NAME, NANO_OUT, TIME_OUT, time, USD_OUT } from '../http/field.ts';
+import { listed, listedWhole, listOf, PAGE_QUERY, pageOf } from '../http/paginate.ts';
+import { addRoute } from '../http/route.ts';
+import type { Routes } from '../http/server.ts';
+import { callerOf, DEFAULT_TOKEN_SECONDS, MAX_TOKEN_SECONDS, type Sessions } from '../http/session.ts';
+import type { TierService, TierStanding } from '../tiers/service.ts';
+import { type AccountRow, type MemberRow, type PlanRow, ROLES } from './account.ts';
+import type { AccountService } from './service.ts';
+
+const ID_PARAMS = z.strictObject({ id: ID });
+const STATUS = z.enum(['active', 'disabled']);
+const ACCOUNT_FIELDS = {
+  id: z.string(),
+  object: z.literal('account'),
+  name: z.string(),
+  plan_id: z.string(),
+  status: STATUS,
+  created_at: TIME_OUT,
+};
+const ACCOUNT = z.object(ACCOUNT_FIELDS);
+const MEMBER = z.object({
+  id: z.string(),
+  object: z.literal('member'),
+  account_id: z.string(),
+  name: z.string(),
+  role: z.enum(ROLES),
+  status: STATUS,
+  created_at: TIME_OUT,
+});
+const PLAN = z.object({ id: z.string(), object: z.literal('plan'), name: z.string(), api_access: z.boolean() });
+const TIER = z.object({ id: z.string(), name: z.string(), markup_percent: z.number() });
+const ME = z.object({
+  object: z.literal('me'),
+  account: z.object({ id: z.string(), name: z.string(), status: STATUS }),
+  member: z.object({ id: z.string(), role: z.enum(ROLES) }),
+  plan: z.object({ id: z.string(), name: z.string(), api_access: z.boolean() }),
+  tier: TIER.extend({ spend_30d_usd: USD_OUT, next: TIER.extend({ missing_usd: USD_OUT }).nullable() }),
+  balance: z.object({ balance_usd: USD_OUT, balance_nano: NANO_OUT, as_of: TIME_OUT }),
+});
+
+/** Routes for members. */
+export function accountRoutes(accounts: AccountService, tiers: Pick<TierService, 'standing'>, clock: { nowMs(): number }): Routes {
+  return (app) => {
+    addRoute(
+      app,
+      {
+        method: 'GET',
+        url: '/v1/account',
+        summary: 'The account of the caller, with its members.',
+        answer: z.object({ ...ACCOUNT_FIELDS, members: z.array(MEMBER) }),
+      },
+      async ({ request }) => {
+        const { accountId } = callerOf(request);
+        const [account, members] = await Promise.all([accounts.get(accountId), accounts.listMembers(accountId)]);
+        return { ...presentAccount(account), members: members.map(presentMember) };
+      },
+    );
+    addRoute(
+      app,
+      { method: 'GET', url: '/v1/me', summary: 'Who is calling: account, plan, volume tier, balance.', answer: ME },
+      async ({ request }) => {
+        const { accountId, memberId, role } = callerOf(request);
+        const account = await accounts.get(accountId);
+        const [plan, balanceNano, standing] = await Promise.all([
+          accounts.plan(account.plan_id),
+          accounts.balanceNano(accountId),
+          tiers.standing(accountId),
+        ]);
+        return {
+          object: 'me',
+          account: { id: account.id, name: account.name, status: account.status },
+          member: { id: memberId, role },
+          plan: { id: plan.id, name: plan.name, api_access: plan.api_access },
+          tier: presentStanding(standing),
+          balance: { ...money('balance', balanceNano), as_of: time(clock.nowMs()) },
+        };
+      },
+    );
+  };
+}
+
+/** Routes for operators. */
+export function accountOperatorRoutes(accounts: AccountService, sessions: Sessions): Routes {
+  return (app) => {
+    addRoute(
+      app,
+      {
+        method: 'POST',
+        url: '/admin/v1/accounts',
+        summary: 'Make an account with its owner.',
+        status: 201,
+        body: z.strictObject({ name: NAME, plan_id: ID.optional(), owner: z.strictObject({ name: NAME }).optional() }),
+        answer: z.object({ ...ACCOUNT_FIELDS, owner: MEMBER }),
+      },
+      async ({ body }) => {
+        const { account, owner } = await accounts.create({
+          name: body.name,
+          planId: body.plan_id,
+          ownerName: body.owner?.name ?? body.name,
+        });
+        return { ...presentAccount(account), owner: presentMember(owner) };
+      },
+    );
+    addRoute(
+      app,
+      { method: 'GET', url: '/admin/v1/accounts', summary: 'List accounts, newest first.', query: PAGE_QUERY, answer: listOf(ACCOUNT) },
+      async ({ query }) => {
+        const page = pageOf(query);
+        return listed(await accounts.list(page), page, presentAccount);
+      },
+    );
+    addRoute(
+      app,
+      {
+        method: 'GET',
+        url: '/admin/v1/accounts/:id',
+        summary: 'Read an account with its members and balance.',
+        params: ID_PARAMS,
+        answer: z.object({ ...ACCOUNT_FIELDS, members: z.array(MEMBER), balance_usd: USD_OUT, balance_nano: NANO_OUT }),
+      },
+      async ({ params }) => {
+        const account = await accounts.get(params.id);
+        const [members, balanceNano] = await Promise.all([accounts.listMembers(account.id), accounts.balanceNano(account.id)]);
+        return { ...presentAccount(account), members: members.map(presentMember), ...money('balance', balanceNano) };
+      },
+    );
+    addRoute(
+      app,
+      {
+        method: 'PATCH',
+        url: '/admin/v1/accounts/:id',
+        summary: 'Rename an account or move it to another plan.',
+        params: ID_PARAMS,
+        body: z.strictObject({ name: NAME.optional(), plan_id: ID.optional() }),
+        answer: ACCOUNT,
+      },
+      async ({ params, body }) => presentAccount(await accounts.change(params.id, { name: body.name, planId: body.plan_id })),
+    );
+    for (const [verb, status, lane] of [
+      ['disable', 'disabled', 'SECURITY'],
+      ['enable', 'active', 'CUSTOMER'],
+    ] as const) {
+      addRoute(
+        app,
+        {
+          method: 'POST',
+          url: `/admin/v1/accounts/:id/${verb}`,
+          summary: `${verb === 'disable' ? 'End' : 'Restore'} all use of an account; \`rev\` is on the ${lane} lane.`,
+          params: ID_PARAMS,
+          answer: z.object({ ...ACCOUNT_FIELDS, rev: z.int() }),
+        },
+        async ({ params }) => {
+          const { account, rev } = await accounts.setStatus(params.id, status);
+          return { ...presentAccount(account), rev };
+        },
+      );
+    }
+    addRoute(
+      app,
+      {
+        method: 'POST',
+        url: '/admin/v1/accounts/:id/members',
+        summary: 'Add a member to an account.',
+        status: 201,
+        params: ID_PARAMS,
+        body: z.strictObject({ name: NAME, role: z.enum(ROLES) }),
+        answer: MEMBER,
+      },
+      async ({ params, body }) => presentMember(await accounts.addMember(params.id, body)),
+    );
+    addRoute(
+      app,
+      {
+        method: 'PATCH',
+        url: '/admin/v1/accounts/:id/members/:member_id',
+        summary: 'Change the name, role or status of a member.',
+        params: z.strictObject({ id: ID, member_id: ID }),
+        body: z.strictObject({ name: NAME.optional(), role: z.enum(ROLES).optional(), status: STATUS.optional() }),
+        answer: MEMBER,
+      },
+      async ({ params, body }) => presentMember(await accounts.changeMember(params.id, params.member_id, body)),
+    );
+    addRoute(
+      app,
+      {
+        method: 'POST',
+        url: '/admin/v1/accounts/:id/tokens',
+        summary: 'Mint an account token for a member, the owner unless named.',
+        status: 201,
+        params: ID_PARAMS,
+        body: z.strictObject({ member_id: ID.optional(), expires_in_seconds: z.int().min(1).max(MAX_TOKEN_SECONDS).optional() }).optional(),
+        answer: z.object({ object: z.literal('account_token'), token: z.string(), member_id: z.string(), expires_at: TIME_OUT }),
+      },
+      async ({ params, body }) => {
+        const member = await accounts.member(params.id, body?.member_id);
+        const { token, expiresAtMs } = await sessions.mint(member.id, member.account_id, body?.expires_in_seconds ?? DEFAULT_TOKEN_SECONDS);
+        return { object: 'account_token', token, member_id: member.id, expires_at: time(expiresAtMs) };
+      },
+    );
+    addRoute(app, { method: 'GET', url: '/admin/v1/plans', summary: 'List plans.', answer: listOf(PLAN) }, async () =>
+      listedWhole((await accounts.listPlans()).map(presentPlan)),
+    );
+    addRoute(
+      app,
+      {
+        method: 'POST',
+        url: '/admin/v1/plans',
+        summary: 'Make a plan, or change the one with this id.',
+        body: z.strictObject({
+          id: z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/, 'must be lower-case letters, digits, dashes'),
+          name: NAME,
+          api_access: z.boolean(),
+        }),
+        answer: PLAN,
+      },
+      async ({ body }) => presentPlan(await accounts.savePlan({ id: body.id, name: body.name, apiAccess: body.api_access })),
+    );
+  };
+}
+
+function presentAccount(row: AccountRow): z.infer<typeof ACCOUNT> {
+  return { id: row.id, object: 'account', name: row.name, plan_id: row.plan_id, status: row.status, created_at: time(row.created_at) };
+}
+
+function presentMember(row: MemberRow): z.infer<typeof MEMBER> {
+  const { id, account_id, name, role, status } = row;
+  return { id, object: 'member', account_id, name, role, status, created_at: time(row.created_at) };
+}
+
+function presentPlan(row: PlanRow): z.infer<typeof PLAN> {
+  return { id: row.id, object: 'plan', name: row.name, api_access: row.api_access };
+}
+
+function presentStanding({ tier, next, spend30dNano }: TierStanding): z.infer<typeof ME>['tier'] {
+  const missingNano = next === undefined ? 0n : next.fromSpendNano - spend30dNano;
+  return {
+    ...presentTier(tier),
+    spend_30d_usd: nanoToUsd(spend30dNano),
+    next: next === undefined ? null : { ...presentTier(next), missing_usd: nanoToUsd(missingNano > 0n ? missingNano : 0n) },
+  };
+}
+
+function presentTier(tier: Tier): z.infer<typeof TIER> {
+  return { id: tier.id, name: tier.name, markup_percent: tier.markupBasisPoints / 100 };
+}

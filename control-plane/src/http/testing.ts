@@ -1,0 +1,135 @@
+/** The whole HTTP side on a database of its own, for tests: real services, a held clock. */
+import { hash, randomBytes } from 'node:crypto';
+import type { FastifyInstance, LightMyRequestResponse } from 'fastify';
+import { AccountService } from '../accounts/service.ts';
+import { CatalogService } from '../catalog/service.ts';
+import { CredentialService } from '../credentials/service.ts';
+import type { Database } from '../database/connect.ts';
+import { testDatabase } from '../database/testing.ts';
+import { KeyService } from '../keys/service.ts';
+import { createLedger } from '../ledger/service.ts';
+import { NodeService } from '../nodes/service.ts';
+import { PricingService } from '../pricing/service.ts';
+import { allRoutes, type RoutedServices } from '../routes.ts';
+import type { SeedDeps } from '../seed/service.ts';
+import { publish } from '../snapshots/service.ts';
+import { createTierService } from '../tiers/service.ts';
+import { createUsageService } from '../usage/service.ts';
+import { buildHttp } from './server.ts';
+import { Sessions } from './session.ts';
+
+export const ADMIN_TOKEN = 'admin-token-of-the-tests';
+export const PEPPER = hash('sha256', 'pepper', 'buffer');
+export const SEALING_KEY = hash('sha256', 'sealing key', 'buffer');
+export const DB_EPOCH = '00000000-0000-4000-8000-000000000000';
+export const KEY_PREFIX = 'sk-mrd-';
+
+export interface TestHttp {
+  readonly app: FastifyInstance;
+  readonly db: Database;
+  readonly services: RoutedServices;
+  readonly seedDeps: SeedDeps;
+  /** Held: moves only when a test moves it. */
+  readonly clock: { nowMs(): number; advance(ms: number): void };
+  /** As an operator. */
+  admin(
+    method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
+    url: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): Promise<LightMyRequestResponse>;
+  /** As the bearer of any token. */
+  as(
+    token: string,
+    method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
+    url: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): Promise<LightMyRequestResponse>;
+  /** An account on the starter plan with its owner's token. */
+  account(name: string): Promise<{ accountId: string; ownerId: string; token: string }>;
+  /** A further member of the account, with a token. */
+  member(accountId: string, role: string): Promise<{ memberId: string; token: string }>;
+  close(): Promise<void>;
+}
+
+/** Call `close()` when the test is done. */
+export async function testHttp(): Promise<TestHttp> {
+  const database = await testDatabase();
+  const { db } = database;
+  let nowMs = Date.UTC(2026, 6, 1, 12);
+  const clock = {
+    nowMs: () => nowMs,
+    advance: (ms: number) => {
+      nowMs += ms;
+    },
+  };
+  const ids = { nowMs: clock.nowMs, randomBytes: (count: number) => randomBytes(count) };
+  const tiers = createTierService({ db, clock, publish });
+  const accounts = new AccountService({ db, ids, publish, tiers });
+  const catalog = new CatalogService({ db, ids, publish });
+  const pricing = new PricingService({ db, ids, publish, catalog, tiers });
+  const keys = new KeyService({ db, ids, publish, catalog, keyPrefix: KEY_PREFIX, pepper: PEPPER });
+  const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: SEALING_KEY });
+  const sessions = new Sessions(
+    { jwtSecret: hash('sha256', 'jwt', 'buffer'), adminToken: ADMIN_TOKEN, nowMs: clock.nowMs },
+    accounts,
+    keys,
+  );
+  const services: RoutedServices = {
+    accounts,
+    keys,
+    catalog,
+    credentials,
+    pricing,
+    ledger: createLedger({ db, clock }),
+    usage: createUsageService({ db, clock, prices: pricing, onAlarm: () => {} }),
+    tiers,
+    nodes: new NodeService({ db, clock }),
+    dbEpoch: () => DB_EPOCH,
+    db,
+    sessions,
+    clock,
+  };
+  let requests = 0;
+  const app = buildHttp({
+    productName: 'Meridian',
+    version: '0.1.0',
+    logger: false,
+    newRequestId: () => `request-${++requests}`,
+    ...allRoutes(services),
+  });
+  const as: TestHttp['as'] = (token, method, url, body, headers = {}) =>
+    app.inject({
+      method,
+      url,
+      headers: { authorization: `Bearer ${token}`, ...headers },
+      ...(body === undefined ? {} : { payload: body as object }),
+    });
+  const admin: TestHttp['admin'] = (...request) => as(ADMIN_TOKEN, ...request);
+  await accounts.savePlan({ id: 'starter', name: 'Starter', apiAccess: true });
+  return {
+    app,
+    db,
+    services,
+    seedDeps: { db, ids, publish, accounts, catalog, pricing },
+    clock,
+    as,
+    admin,
+    async account(name) {
+      const { account, owner } = await accounts.create({ name, ownerName: `${name} owner` });
+      const { token } = await sessions.mint(owner.id, account.id, 3_600);
+      return { accountId: account.id, ownerId: owner.id, token };
+    },
+    async member(accountId, role) {
+      const added = await admin('POST', `/admin/v1/accounts/${accountId}/members`, { name: role, role });
+      const memberId: string = added.json().id;
+      const { token } = await sessions.mint(memberId, accountId, 3_600);
+      return { memberId, token };
+    },
+    async close() {
+      await app.close();
+      await database.drop();
+    },
+  };
+}

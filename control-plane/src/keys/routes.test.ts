@@ -1,0 +1,194 @@
+import { fromBinary } from '@bufbuild/protobuf';
+import { hashApiKey, isWellFormedApiKey } from '@meridian/domain/api-key';
+import { configEntryFromWire } from '@meridian/wire/codec/entry';
+import { ConfigEntrySchema } from '@meridian/wire/gen/config_pb';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { KEY_PREFIX, PEPPER, type TestHttp, testHttp } from '../http/testing.ts';
+
+const LANE_NUMBER = { security: 1, customer: 2, catalog: 3 };
+
+describe('/v1/keys', () => {
+  let http: TestHttp;
+  beforeAll(async () => {
+    http = await testHttp();
+    await http.admin('POST', '/admin/v1/models', { id: 'gpt-5.4', vendor: 'openai' });
+  });
+  afterAll(() => http.close());
+
+  /** What was published of an entity, oldest first. */
+  async function published(id: string) {
+    const rows = await http.db.selectFrom('config_log').selectAll().where('entity_id', '=', id).orderBy('version').execute();
+    return rows.map((row) => {
+      const decoded = configEntryFromWire(fromBinary(ConfigEntrySchema, row.payload));
+      if (decoded.unknown) throw new Error(`published as the unknown kind ${decoded.kind}`);
+      return { lane: row.lane, rev: Number(row.rev), entry: decoded.entry };
+    });
+  }
+
+  it('shows a key once, stores only its keyed hash, and publishes it on CUSTOMER', async () => {
+    const { accountId, ownerId, token } = await http.account('one');
+    const made = await http.as(token, 'POST', '/v1/keys', {
+      name: 'laptop',
+      expires_at: '2027-01-01T00:00:00Z',
+      models: ['openai/gpt-5.4'],
+      regions: ['us'],
+    });
+    expect(made.statusCode).toBe(201);
+    const { key, ...shown } = made.json();
+    expect(isWellFormedApiKey(KEY_PREFIX, key)).toBe(true);
+    expect(shown).toEqual({
+      id: expect.stringMatching(/^key_/),
+      object: 'api_key',
+      prefix: key.slice(0, KEY_PREFIX.length + 4),
+      name: 'laptop',
+      status: 'active',
+      member_id: ownerId,
+      models: ['gpt-5.4'],
+      regions: ['us'],
+      expires_at: '2027-01-01T00:00:00.000Z',
+      created_at: '2026-07-01T12:00:00.000Z',
+    });
+    expect((await http.as(token, 'GET', `/v1/keys/${shown.id}`)).json()).toEqual(shown);
+    expect((await http.as(token, 'GET', '/v1/keys')).body).not.toContain(key);
+    const row = await http.db.selectFrom('api_key').selectAll().where('id', '=', shown.id).executeTakeFirstOrThrow();
+    expect(row.hash).toBe(hashApiKey(PEPPER, key));
+    expect(JSON.stringify(row)).not.toContain(key);
+    const [first, ...more] = await published(shown.id);
+    expect(more).toEqual([]);
+    expect(first?.lane).toBe(LANE_NUMBER.customer);
+    expect(first?.entry.body).toEqual({
+      kind: 'api_key',
+      value: {
+        id: shown.id,
+        accountId,
+        memberId: ownerId,
+        name: 'laptop',
+        hash: row.hash,
+        status: 'active',
+        expiresAtMs: Date.UTC(2027, 0, 1),
+        allowedModels: ['gpt-5.4'],
+        allowedRegions: ['us'],
+      },
+    });
+  });
+
+  it('revokes on SECURITY and answers with the rev; again, it is no error', async () => {
+    const { token } = await http.account('revoker');
+    const { id } = (await http.as(token, 'POST', '/v1/keys', { name: 'k' })).json();
+    const revoked = await http.as(token, 'DELETE', `/v1/keys/${id}`);
+    expect(revoked.json()).toEqual({ id, object: 'api_key', deleted: true, rev: expect.any(Number) });
+    const log = await published(id);
+    expect(log.map((one) => one.lane)).toEqual([LANE_NUMBER.customer, LANE_NUMBER.security]);
+    expect(log[1]).toMatchObject({ rev: revoked.json().rev, entry: { version: 2, body: { value: { status: 'revoked' } } } });
+    const again = await http.as(token, 'DELETE', `/v1/keys/${id}`);
+    expect(again.statusCode).toBe(200);
+    expect(again.json().rev).toBeGreaterThan(revoked.json().rev);
+    expect((await http.as(token, 'GET', '/v1/keys')).json().data).toEqual([]);
+    expect((await http.as(token, 'GET', '/v1/keys?include_revoked=true')).json().data).toMatchObject([{ id, status: 'revoked' }]);
+    const changed = await http.as(token, 'PATCH', `/v1/keys/${id}`, { name: 'back' });
+    expect([changed.statusCode, changed.json().error.code]).toEqual([422, 'invalid_state']);
+  });
+
+  it('refuses the eleventh active key of a member, also when they are asked for at once, and counts each member apart', async () => {
+    const { accountId, token } = await http.account('many');
+    const answers = await Promise.all(Array.from({ length: 14 }, (_, index) => http.as(token, 'POST', '/v1/keys', { name: `k${index}` })));
+    const made = answers.filter((answer) => answer.statusCode === 201);
+    expect(made.length).toBe(10);
+    for (const answer of answers.filter((one) => one.statusCode !== 201)) {
+      expect([answer.statusCode, answer.json().error.code]).toEqual([409, 'conflict']);
+    }
+    const other = await http.member(accountId, 'developer');
+    expect((await http.as(other.token, 'POST', '/v1/keys', { name: 'theirs' })).statusCode).toBe(201);
+    await http.as(token, 'DELETE', `/v1/keys/${made[0]?.json().id}`);
+    expect((await http.as(token, 'POST', '/v1/keys', { name: 'in its place' })).statusCode).toBe(201);
+  });
+
+  it('does not count expired keys, and shows them as expired', async () => {
+    const { token } = await http.account('expiring');
+    const expires_at = new Date(http.clock.nowMs() + 1_000).toISOString();
+    for (let index = 0; index < 10; index++) await http.as(token, 'POST', '/v1/keys', { name: 'brief', expires_at });
+    expect((await http.as(token, 'POST', '/v1/keys', { name: 'x' })).statusCode).toBe(409);
+    http.clock.advance(1_000);
+    expect((await http.as(token, 'POST', '/v1/keys', { name: 'x' })).statusCode).toBe(201);
+    const statuses = (await http.as(token, 'GET', '/v1/keys')).json().data.map((key: { status: string }) => key.status);
+    expect(statuses).toEqual(['active', ...Array(10).fill('expired')]);
+  });
+
+  it('changes terms; what restricts a key goes out on SECURITY', async () => {
+    const { token } = await http.account('changer');
+    const { id } = (await http.as(token, 'POST', '/v1/keys', { name: 'k' })).json();
+    const renamed = await http.as(token, 'PATCH', `/v1/keys/${id}`, { name: 'renamed' });
+    expect(renamed.json()).toMatchObject({ name: 'renamed', models: [], regions: [], expires_at: null });
+    const bound = await http.as(token, 'PATCH', `/v1/keys/${id}`, { regions: ['eu'], models: ['gpt-5-4'] });
+    expect(bound.json()).toMatchObject({ name: 'renamed', models: ['gpt-5.4'], regions: ['eu'] });
+    const freed = await http.as(token, 'PATCH', `/v1/keys/${id}`, { regions: [], models: [], expires_at: null });
+    expect(freed.json()).toMatchObject({ models: [], regions: [], expires_at: null });
+    const log = await published(id);
+    expect(log.map((one) => [one.entry.version, one.lane])).toEqual([
+      [1, LANE_NUMBER.customer],
+      [2, LANE_NUMBER.customer],
+      [3, LANE_NUMBER.security],
+      [4, LANE_NUMBER.security],
+    ]);
+  });
+
+  it('pages newest first', async () => {
+    const { token } = await http.account('pager');
+    const made: string[] = [];
+    for (let index = 0; index < 5; index++) {
+      http.clock.advance(1);
+      made.unshift((await http.as(token, 'POST', '/v1/keys', { name: `k${index}` })).json().id);
+    }
+    const seen: string[] = [];
+    let after = '';
+    for (const more of [true, true, false]) {
+      const page = (await http.as(token, 'GET', `/v1/keys?limit=2${after}`)).json();
+      expect(page.has_more).toBe(more);
+      seen.push(...page.data.map((key: { id: string }) => key.id));
+      after = `&after=${seen.at(-1)}`;
+    }
+    expect(seen).toEqual(made);
+  });
+
+  it("hides one member's keys from a developer, and one account's from another", async () => {
+    const { accountId, token } = await http.account('house');
+    const stranger = await http.account('stranger');
+    const developer = await http.member(accountId, 'developer');
+    const { id } = (await http.as(token, 'POST', '/v1/keys', { name: "owner's" })).json();
+    const own = (await http.as(developer.token, 'POST', '/v1/keys', { name: "developer's" })).json();
+    for (const outsider of [developer.token, stranger.token]) {
+      for (const [method, body] of [['GET'], ['PATCH', { name: 'mine now' }], ['DELETE']] as const) {
+        expect((await http.as(outsider, method, `/v1/keys/${id}`, body)).statusCode).toBe(404);
+      }
+    }
+    const listed = (await http.as(developer.token, 'GET', '/v1/keys')).json().data;
+    expect(listed.map((key: { id: string }) => key.id)).toEqual([own.id]);
+    expect((await http.as(token, 'GET', '/v1/keys')).json().data.length).toBe(2);
+    expect((await http.as(token, 'DELETE', `/v1/keys/${own.id}`)).statusCode).toBe(200);
+  });
+
+  it.each([
+    ['an absent body', undefined, undefined],
+    ['a body that is a list', [], undefined],
+    ['no name', {}, 'name'],
+    ['an empty name', { name: '  ' }, 'name'],
+    ['a name of another type', { name: 7 }, 'name'],
+    ['a name with control characters', { name: 'a\u0000b' }, 'name'],
+    ['a field that is not there', { name: 'k', daily_cap: '5' }, 'daily_cap'],
+    ['a date without a time', { name: 'k', expires_at: '2027-01-01' }, 'expires_at'],
+    ['a time that has passed', { name: 'k', expires_at: '2020-01-01T00:00:00Z' }, 'expires_at'],
+    ['an unknown model', { name: 'k', models: ['gpt-5.4', 'gpt-nothing'] }, 'models[1]'],
+    ['a model of another type', { name: 'k', models: [{}] }, 'models[0]'],
+    ['a region that cannot be one', { name: 'k', regions: ['us', 'U S'] }, 'regions[1]'],
+  ])('refuses %s with the parameter at fault', async (_, body, param) => {
+    const { token } = await http.account('clumsy');
+    const answer = await http.as(token, 'POST', '/v1/keys', body);
+    expect(answer.statusCode).toBe(400);
+    expect(answer.json().error).toEqual({
+      message: expect.any(String),
+      type: 'invalid_request_error',
+      code: 'invalid_request_error',
+      param: param ?? null,
+    });
+  });
+});

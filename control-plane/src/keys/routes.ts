@@ -1,0 +1,126 @@
+/** `/v1/keys`: a member's API keys. */
+import { z } from 'zod';
+import { ID, NAME, REGION, TIME, TIME_OUT, time } from '../http/field.ts';
+import { listed, listOf, PAGE_FIELDS, pageOf } from '../http/paginate.ts';
+import { addRoute } from '../http/route.ts';
+import type { Routes } from '../http/server.ts';
+import { type Caller, callerOf } from '../http/session.ts';
+import { type KeyRow, MAX_MODELS_PER_KEY, MAX_REGIONS_PER_KEY, shownStatus } from './key.ts';
+import type { KeyScope, KeyService } from './service.ts';
+
+const MODELS = z.array(z.string().min(1).max(256)).max(MAX_MODELS_PER_KEY);
+const REGIONS = z.array(REGION).max(MAX_REGIONS_PER_KEY);
+const ID_PARAMS = z.strictObject({ id: ID });
+
+const KEY_FIELDS = {
+  id: z.string(),
+  object: z.literal('api_key'),
+  prefix: z.string().describe('What may be shown of the key.'),
+  name: z.string(),
+  status: z.enum(['active', 'expired', 'disabled', 'revoked']),
+  member_id: z.string(),
+  models: z.array(z.string()).describe('Models the key may use; empty means all.'),
+  regions: z.array(z.string()).describe('Regions the key may be used in; empty means all.'),
+  expires_at: TIME_OUT.nullable(),
+  created_at: TIME_OUT,
+};
+const KEY = z.object(KEY_FIELDS);
+
+export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes {
+  const present = (row: KeyRow): z.infer<typeof KEY> => ({
+    id: row.id,
+    object: 'api_key',
+    prefix: row.display,
+    name: row.name,
+    status: shownStatus(row, clock.nowMs()),
+    member_id: row.member_id,
+    models: row.allowed_models,
+    regions: row.allowed_regions,
+    expires_at: row.expires_at === null ? null : time(row.expires_at),
+    created_at: time(row.created_at),
+  });
+  return (app) => {
+    addRoute(
+      app,
+      {
+        method: 'POST',
+        url: '/v1/keys',
+        summary: 'Make an API key; the answer is the only place where it is ever shown.',
+        status: 201,
+        body: z.strictObject({
+          name: NAME,
+          expires_at: TIME.nullish(),
+          models: MODELS.nullish(),
+          regions: REGIONS.nullish(),
+        }),
+        answer: z.object({ ...KEY_FIELDS, key: z.string() }),
+      },
+      async ({ request, body }) => {
+        const { row, key } = await keys.create(callerOf(request), {
+          name: body.name,
+          expiresAtMs: body.expires_at ?? undefined,
+          models: body.models ?? [],
+          regions: body.regions ?? [],
+        });
+        return { ...present(row), key };
+      },
+    );
+    addRoute(
+      app,
+      {
+        method: 'GET',
+        url: '/v1/keys',
+        summary: 'List API keys, newest first.',
+        query: z.strictObject({ ...PAGE_FIELDS, include_revoked: z.enum(['true', 'false']).optional() }),
+        answer: listOf(KEY),
+      },
+      async ({ request, query }) => {
+        const page = pageOf(query);
+        return listed(await keys.list(scopeOf(callerOf(request)), page, query.include_revoked === 'true'), page, present);
+      },
+    );
+    addRoute(
+      app,
+      { method: 'GET', url: '/v1/keys/:id', summary: 'Read an API key.', params: ID_PARAMS, answer: KEY },
+      async ({ request, params }) => present(await keys.get(scopeOf(callerOf(request)), params.id)),
+    );
+    addRoute(
+      app,
+      {
+        method: 'PATCH',
+        url: '/v1/keys/:id',
+        summary: 'Change the name or the terms of an API key.',
+        params: ID_PARAMS,
+        body: z.strictObject({
+          name: NAME.optional(),
+          expires_at: TIME.nullish(),
+          models: MODELS.optional(),
+          regions: REGIONS.optional(),
+        }),
+        answer: KEY,
+      },
+      async ({ request, params, body }) => {
+        const { expires_at, ...rest } = body;
+        return present(await keys.change(scopeOf(callerOf(request)), params.id, { ...rest, expiresAtMs: expires_at }));
+      },
+    );
+    addRoute(
+      app,
+      {
+        method: 'DELETE',
+        url: '/v1/keys/:id',
+        summary: 'Revoke an API key for good; `rev` on the SECURITY lane tells when nodes have heard of it.',
+        params: ID_PARAMS,
+        answer: z.object({ id: z.string(), object: z.literal('api_key'), deleted: z.literal(true), rev: z.int() }),
+      },
+      async ({ request, params }) => {
+        const { row, rev } = await keys.revoke(scopeOf(callerOf(request)), params.id);
+        return { id: row.id, object: 'api_key', deleted: true, rev };
+      },
+    );
+  };
+}
+
+function scopeOf(caller: Caller): KeyScope {
+  return { accountId: caller.accountId, memberId: caller.reach === 'own' ? caller.memberId : undefined };
+}

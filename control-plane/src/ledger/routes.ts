@@ -1,0 +1,158 @@
+/** `/v1/credits` for members; top-ups, grants and adjustments for operators. */
+import { GatewayError } from '@meridian/domain/error';
+import { z } from 'zod';
+import { ID, money, NANO_OUT, TIME_OUT, time, USD, USD_OUT } from '../http/field.ts';
+import { listed, listOf, PAGE_QUERY, pageOf } from '../http/paginate.ts';
+import { addRoute } from '../http/route.ts';
+import type { Routes } from '../http/server.ts';
+import { callerOf } from '../http/session.ts';
+import { totalNano } from './ledger.ts';
+import type { CreditAnswer, CreditRequest, Ledger, TransferView } from './service.ts';
+
+/** What the ledger lets be read at once, less the one row that tells whether more follow. */
+const MAX_TRANSFERS = 199;
+
+const TRANSFER = z.object({
+  id: z.string(),
+  object: z.literal('transfer'),
+  type: z.string(),
+  credit: z.enum(['paid', 'bonus']),
+  amount_usd: USD_OUT,
+  amount_nano: NANO_OUT,
+  reference: z.string().nullable(),
+  created_at: TIME_OUT,
+});
+
+const BALANCE_FIELDS = {
+  balance_usd: USD_OUT,
+  balance_nano: NANO_OUT,
+  paid_usd: USD_OUT,
+  paid_nano: NANO_OUT,
+  bonus_usd: USD_OUT,
+  bonus_nano: NANO_OUT,
+};
+
+const CREDIT_ANSWER = z.object({
+  object: z.literal('credit'),
+  transfer_id: z.string(),
+  account_id: z.string(),
+  amount_usd: USD_OUT,
+  amount_nano: NANO_OUT,
+  balance_usd: USD_OUT,
+  balance_nano: NANO_OUT,
+});
+
+/** Routes for members. */
+export function creditRoutes(ledger: Ledger): Routes {
+  return (app) => {
+    addRoute(
+      app,
+      {
+        method: 'GET',
+        url: '/v1/credits',
+        summary: 'The balance, and the transfers that made it, newest first.',
+        query: PAGE_QUERY,
+        answer: z.intersection(z.object(BALANCE_FIELDS), listOf(TRANSFER)),
+      },
+      async ({ request, query }) => {
+        const { accountId } = callerOf(request);
+        const asked = pageOf(query);
+        const page = { ...asked, limit: Math.min(asked.limit, MAX_TRANSFERS) };
+        const after = transferId(page.after);
+        const [balance, transfers] = await Promise.all([
+          ledger.balanceOf(accountId),
+          ledger.listTransfers(accountId, { limit: page.limit + 1, ...(after === undefined ? {} : { after }) }),
+        ]);
+        return {
+          ...listed(transfers, page, presentTransfer),
+          ...money('balance', totalNano(balance)),
+          ...money('paid', balance.paidNano),
+          ...money('bonus', balance.bonusNano),
+        };
+      },
+    );
+  };
+}
+
+/** Routes for operators. `requireAccount` throws `not_found` for an account that does not exist. */
+export function creditOperatorRoutes(ledger: Ledger, requireAccount: (accountId: string) => Promise<unknown>): Routes {
+  return (app) => {
+    addRoute(
+      app,
+      {
+        method: 'POST',
+        url: '/admin/v1/accounts/:id/credits',
+        summary: 'Top up, grant or adjust the credit of an account, once for each idempotency key.',
+        status: 201,
+        params: z.strictObject({ id: ID }),
+        headers: z.object({
+          'idempotency-key': z.string('the header is required').min(1, 'the header is required').max(255),
+        }),
+        body: z.strictObject({
+          type: z.enum(['topup', 'grant', 'adjustment']),
+          amount_usd: USD,
+          credit: z.enum(['paid', 'bonus']).optional().describe('Of an adjustment; paid unless told.'),
+          reference: z.string().max(500).optional(),
+        }),
+        answer: CREDIT_ANSWER,
+      },
+      async ({ params, headers, body }) => {
+        await requireAccount(params.id);
+        const request: CreditRequest = {
+          idempotencyKey: headers['idempotency-key'],
+          accountId: params.id,
+          amountNano: body.amount_usd,
+          ...(body.reference === undefined ? {} : { reference: body.reference }),
+        };
+        return presentCredit(await moveCredit(ledger, body.type, body.credit, request));
+      },
+    );
+  };
+}
+
+function moveCredit(
+  ledger: Ledger,
+  type: 'topup' | 'grant' | 'adjustment',
+  credit: 'paid' | 'bonus' | undefined,
+  request: CreditRequest,
+): Promise<CreditAnswer> {
+  switch (type) {
+    case 'topup':
+      return ledger.topUp(request);
+    case 'grant':
+      return ledger.grant(request);
+    case 'adjustment':
+      return ledger.adjust({ ...request, ...(credit === undefined ? {} : { credit }) });
+    default:
+      return type satisfies never;
+  }
+}
+
+/** Transfers are numbered; anything else is the id of none. */
+function transferId(after: string | undefined): bigint | undefined {
+  if (after === undefined) return undefined;
+  if (/^\d{1,18}$/.test(after)) return BigInt(after);
+  throw new GatewayError('invalid_request_error', { message: 'after: must be the id of a transfer.', param: 'after' });
+}
+
+function presentTransfer(transfer: TransferView): z.infer<typeof TRANSFER> {
+  return {
+    id: transfer.id.toString(),
+    object: 'transfer',
+    type: transfer.code,
+    credit: transfer.credit,
+    ...money('amount', transfer.amountNano),
+    reference: transfer.reference ?? null,
+    created_at: time(transfer.postedAtMs),
+  };
+}
+
+function presentCredit(answer: CreditAnswer): z.infer<typeof CREDIT_ANSWER> {
+  return {
+    object: 'credit',
+    transfer_id: answer.transferId.toString(),
+    account_id: answer.accountId,
+    ...money('amount', answer.amountNano),
+    ...money('balance', answer.balanceNano),
+  };
+}

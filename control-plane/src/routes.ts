@@ -1,0 +1,67 @@
+/** All routes of the HTTP server, put together from the features: the half of the composition root that is about HTTP. */
+import { accountOperatorRoutes, accountRoutes } from './accounts/routes.ts';
+import type { AccountService } from './accounts/service.ts';
+import { auditRoutes } from './audit/routes.ts';
+import { catalogRoutes } from './catalog/routes.ts';
+import type { CatalogService } from './catalog/service.ts';
+import { credentialRoutes } from './credentials/routes.ts';
+import type { CredentialService } from './credentials/service.ts';
+import type { Database } from './database/connect.ts';
+import type { HttpDeps } from './http/server.ts';
+import type { Sessions } from './http/session.ts';
+import { keyRoutes } from './keys/routes.ts';
+import type { KeyService } from './keys/service.ts';
+import { creditOperatorRoutes, creditRoutes } from './ledger/routes.ts';
+import type { Ledger } from './ledger/service.ts';
+import { regionRoutes } from './nodes/region-routes.ts';
+import { nodeRoutes } from './nodes/routes.ts';
+import type { NodeService } from './nodes/service.ts';
+import { pricingRoutes } from './pricing/routes.ts';
+import type { PricingService } from './pricing/service.ts';
+import { ladderRoutes } from './tiers/routes.ts';
+import type { TierService } from './tiers/service.ts';
+import { usageRoutes } from './usage/routes.ts';
+import type { UsageService } from './usage/service.ts';
+
+export interface RoutedServices {
+  /** For the audit, which is a reading of everything. */
+  readonly db: Database;
+  readonly accounts: AccountService;
+  readonly keys: KeyService;
+  readonly catalog: CatalogService;
+  readonly credentials: CredentialService;
+  readonly pricing: PricingService;
+  readonly ledger: Ledger;
+  readonly usage: UsageService;
+  readonly tiers: TierService;
+  readonly nodes: NodeService;
+  /** The epoch of the database as it is now. */
+  readonly dbEpoch: () => string;
+  readonly sessions: Sessions;
+  readonly clock: { nowMs(): number };
+}
+
+/** What `buildHttp` takes of the features. */
+export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' | 'accountRoutes' | 'operatorRoutes'> {
+  const { accounts, clock, ledger, nodes, sessions, tiers } = services;
+  return {
+    sessions,
+    accountRoutes: [
+      accountRoutes(accounts, tiers, clock),
+      keyRoutes(services.keys, clock),
+      creditRoutes(ledger),
+      usageRoutes(services.usage, clock),
+      regionRoutes(nodes),
+    ],
+    operatorRoutes: [
+      accountOperatorRoutes(accounts, sessions),
+      creditOperatorRoutes(ledger, (accountId) => accounts.get(accountId)),
+      catalogRoutes(services.catalog),
+      credentialRoutes(services.credentials),
+      pricingRoutes(services.pricing),
+      ladderRoutes(tiers),
+      nodeRoutes({ nodes, dbEpoch: services.dbEpoch }),
+      auditRoutes(services.db, clock),
+    ],
+  };
+}
