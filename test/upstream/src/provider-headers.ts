@@ -8,7 +8,7 @@ export interface ProviderHeaders {
   id: string | null;
 }
 
-function valueOf(headers: string[], name: string): string | null {
+function headerValue(headers: string[], name: string): string | null {
   const at = headers.findIndex((header, index) => index % 2 === 0 && header.toLowerCase() === name);
   return at < 0 ? null : (headers[at + 1] ?? null);
 }
@@ -27,11 +27,11 @@ export class HeaderWriter {
     if (operationPath(call.path) === null) return { headers: [], id: null };
     const own = served.reply.headers;
     if (call.provider === 'openrouter') {
-      const recorded = valueOf(own, 'x-generation-id');
+      const recorded = headerValue(own, 'x-generation-id');
       const added = served.id === null || recorded !== null ? [] : ['x-generation-id', served.id];
       return { headers: added, id: recorded ?? served.id };
     }
-    const recorded = valueOf(own, 'x-request-id');
+    const recorded = headerValue(own, 'x-request-id');
     if (recorded !== null) return { headers: [], id: recorded };
     const id = `req_${Buffer.from(this.#newId(16)).toString('hex')}`;
     const remaining = String(10000 - (++this.#requests % 10000));
