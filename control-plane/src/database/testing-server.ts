@@ -2,7 +2,7 @@
  * The PostgreSQL server of a test run (vitest's globalSetup): the one that TEST_DATABASE_URL names, else an embedded one
  * that lives as long as the run. Tests reach it through `testDatabase()`.
  */
-import { chmod, mkdtemp, rm, statfs } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,6 +19,8 @@ declare module 'vitest' {
 const USER = 'postgres';
 const PASSWORD = 'postgres';
 
+/** Before the id of the process that made the folder. */
+const FOLDER_PREFIX = 'meridian-test-postgres-';
 const MEMORY_FOLDER = '/dev/shm';
 const MEMORY_FOLDER_MIN_BYTES = 4 * 2 ** 30;
 
@@ -39,13 +41,13 @@ export default async function setup(project: TestProject): Promise<() => Promise
     project.provide('databaseServerUrl', given);
     return async () => {};
   }
-  const folder = await mkdtemp(join(await quickFolder(), 'meridian-test-postgres-'));
-  // A server that root starts runs as another user, who must get through the folder to its data.
-  await chmod(folder, 0o755);
+  const parent = await quickFolder();
+  await removeLeftovers(parent);
+  const folder = await mkdtemp(join(parent, `${FOLDER_PREFIX}${process.pid}-`));
   const port = await freePort();
   const log: string[] = [];
   const server = new EmbeddedPostgres({
-    databaseDir: join(folder, 'data'),
+    databaseDir: folder,
     user: USER,
     password: PASSWORD,
     port,
@@ -74,6 +76,26 @@ export default async function setup(project: TestProject): Promise<() => Promise
 async function quickFolder(): Promise<string> {
   const room = await statfs(MEMORY_FOLDER).catch(() => undefined);
   return room !== undefined && room.bavail * room.bsize >= MEMORY_FOLDER_MIN_BYTES ? MEMORY_FOLDER : tmpdir();
+}
+
+/**
+ * Removes the folders of runs that were killed before they could. A server that outlived such a run ends by itself, since it
+ * looks every minute whether its folder is still there.
+ */
+async function removeLeftovers(parent: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    const owner = /^(\d+)-/.exec(name.startsWith(FOLDER_PREFIX) ? name.slice(FOLDER_PREFIX.length) : '')?.[1];
+    if (owner !== undefined && !isAlive(Number(owner))) await rm(join(parent, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    // EPERM: it lives, as somebody else's.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
 }
 
 async function freePort(): Promise<number> {
