@@ -8,6 +8,10 @@ import type { DialectName, Operation } from '@meridian/domain/dialect';
 import type { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { Usage } from '@meridian/domain/usage';
+import type { StreamEvent } from '../canonical/event.ts';
+import type { Loss } from '../canonical/loss.ts';
+import type { Request } from '../canonical/request.ts';
+import type { Response } from '../canonical/response.ts';
 
 /** What planning and admission read of a request, whatever its dialect. */
 export interface RequestFacts {
@@ -96,6 +100,42 @@ export interface PassThroughStream {
   terminal(costUsdLiteral: string): Buffer[];
 }
 
+/** A request as the upstream is to get it, and what of it could not be carried. */
+export interface EncodedRequest {
+  readonly body: readonly Buffer[];
+  readonly losses: readonly Loss[];
+}
+
+/** How an answer is written for the client. */
+export interface EncodeTerms {
+  /** Replaces the answer's model name; undefined leaves it. */
+  readonly model: string | undefined;
+  /** The time to write where the upstream told none, in seconds since 1970. */
+  readonly createdSeconds: number;
+  /** Added to the usage; undefined adds none. */
+  readonly costUsdLiteral: string | undefined;
+}
+
+export interface EncodeStreamTerms {
+  readonly wantsStreamUsage: boolean;
+  readonly model: string | undefined;
+  readonly createdSeconds: number;
+}
+
+/** An upstream's stream as canonical events: a synchronous, bounded machine. After `error` or `end` it gives no more. */
+export interface StreamDecoder {
+  push(bytes: Buffer): StreamEvent[];
+  /** The upstream closed. */
+  end(): StreamEvent[];
+}
+
+/** Canonical events as a client's stream. Usage is kept for `end`. */
+export interface StreamEncoder {
+  push(events: readonly StreamEvent[]): Buffer[];
+  /** The last bytes of a whole stream: the usage event with its cost where it was asked for, and the end mark. */
+  end(costUsdLiteral: string | undefined): Buffer[];
+}
+
 export interface RenderedError {
   readonly status: number;
   /** Flat name, value …, content-type and retry-after included. */
@@ -109,6 +149,15 @@ export interface Dialect {
   readPassThrough(operation: Operation, body: Buffer): PassThroughRequest;
   readAnswer(operation: Operation, body: Buffer): PassThroughAnswer;
   passThroughStream(terms: StreamTerms): PassThroughStream;
+  /** Throws GatewayError (400 `invalid_request_error` with `param`). */
+  decodeRequest(body: Buffer): Request;
+  /** Throws GatewayError 400 where the request asks for something that only another provider can do. */
+  encodeRequest(request: Request, edits: RequestEdits): EncodedRequest;
+  /** Throws GatewayError `upstream_error` on an answer that cannot be read. */
+  decodeResponse(body: Buffer): Response;
+  encodeResponse(response: Response, terms: EncodeTerms): Buffer;
+  decodeStream(): StreamDecoder;
+  encodeStream(terms: EncodeStreamTerms): StreamEncoder;
   /** An upstream's error answer as our error: a client's own mistake (400, 404, 413, 422) keeps status and text; 401, 403, 402 are ours. */
   readUpstreamError(status: number, headers: Readonly<Record<string, string>>, body: Buffer): GatewayError;
   renderError(error: GatewayError, requestId: string): RenderedError;

@@ -1,15 +1,23 @@
 /** OpenAI's Chat Completions and Embeddings, and everybody who speaks them. */
 import type { Dialect } from '../dialect.ts';
 import { readUpstreamError, renderError, renderStreamError } from './error.ts';
-import { readPassThrough } from './request.ts';
-import { readAnswer } from './response.ts';
-import { ChatPassThroughStream } from './stream.ts';
+import { readPassThrough } from './pass-through-request.ts';
+import { ChatPassThroughStream } from './pass-through-stream.ts';
+import { decodeRequest, encodeRequest } from './request.ts';
+import { decodeResponse, encodeResponse, readAnswer } from './response.ts';
+import { ChatStreamDecoder, ChatStreamEncoder } from './stream.ts';
 
 export const openaiChat: Dialect = {
   name: 'openai-chat',
   readPassThrough,
   readAnswer,
   passThroughStream: (terms) => new ChatPassThroughStream(terms),
+  decodeRequest,
+  encodeRequest,
+  decodeResponse,
+  encodeResponse,
+  decodeStream: () => new ChatStreamDecoder(),
+  encodeStream: (terms) => new ChatStreamEncoder(terms),
   readUpstreamError,
   renderError,
   renderStreamError,

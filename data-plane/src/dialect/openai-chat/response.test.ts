@@ -1,6 +1,11 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { GatewayError } from '@meridian/domain/error';
 import { describe, expect, it } from 'vitest';
-import { readAnswer } from './response.ts';
+import { decodeResponse, encodeResponse, readAnswer } from './response.ts';
+
+const FIXTURES = join(import.meta.dirname, '../../../../../shared/fixtures/open');
+if (!existsSync(FIXTURES)) console.log(`skipped: no recorded answers in ${FIXTURES}`);
 
 function answer(fields: Record<string, unknown>) {
   return {
@@ -101,5 +106,68 @@ describe('the rewritten answer', () => {
     expect(rewrite('{"model":"m"}', 'n')).toBe('{"model":"n"}');
     expect(rewrite('{"usage":{ }}', undefined)).toBe('{"usage":{ "cost_usd":0.000012500}}');
     expect(rewrite('{"usage":{"cost_usd":7,"a":1}}', undefined)).toBe('{"usage":{"cost_usd":0.000012500,"a":1}}');
+  });
+});
+
+/** Recorded chat answers in this shape. */
+function recordedAnswers(): [string, Buffer][] {
+  if (!existsSync(FIXTURES)) return [];
+  return readdirSync(FIXTURES, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.includes('/chat/') && name.endsWith('.json') && !name.endsWith('.meta.json'))
+    .map((name): [string, Buffer] => [name, readFileSync(join(FIXTURES, name))])
+    .filter(([, body]) => 'choices' in JSON.parse(body.toString()));
+}
+
+describe('recorded answers', () => {
+  it.skipIf(!existsSync(FIXTURES))('are found', () => expect(recordedAnswers().length).toBeGreaterThan(20));
+
+  it.each(recordedAnswers())('%s reads the same after it was written', (_name, body) => {
+    const response = decodeResponse(body);
+    const written = decodeResponse(encodeResponse(response, { model: undefined, createdSeconds: 0, costUsdLiteral: undefined }));
+    const usage = response.usage === undefined ? undefined : { ...response.usage, raw: expect.anything() };
+    const choices = response.choices.map((choice) => ({
+      ...choice,
+      finish: choice.finish && { reason: choice.finish.reason, raw: expect.any(String) },
+    }));
+    expect(written).toEqual({ ...response, usage, choices });
+  });
+
+  it.each(recordedAnswers())('%s keeps its bytes but for model and cost', (_name, body) => {
+    const { facts, rewrite } = readAnswer('chat', body);
+    const edited = JSON.parse(Buffer.concat(rewrite({ model: 'asked', costUsdLiteral: '0.25' })).toString());
+    const before = JSON.parse(body.toString());
+    expect(edited).toEqual({ ...before, model: 'asked', ...(before.usage ? { usage: { ...before.usage, cost_usd: 0.25 } } : {}) });
+    expect(facts.empty).toBe(false);
+  });
+});
+
+describe('a translated answer', () => {
+  it('has usage in this shape, with its cost', () => {
+    const response = decodeResponse(
+      Buffer.from(JSON.stringify(answer({ usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 } }))),
+    );
+    const written = encodeResponse(
+      { ...response, createdSeconds: undefined },
+      { model: 'asked', createdSeconds: 7, costUsdLiteral: '0.10' },
+    ).toString();
+    expect(JSON.parse(written)).toMatchObject({ object: 'chat.completion', created: 7, model: 'asked', usage: { total_tokens: 5 } });
+    expect(written).toContain('"cost_usd":0.10}');
+  });
+
+  it('keeps separate thinking blocks of another dialect apart on their way through a client', () => {
+    const block = (text: string, signature: string) =>
+      ({ type: 'reasoning', text, carriers: [{ dialect: 'anthropic-messages', value: signature }] }) as const;
+    const response = decodeResponse(Buffer.from(JSON.stringify(answer({}))));
+    const parts = [block('one', 's1'), block('', 's2'), ...(response.choices[0]?.parts ?? [])];
+    const choices = response.choices.map((choice) => ({ ...choice, parts }));
+    const written = encodeResponse({ ...response, choices }, { model: undefined, createdSeconds: 0, costUsdLiteral: undefined });
+    expect(JSON.parse(written.toString()).choices[0].message.reasoning_content).toBe('one');
+    expect(decodeResponse(written).choices[0]?.parts).toEqual(parts);
+  });
+
+  it('never passes an unknown finish reason for a stop', () => {
+    expect(() => decodeResponse(Buffer.from(JSON.stringify(answer({ choices: [{ message: {}, finish_reason: 'because' }] }))))).toThrow(
+      expect.objectContaining({ code: 'upstream_error' }),
+    );
   });
 });

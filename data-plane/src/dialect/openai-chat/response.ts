@@ -1,8 +1,9 @@
-/** Reads a whole JSON answer for the pass-through lane. */
+/** A whole JSON answer: read and edited by its bytes, or to and from the canonical language. */
 import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 import { outputTokens, type Usage } from '@meridian/domain/usage';
-import type { AnswerFacts, PassThroughAnswer } from '../dialect.ts';
+import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
+import type { AnswerFacts, EncodeTerms, PassThroughAnswer } from '../dialect.ts';
 import {
   type Edit,
   JsonCursor,
@@ -16,8 +17,10 @@ import {
   valueAt,
 } from '../json-scanner.ts';
 import { errorFromAnswer } from './error.ts';
-import { isObject, servedTier } from './schema.ts';
-import { readUsage } from './usage.ts';
+import { readFinish, writeFinish } from './finish.ts';
+import { readParts, writeAssistant } from './message.ts';
+import { isObject, type JsonObject, number, rest, servedTier, text, writeTier } from './schema.ts';
+import { readUsage, reasoningTokens, writeUsage } from './usage.ts';
 
 /** About one token in so many bytes of text, for answers whose provider did not count. */
 export const TEXT_BYTES_PER_TOKEN = 4;
@@ -157,4 +160,69 @@ function textBytesOf(value: unknown): number {
     if (isObject(part)) bytes += textBytesOf(part.text) + textBytesOf(part.thinking) + textBytesOf(part.summary);
   }
   return bytes;
+}
+
+const RESPONSE_KEYS = ['id', 'object', 'created', 'model', 'choices', 'usage', 'service_tier'];
+const CHOICE_KEYS = ['index', 'message', 'finish_reason', 'logprobs'];
+
+/** Throws GatewayError `upstream_error` as `readAnswer` does, and on a finish reason that is not known. */
+export function decodeResponse(body: Buffer): Response {
+  const { facts } = readAnswer('chat', body);
+  const fields: unknown = JSON.parse(body.toString('utf8'));
+  if (!isObject(fields)) throw new GatewayError('upstream_error', { source: 'upstream', cause: 'an answer that is not an object' });
+  const choices = Array.isArray(fields.choices) ? fields.choices.filter(isObject) : [];
+  return {
+    id: text(fields.id) ?? '',
+    createdSeconds: number(fields.created),
+    model: facts.model,
+    choices: choices.map(readChoice),
+    usage: readReport(fields.usage),
+    serviceTier: facts.serviceTier,
+    rest: rest(fields, RESPONSE_KEYS),
+  };
+}
+
+function readChoice(choice: JsonObject, position: number): Choice {
+  return {
+    index: number(choice.index) ?? position,
+    parts: isObject(choice.message) ? readParts(choice.message) : [],
+    finish: readFinish(choice.finish_reason),
+    logprobs: choice.logprobs ?? undefined,
+    rest: rest(choice, CHOICE_KEYS),
+  };
+}
+
+/** Undefined where nothing was counted. */
+export function readReport(raw: unknown): UsageReport | undefined {
+  const usage = readUsage(raw);
+  return usage === undefined || !isObject(raw) ? undefined : { usage, reasoningTokens: reasoningTokens(raw), raw };
+}
+
+/** The client's body. Fields that came from another dialect's `rest` are the caller's to leave out. */
+export function encodeResponse(response: Response, terms: EncodeTerms): Buffer {
+  const { usage, serviceTier } = response;
+  const fields = JSON.stringify({
+    ...response.rest,
+    id: response.id,
+    object: 'chat.completion',
+    created: response.createdSeconds ?? terms.createdSeconds,
+    model: terms.model ?? response.model,
+    choices: response.choices.map((choice) => ({
+      ...choice.rest,
+      index: choice.index,
+      message: { role: 'assistant', ...writeAssistant(choice.parts, false) },
+      logprobs: choice.logprobs ?? null,
+      finish_reason: choice.finish === undefined ? null : writeFinish(choice.finish),
+    })),
+    service_tier: serviceTier === undefined ? undefined : writeTier(serviceTier),
+  });
+  const counts = usage === undefined ? '' : `,"usage":${withCost(writeUsage(usage.usage, usage.reasoningTokens), terms.costUsdLiteral)}`;
+  return Buffer.from(`${fields.slice(0, -1)}${counts}}`);
+}
+
+/** A usage object with its cost, whose digits are written as they were given. */
+export function withCost(usage: JsonObject, costUsdLiteral: string | undefined): string {
+  const counts = JSON.stringify(usage);
+  if (costUsdLiteral === undefined) return counts;
+  return `${counts.slice(0, -1)}${counts === '{}' ? '' : ','}"cost_usd":${costUsdLiteral}}`;
 }

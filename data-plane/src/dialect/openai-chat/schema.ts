@@ -39,6 +39,27 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** The members that are not named: what a dialect of ours has no word for, carried along. */
+export function rest(value: JsonObject, known: readonly string[]): JsonObject {
+  let others: Record<string, unknown> | undefined;
+  for (const [key, member] of Object.entries(value)) {
+    if (known.includes(key)) continue;
+    others ??= {};
+    others[key] = member;
+  }
+  return others ?? NO_REST;
+}
+
+export const NO_REST: JsonObject = Object.freeze({});
+
+export function text(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
+}
+
+export function number(value: unknown): number | undefined {
+  return typeof value === 'number' ? value : undefined;
+}
+
 export function modelName(value: unknown): string {
   if (value === undefined) throw invalid("The parameter 'model' is missing.", 'model');
   if (typeof value !== 'string') throw invalid("The parameter 'model' must be a string.", 'model');
@@ -100,4 +121,8 @@ export function servedTier(value: unknown): ServiceTier | undefined {
     default:
       return undefined;
   }
+}
+
+export function writeTier(tier: ServiceTier): string {
+  return tier === 'standard' ? 'default' : tier;
 }

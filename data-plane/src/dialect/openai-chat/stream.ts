@@ -1,366 +1,331 @@
-/** The pass-through lane of a chat stream. */
+/** A chat stream, to and from the canonical language. */
 import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
-import type { AnswerFacts, PassThroughStream, StreamEnd, StreamTerms } from '../dialect.ts';
-import { MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
+import type { StreamEvent } from '../../canonical/event.ts';
+import type { Part } from '../../canonical/message.ts';
+import type { UsageReport } from '../../canonical/response.ts';
+import type { EncodeStreamTerms, StreamDecoder, StreamEncoder } from '../dialect.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
-import { errorFromAnswer } from './error.ts';
-import { hasFinished } from './finish.ts';
-import { contentBytes, hasContent, hasNoOutput, TEXT_BYTES_PER_TOKEN } from './response.ts';
-import { isObject, type JsonObject, servedTier } from './schema.ts';
-import { mergeUsage, readUsage } from './usage.ts';
+import { errorFromAnswer, renderStreamError } from './error.ts';
+import { hasFinished, readFinish, writeFinish } from './finish.ts';
+import { readAudio, readCarrier, readCitation, readContent, writeAudio, writeCarrier, writeCitation, writeImage } from './message.ts';
+import { readReport, withCost } from './response.ts';
+import { isObject, type JsonObject, NO_REST, number, rest, servedTier, text, writeTier } from './schema.ts';
+import { mergeUsage, writeUsage } from './usage.ts';
 
-/** A preamble that is longer than this is no preamble: it goes out, and with it the chance to fail over. */
-export const MAX_HELD_BYTES = 64 * 1024;
+/** What stands in every chunk beside what is read; `obfuscation` is padding that differs from chunk to chunk. */
+const CHUNK_KEYS = ['id', 'object', 'created', 'model', 'choices', 'usage', 'service_tier', 'obfuscation', 'x_groq'];
+/** More calls in one choice are no answer any more. */
+const MAX_CALLS_PER_CHOICE = 1_024;
 
-const DONE = Buffer.from('[DONE]');
-const DONE_EVENT = Buffer.from('data: [DONE]\n\n');
-const NOTHING = Buffer.alloc(0);
-const RUNNING: StreamEnd = { state: 'running' };
-const FINISHED: StreamEnd = { state: 'finished' };
-const MODEL_KEY: ReadonlySet<string> = new Set(['model']);
-const USAGE_NULL = Buffer.from(',"usage":null');
+/** A call that has begun: its place among the calls of its choice, and whether arguments have come. */
+interface OpenCall {
+  readonly choice: number;
+  readonly call: number;
+  readonly id: string;
+  hasArguments: boolean;
+}
 
-/** What is looked for in an event that is not parsed: three names that make it be parsed, then those of generated text. */
-const SEARCHED = [
-  'usage',
-  'error',
-  'finish_reason',
-  'model',
-  'content',
-  'reasoning_content',
-  'reasoning',
-  'arguments',
-  'refusal',
-  'text',
-] as const;
-const USAGE = SEARCHED.indexOf('usage');
-const MODEL = SEARCHED.indexOf('model');
-const FIRST_TEXT = SEARCHED.indexOf('content');
-
-/**
- * States: the machine runs, uncommitted at first, until it is finished or broken; `#finish` and `#break` alone end it.
- *
- * Until the commit every event is parsed. After it an event is only searched for a quoted `usage`, `error` or finish
- * reason: inside a string of JSON a quote is always escaped, so text that speaks of usage is never taken for it. What
- * is found is parsed; every other event goes out with the same bytes but for the model's name.
- *
- * Output tokens of a stream that was abandoned are counted from the bytes of its text members (the first of each event;
- * escapes as they are written), four to a token, and at least one an event. Over the recorded streams of text that is
- * within a factor of two and a half of what providers report. Tool calls come out up to five times too low (the markup around them
- * is not seen), hidden reasoning does not count at all: a miscount is in the client's favour.
- */
-export class ChatPassThroughStream implements PassThroughStream {
-  readonly #terms: StreamTerms;
+/** States: running, then ended by `#end` with `error` or `end`. */
+export class ChatStreamDecoder implements StreamDecoder {
   readonly #splitter = new SseSplitter();
-  #end: StreamEnd = RUNNING;
-  #committed = false;
-  #sawContent = false;
+  #events: StreamEvent[] = [];
+  #started = false;
+  #ended = false;
   #finishSeen = false;
-  #out: Buffer[] = [];
-  #heldBytes = 0;
-  /** A finish event that carried usage, and what came after it. */
-  #tail: Buffer[] = [];
-  #tailing = false;
-  #usage: JsonObject | undefined;
-  /** The last chunk that carried usage, from which the final usage chunk takes id, created and model. */
-  #usageChunk: JsonObject | undefined;
-  #upstreamModel: string | undefined;
   #serviceTier: ServiceTier | undefined;
-  #contentEvents = 0;
-  #textBytes = 0;
-  readonly #search = new MemberSearch(SEARCHED);
-  /** The model's name as the upstream writes it, in quotes, and as the client is to read it. */
-  #modelFrom: Buffer | undefined;
-  #modelTo = NOTHING;
+  #usage: JsonObject | undefined;
+  /** Open calls by choice and the upstream's index. */
+  readonly #calls = new Map<string, OpenCall>();
+  readonly #callsOfChoice = new Map<number, number>();
 
-  constructor(terms: StreamTerms) {
-    this.#terms = terms;
+  push(bytes: Buffer): StreamEvent[] {
+    return this.#run(() => this.#splitter.push(bytes));
   }
 
-  get committed(): boolean {
-    return this.#committed;
+  end(): StreamEvent[] {
+    const events = this.#run(() => this.#splitter.end());
+    if (this.#ended) return events;
+    if (this.#finishSeen) this.#end({ type: 'end' });
+    else
+      this.#end({
+        type: 'error',
+        error: new GatewayError('upstream_error', { source: 'upstream', message: 'The provider closed the stream before its end.' }),
+      });
+    return [...events, ...this.#taken()];
   }
 
-  get end(): StreamEnd {
-    return this.#end;
-  }
-
-  get facts(): AnswerFacts {
-    const usage = readUsage(this.#usage);
-    return {
-      usage,
-      serviceTier: this.#serviceTier,
-      model: this.#upstreamModel,
-      empty: !this.#sawContent && hasNoOutput(usage),
-      countedOutputTokens: Math.max(this.#contentEvents, Math.ceil(this.#textBytes / TEXT_BYTES_PER_TOKEN)),
-    };
-  }
-
-  push(bytes: Buffer): void {
-    this.#guard(() => this.#splitter.push(bytes));
-  }
-
-  close(): void {
-    this.#guard(() => this.#splitter.end());
-    if (this.#end !== RUNNING) return;
-    if (this.#finishSeen) this.#finish();
-    else this.#break(new GatewayError('upstream_error', { source: 'upstream', message: 'The provider closed the stream before its end.' }));
-  }
-
-  take(): Buffer[] {
-    const taken = this.#out;
-    this.#out = [];
-    this.#heldBytes = 0;
-    return taken;
-  }
-
-  terminal(costUsdLiteral: string): Buffer[] {
-    const bytes = this.#tail;
-    this.#tail = [];
-    if (this.#terms.wantsStreamUsage && this.#usage !== undefined) bytes.push(this.#usageEvent(this.#usage, costUsdLiteral));
-    bytes.push(DONE_EVENT);
-    return bytes;
-  }
-
-  #guard(split: () => SseEvent[]): void {
-    if (this.#end !== RUNNING) return;
+  #run(split: () => SseEvent[]): StreamEvent[] {
+    if (this.#ended) return [];
     try {
       for (const event of split()) {
-        this.#take(event);
-        if (this.#end !== RUNNING) return;
+        this.#read(event);
+        if (this.#ended) break;
       }
     } catch (error) {
-      this.#break(GatewayError.from(error));
+      this.#end({ type: 'error', error: GatewayError.from(error) });
     }
+    return this.#taken();
   }
 
-  #finish(): void {
-    this.#end = FINISHED;
+  #taken(): StreamEvent[] {
+    const events = this.#events;
+    this.#events = [];
+    return events;
   }
 
-  #break(error: GatewayError): void {
-    this.#end = { state: 'broken', error };
+  #end(event: StreamEvent & { readonly type: 'error' | 'end' }): void {
+    if (event.type === 'end') this.#closeCalls();
+    this.#events.push(event);
+    this.#ended = true;
   }
 
-  #take(event: SseEvent): void {
-    const { data } = event;
-    // Comments and blocks without data are the upstream's own keep-alives; ours are sent by the server.
-    if (data === undefined || data.length === 0) return;
-    if (data.equals(DONE)) {
-      this.#finish();
+  #read(event: SseEvent): void {
+    if (event.data === undefined || event.data.length === 0) return;
+    const data = event.data.toString('utf8');
+    if (data === '[DONE]') {
+      this.#end({ type: 'end' });
       return;
     }
-    if (!this.#committed || event.name === 'error' || event.cutShort || !event.singleLine) {
-      this.#takeParsed(event, data);
-      return;
-    }
-    this.#search.search(event.raw);
-    if (data[0] !== OPEN_BRACE || this.#mustParse(event.raw)) this.#takeParsed(event, data);
-    else this.#forward(event.raw);
-  }
-
-  /** It has usage, an error or a finish reason that is not null, another model than before, or a null usage that is not written the usual way. */
-  #mustParse(raw: Buffer): boolean {
-    const from = this.#modelFrom;
-    const model = this.#search.values[MODEL] ?? -1;
-    if (from !== undefined && model !== -1 && !standsAt(raw, model, from)) return true;
-    const usage = this.#search.values[USAGE] ?? -1;
-    if (usage !== -1 && !this.#terms.wantsStreamUsage && !isPlainNullUsage(raw, usage)) return true;
-    for (let index = 0; index < MODEL; index++) {
-      const value = this.#search.values[index] ?? -1;
-      if (value !== -1 && raw[value] !== LETTER_N) return true;
-    }
-    return false;
-  }
-
-  /** An event that is not parsed: the cheap edits, and the count. */
-  #forward(raw: Buffer): void {
-    this.#countText(raw);
-    let edited = raw;
-    const { values } = this.#search;
-    // From the back, so that the places found stay where they are.
-    const model = values[MODEL] ?? -1;
-    const usage = this.#terms.wantsStreamUsage ? -1 : (values[USAGE] ?? -1);
-    if (usage > model) edited = withoutUsage(edited, usage);
-    if (model !== -1 && this.#modelFrom !== undefined) edited = replaced(edited, model, model + this.#modelFrom.length, this.#modelTo);
-    if (usage !== -1 && usage < model) edited = withoutUsage(edited, usage);
-    this.#untail();
-    this.#hand(edited);
-  }
-
-  #countText(raw: Buffer): void {
-    for (let index = FIRST_TEXT; index < SEARCHED.length; index++) {
-      const value = this.#search.values[index] ?? -1;
-      const bytes = value === -1 ? 0 : stringBytesAt(raw, value);
-      if (bytes === 0) continue;
-      this.#contentEvents++;
-      this.#textBytes += bytes;
-      return;
-    }
-  }
-
-  #takeParsed(event: SseEvent, data: Buffer): void {
     const chunk = parseChunk(data);
-    const failure = chunk.error;
-    this.#readFacts(chunk);
-    const carriesUsage = this.#readUsage(chunk);
-    if (event.name === 'error' || (failure !== undefined && failure !== null)) {
-      this.#break(errorFromAnswer(chunk));
+    if (event.name === 'error' || (chunk.error !== undefined && chunk.error !== null)) {
+      this.#end({ type: 'error', error: errorFromAnswer(chunk) });
       return;
     }
+    this.#readEnvelope(chunk);
     const choices = Array.isArray(chunk.choices) ? chunk.choices.filter(isObject) : [];
-    const finishes = choices.some((choice) => hasFinished(choice.finish_reason));
-    if (finishes) this.#finishSeen = true;
-    if (carriesUsage && choices.length === 0) return;
-    const hasNews = this.#readChoices(choices);
-    if (finishes && carriesUsage) this.#tailing = true;
-    else if (hasNews) this.#untail();
-    this.#hand(this.#edit(event, data, chunk, carriesUsage));
-    if (hasNews) this.#committed = true;
-  }
-
-  /** Counts what the choices bring; whether it is content. */
-  #readChoices(choices: readonly JsonObject[]): boolean {
-    let hasNews = false;
-    for (const choice of choices) {
-      const delta: unknown = choice.delta ?? choice.message;
-      if (!isObject(delta) || !hasContent(delta)) continue;
-      hasNews = true;
-      this.#textBytes += contentBytes(delta);
-    }
-    if (hasNews) {
-      this.#sawContent = true;
-      this.#contentEvents++;
-    }
-    return hasNews;
-  }
-
-  #readFacts(chunk: JsonObject): void {
-    this.#serviceTier = servedTier(chunk.service_tier) ?? this.#serviceTier;
-    const { model } = chunk;
-    if (typeof model !== 'string' || model === '' || model === this.#upstreamModel) return;
-    this.#upstreamModel = model;
-    const asked = this.#terms.model;
-    if (asked === undefined || asked === model) {
-      this.#modelFrom = undefined;
-      return;
-    }
-    this.#modelFrom = Buffer.from(JSON.stringify(model));
-    this.#modelTo = Buffer.from(JSON.stringify(asked));
-  }
-
-  #readUsage(chunk: JsonObject): boolean {
-    const ofGroq = chunk.x_groq;
-    const nested = isObject(ofGroq) ? ofGroq.usage : undefined;
+    for (const choice of choices) this.#readChoice(choice);
+    const nested = isObject(chunk.x_groq) ? chunk.x_groq.usage : undefined;
     const usage = isObject(chunk.usage) ? chunk.usage : nested;
-    if (!isObject(usage)) return false;
+    if (isObject(usage)) this.#readUsage(usage);
+  }
+
+  #readEnvelope(chunk: JsonObject): void {
+    if (!this.#started) {
+      this.#started = true;
+      this.#events.push({
+        type: 'start',
+        id: text(chunk.id) ?? '',
+        createdSeconds: number(chunk.created),
+        model: text(chunk.model),
+        rest: rest(chunk, CHUNK_KEYS),
+      });
+    }
+    const serviceTier = servedTier(chunk.service_tier);
+    if (serviceTier === undefined || serviceTier === this.#serviceTier) return;
+    this.#serviceTier = serviceTier;
+    this.#events.push({ type: 'service_tier', serviceTier });
+  }
+
+  #readUsage(usage: JsonObject): void {
     this.#usage = mergeUsage(this.#usage, usage);
-    this.#usageChunk = chunk;
-    return true;
+    const report = readReport(this.#usage);
+    if (report !== undefined) this.#events.push({ type: 'usage', report });
   }
 
-  /** The event without its usage and with the client's model name; the same bytes where nothing changes. */
-  #edit(event: SseEvent, data: Buffer, chunk: JsonObject, carriesUsage: boolean): Buffer {
-    const asked = this.#terms.model;
-    const renames = asked !== undefined && typeof chunk.model === 'string' && chunk.model !== asked;
-    const strips = carriesUsage || (!this.#terms.wantsStreamUsage && chunk.usage === null);
-    if (!renames && !strips) return event.raw;
-    if (strips) {
-      const rest: Record<string, unknown> = { ...chunk };
-      delete rest.usage;
-      const ofGroq = rest.x_groq;
-      if (isObject(ofGroq) && isObject(ofGroq.usage)) {
-        const { usage: _, ...others } = ofGroq;
-        rest.x_groq = others;
-      }
-      if (renames) rest.model = asked;
-      return dataEvent(event, Buffer.from(JSON.stringify(rest)));
+  #readChoice(choice: JsonObject): void {
+    const index = number(choice.index) ?? 0;
+    const delta = isObject(choice.delta) ? choice.delta : isObject(choice.message) ? choice.message : {};
+    this.#readDelta(index, delta, choice.logprobs ?? undefined);
+    if (!hasFinished(choice.finish_reason)) return;
+    const finish = readFinish(choice.finish_reason);
+    if (finish === undefined) return;
+    this.#finishSeen = true;
+    this.#closeCalls(index);
+    this.#events.push({ type: 'finish', choice: index, finish });
+  }
+
+  #readDelta(choice: number, delta: JsonObject, logprobs: unknown): void {
+    const reasoning = text(delta.reasoning_content) ?? text(delta.reasoning) ?? '';
+    if (reasoning !== '') this.#events.push({ type: 'reasoning', choice, text: reasoning });
+    if (Array.isArray(delta.reasoning_details)) {
+      for (const detail of delta.reasoning_details) this.#events.push({ type: 'reasoning_carrier', choice, carrier: readCarrier(detail) });
     }
-    const span = scanObject(data, MODEL_KEY).get('model');
-    return span === undefined ? event.raw : dataEvent(event, Buffer.concat(splice(data, [{ ...span, text: JSON.stringify(asked) }])));
-  }
-
-  /** Content after a finish with usage: it was not the end, so what was kept for the end goes out first. */
-  #untail(): void {
-    if (!this.#tailing) return;
-    this.#tailing = false;
-    this.#out.push(...this.#tail);
-    this.#tail = [];
-  }
-
-  #hand(bytes: Buffer): void {
-    if (this.#tailing) {
-      this.#tail.push(bytes);
-      return;
+    for (const part of readContent(delta.content)) this.#readPart(choice, part, logprobs);
+    const refusal = text(delta.refusal) ?? '';
+    if (refusal !== '') this.#events.push({ type: 'refusal', choice, text: refusal });
+    if (isObject(delta.audio)) this.#events.push({ type: 'media', choice, part: readAudio(delta.audio) });
+    for (const part of readContent(delta.images)) this.#readPart(choice, part, undefined);
+    if (Array.isArray(delta.annotations)) {
+      for (const annotation of delta.annotations.filter(isObject))
+        this.#events.push({ type: 'citation', choice, citation: readCitation(annotation) });
     }
-    this.#out.push(bytes);
-    if (this.#committed) return;
-    this.#heldBytes += bytes.length;
-    if (this.#heldBytes > MAX_HELD_BYTES) this.#committed = true;
+    const calls = Array.isArray(delta.tool_calls)
+      ? delta.tool_calls
+      : isObject(delta.function_call)
+        ? [{ index: 0, function: delta.function_call }]
+        : [];
+    for (const call of calls.filter(isObject)) this.#readCall(choice, call);
   }
 
-  /** The one usage chunk, whichever way the upstream sent its usage. */
-  #usageEvent(usage: JsonObject, costUsdLiteral: string): Buffer {
-    const chunk = this.#usageChunk ?? {};
-    const rest: Record<string, unknown> = { ...chunk };
-    for (const key of ['usage', 'choices', 'x_groq']) delete rest[key];
-    if (this.#terms.model !== undefined && typeof rest.model === 'string') rest.model = this.#terms.model;
-    const { cost_usd: _, ...counts } = usage;
-    const head = JSON.stringify({ ...rest, choices: [] }).slice(0, -1);
-    const body = JSON.stringify(counts).slice(0, -1);
-    const comma = body === '{' ? '' : ',';
-    return Buffer.from(`data: ${head},"usage":${body}${comma}"cost_usd":${costUsdLiteral}}}\n\n`);
+  #readPart(choice: number, part: Part, logprobs: unknown): void {
+    if (part.type === 'text') {
+      if (part.text !== '') this.#events.push({ type: 'text', choice, text: part.text, logprobs });
+    } else if (part.type === 'reasoning') {
+      if (part.text !== '') this.#events.push({ type: 'reasoning', choice, text: part.text });
+    } else if (part.type === 'image') this.#events.push({ type: 'media', choice, part });
+  }
+
+  #readCall(choice: number, delta: JsonObject): void {
+    const kind = isObject(delta.custom) ? 'custom' : 'function';
+    const called = isObject(delta.custom) ? delta.custom : isObject(delta.function) ? delta.function : {};
+    const open = this.#callOf(choice, delta, text(called.name) ?? '', kind);
+    const piece =
+      kind === 'custom' ? text(called.input) : isObject(called.arguments) ? JSON.stringify(called.arguments) : text(called.arguments);
+    if (piece === undefined || piece === '') return;
+    open.hasArguments = true;
+    this.#events.push({ type: 'tool_call_arguments', choice, call: open.call, text: piece });
+  }
+
+  /** The call a delta belongs to. Without an index each new id is a new call; with one, a new id at the same index is too. */
+  #callOf(choice: number, delta: JsonObject, name: string, kind: 'function' | 'custom'): OpenCall {
+    const id = text(delta.id) ?? '';
+    const count = this.#callsOfChoice.get(choice) ?? 0;
+    const index = number(delta.index) ?? (id === '' && count > 0 ? count - 1 : count);
+    const key = `${choice}:${index}`;
+    const open = this.#calls.get(key);
+    if (open !== undefined && (id === '' || id === open.id || name === '')) return open;
+    if (count >= MAX_CALLS_PER_CHOICE) {
+      throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_CALLS_PER_CHOICE} tool calls` });
+    }
+    const begun: OpenCall = { choice, call: count, id, hasArguments: kind === 'custom' };
+    if (open !== undefined && !open.hasArguments) this.#closeCall(open);
+    this.#calls.set(key, begun);
+    this.#callsOfChoice.set(choice, count + 1);
+    this.#events.push({
+      type: 'tool_call_start',
+      choice,
+      call: count,
+      id,
+      name,
+      kind,
+      rest: rest(delta, ['id', 'index', 'type', 'function', 'custom']),
+    });
+    return begun;
+  }
+
+  /** A call without arguments has an empty object of them. */
+  #closeCalls(choice?: number): void {
+    for (const open of this.#calls.values())
+      if (!open.hasArguments && (choice === undefined || open.choice === choice)) this.#closeCall(open);
+  }
+
+  #closeCall(open: OpenCall): void {
+    open.hasArguments = true;
+    this.#events.push({ type: 'tool_call_arguments', choice: open.choice, call: open.call, text: '{}' });
   }
 }
 
-const OPEN_BRACE = 0x7b;
-
-function parseChunk(data: Buffer): JsonObject {
+function parseChunk(data: string): JsonObject {
   let chunk: unknown;
   try {
-    chunk = JSON.parse(data.toString('utf8'));
+    chunk = JSON.parse(data);
   } catch (error) {
-    throw unreadable(error);
+    throw new GatewayError('upstream_error', { source: 'upstream', message: "The provider's stream could not be read.", cause: error });
   }
-  if (!isObject(chunk)) throw unreadable('an event that is not an object');
+  if (!isObject(chunk))
+    throw new GatewayError('upstream_error', {
+      source: 'upstream',
+      message: "The provider's stream could not be read.",
+      cause: 'an event that is not an object',
+    });
   return chunk;
 }
 
-function unreadable(cause: unknown): GatewayError {
-  return new GatewayError('upstream_error', { source: 'upstream', message: "The provider's stream could not be read.", cause });
-}
+/** Writes chunks; the first of each choice has its role. */
+export class ChatStreamEncoder implements StreamEncoder {
+  readonly #terms: EncodeStreamTerms;
+  #envelope: JsonObject = NO_REST;
+  #usage: UsageReport | undefined;
+  readonly #begun = new Set<number>();
+  /** Calls of custom tools, whose argument has another name. */
+  readonly #customCalls = new Set<string>();
 
-/** New data in the event's own framing, its name and line ends aside. */
-function dataEvent(event: SseEvent, data: Buffer): Buffer {
-  const name = event.name === undefined ? '' : `event: ${event.name}\n`;
-  return Buffer.concat([Buffer.from(`${name}data: `), data, BLANK_LINE]);
-}
+  constructor(terms: EncodeStreamTerms) {
+    this.#terms = terms;
+  }
 
-const BLANK_LINE = Buffer.from('\n\n');
+  push(events: readonly StreamEvent[]): Buffer[] {
+    const out: Buffer[] = [];
+    for (const event of events) {
+      const bytes = this.#write(event);
+      if (bytes !== undefined) out.push(bytes);
+    }
+    return out;
+  }
 
-const LETTER_N = 0x6e;
+  end(costUsdLiteral: string | undefined): Buffer[] {
+    const out: Buffer[] = [];
+    if (this.#terms.wantsStreamUsage && this.#usage !== undefined) {
+      const { usage, reasoningTokens } = this.#usage;
+      const head = JSON.stringify({ ...this.#envelope, choices: [] }).slice(0, -1);
+      out.push(Buffer.from(`data: ${head},"usage":${withCost(writeUsage(usage, reasoningTokens), costUsdLiteral)}}\n\n`));
+    }
+    out.push(Buffer.from('data: [DONE]\n\n'));
+    return out;
+  }
 
-/** `,"usage":null` stands around the value at `value`. */
-function isPlainNullUsage(raw: Buffer, value: number): boolean {
-  return standsAt(raw, value + 4 - USAGE_NULL.length, USAGE_NULL);
-}
+  #write(event: StreamEvent): Buffer | undefined {
+    switch (event.type) {
+      case 'start':
+        this.#envelope = {
+          ...event.rest,
+          id: event.id,
+          object: 'chat.completion.chunk',
+          created: event.createdSeconds ?? this.#terms.createdSeconds,
+          model: this.#terms.model ?? event.model,
+        };
+        return this.#delta(0, {});
+      case 'text':
+        return this.#delta(event.choice, { content: event.text }, event.logprobs);
+      case 'reasoning':
+        return this.#delta(event.choice, { reasoning_content: event.text });
+      case 'reasoning_carrier':
+        return this.#delta(event.choice, { reasoning_details: [writeCarrier(event.carrier, '')] });
+      case 'refusal':
+        return this.#delta(event.choice, { refusal: event.text });
+      case 'citation':
+        return this.#delta(event.choice, { annotations: [writeCitation(event.citation)] });
+      case 'media':
+        return this.#delta(
+          event.choice,
+          event.part.type === 'image' ? { images: [writeImage(event.part)] } : { audio: writeAudio(event.part) },
+        );
+      case 'tool_call_start': {
+        const { call, id, name, kind } = event;
+        if (kind === 'custom') this.#customCalls.add(`${event.choice}:${call}`);
+        const called = kind === 'custom' ? { custom: { name, input: '' } } : { function: { name, arguments: '' } };
+        return this.#delta(event.choice, { tool_calls: [{ ...event.rest, index: call, id, type: kind, ...called }] });
+      }
+      case 'tool_call_arguments': {
+        const isCustom = this.#customCalls.has(`${event.choice}:${event.call}`);
+        const called = isCustom ? { custom: { input: event.text } } : { function: { arguments: event.text } };
+        return this.#delta(event.choice, { tool_calls: [{ index: event.call, ...called }] });
+      }
+      case 'finish':
+        return this.#chunk({ index: event.choice, delta: {}, logprobs: null, finish_reason: writeFinish(event.finish) });
+      case 'service_tier':
+        this.#envelope = { ...this.#envelope, service_tier: writeTier(event.serviceTier) };
+        return undefined;
+      case 'usage':
+        this.#usage = event.report;
+        return undefined;
+      case 'error':
+        return renderStreamError(event.error, '');
+      case 'end':
+        return undefined;
+      default:
+        return event satisfies never;
+    }
+  }
 
-/** The event without the plain null usage whose value begins at `value`. */
-function withoutUsage(raw: Buffer, value: number): Buffer {
-  return replaced(raw, value + 4 - USAGE_NULL.length, value + 4, NOTHING);
-}
+  #delta(choice: number, delta: JsonObject, logprobs?: unknown): Buffer {
+    const role = this.#begun.has(choice) ? {} : { role: 'assistant' };
+    this.#begun.add(choice);
+    return this.#chunk({ index: choice, delta: { ...role, ...delta }, logprobs: logprobs ?? null, finish_reason: null });
+  }
 
-function standsAt(raw: Buffer, at: number, text: Buffer): boolean {
-  let same = 0;
-  while (same < text.length && raw[at + same] === text[same]) same++;
-  return same === text.length;
-}
-
-function replaced(raw: Buffer, start: number, end: number, by: Buffer): Buffer {
-  const edited = Buffer.allocUnsafe(raw.length - (end - start) + by.length);
-  raw.copy(edited, 0, 0, start);
-  by.copy(edited, start);
-  raw.copy(edited, start + by.length, end);
-  return edited;
+  #chunk(choice: JsonObject): Buffer {
+    return Buffer.from(`data: ${JSON.stringify({ ...this.#envelope, choices: [choice] })}\n\n`);
+  }
 }

@@ -1,0 +1,41 @@
+/** A streamed answer, as events. Events of one choice and one tool call come in order; choices and calls may interleave. */
+import type { GatewayError } from '@meridian/domain/error';
+import type { ServiceTier } from '@meridian/domain/price';
+import type { Finish } from './finish.ts';
+import type { AudioPart, Citation, ImagePart, ReasoningCarrier, Rest } from './message.ts';
+import type { UsageReport } from './response.ts';
+
+export type StreamEvent =
+  /** First, once. */
+  | {
+      readonly type: 'start';
+      readonly id: string;
+      readonly createdSeconds: number | undefined;
+      readonly model: string | undefined;
+      readonly rest: Rest;
+    }
+  | { readonly type: 'text'; readonly choice: number; readonly text: string; readonly logprobs: unknown }
+  | { readonly type: 'citation'; readonly choice: number; readonly citation: Citation }
+  | { readonly type: 'reasoning'; readonly choice: number; readonly text: string }
+  | { readonly type: 'reasoning_carrier'; readonly choice: number; readonly carrier: ReasoningCarrier }
+  | { readonly type: 'refusal'; readonly choice: number; readonly text: string }
+  /** `call` counts the tool calls of a choice from 0, for the whole stream. */
+  | {
+      readonly type: 'tool_call_start';
+      readonly choice: number;
+      readonly call: number;
+      readonly id: string;
+      readonly name: string;
+      readonly kind: 'function' | 'custom';
+      readonly rest: Rest;
+    }
+  | { readonly type: 'tool_call_arguments'; readonly choice: number; readonly call: number; readonly text: string }
+  | { readonly type: 'media'; readonly choice: number; readonly part: ImagePart | AudioPart }
+  | { readonly type: 'finish'; readonly choice: number; readonly finish: Finish }
+  /** May come several times: the last value of a component counts. */
+  | { readonly type: 'usage'; readonly report: UsageReport }
+  | { readonly type: 'service_tier'; readonly serviceTier: ServiceTier }
+  /** Last, where the stream breaks. */
+  | { readonly type: 'error'; readonly error: GatewayError }
+  /** Last, where it is whole. */
+  | { readonly type: 'end' };

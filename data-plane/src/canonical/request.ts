@@ -1,0 +1,54 @@
+/** A request for a conversation's next turn. */
+import type { DialectName } from '@meridian/domain/dialect';
+import type { ServiceTier } from '@meridian/domain/price';
+import type { Message, Rest } from './message.ts';
+import type { Tool, ToolChoice } from './tool.ts';
+
+/** Undefined is always: the client said nothing. */
+export interface Request {
+  /** The dialect it was read from, which alone gets its `rest` back. */
+  readonly dialect: DialectName;
+  readonly model: string;
+  readonly messages: readonly Message[];
+  readonly tools: readonly Tool[];
+  readonly toolChoice: ToolChoice | undefined;
+  readonly parallelToolCalls: boolean | undefined;
+  readonly stream: boolean;
+  readonly wantsStreamUsage: boolean;
+  readonly maxOutputTokens: number | undefined;
+  readonly sampling: Sampling;
+  readonly stop: readonly string[];
+  readonly choices: number;
+  readonly logprobs: { readonly top: number | undefined } | undefined;
+  readonly format: ResponseFormat | undefined;
+  readonly reasoning: Reasoning | undefined;
+  readonly serviceTier: ServiceTier;
+  readonly user: string | undefined;
+  readonly rest: Rest;
+}
+
+export interface Sampling {
+  readonly temperature: number | undefined;
+  readonly topP: number | undefined;
+  readonly topK: number | undefined;
+  readonly seed: number | undefined;
+  readonly frequencyPenalty: number | undefined;
+  readonly presencePenalty: number | undefined;
+}
+
+export type ResponseFormat =
+  | { readonly type: 'text' }
+  | { readonly type: 'json_object' }
+  | {
+      readonly type: 'json_schema';
+      readonly name: string;
+      readonly schema: Rest | undefined;
+      readonly strict: boolean | undefined;
+      readonly description: string | undefined;
+    };
+
+/** How much thinking is asked for: an effort word (`none` … `xhigh`), a budget in tokens, or both. */
+export interface Reasoning {
+  readonly effort: string | undefined;
+  readonly budgetTokens: number | undefined;
+}

@@ -1,0 +1,312 @@
+import { GatewayError } from '@meridian/domain/error';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { readPassThrough } from './pass-through-request.ts';
+
+const messages = [{ role: 'user', content: 'Hello' }];
+
+function chat(fields: Record<string, unknown>) {
+  return readPassThrough('chat', Buffer.from(JSON.stringify({ model: 'gpt-5.4', messages, ...fields })));
+}
+
+function embed(fields: Record<string, unknown>) {
+  return readPassThrough('embeddings', Buffer.from(JSON.stringify({ model: 'embed', input: 'x', ...fields })));
+}
+
+function refusal(read: () => unknown): GatewayError {
+  try {
+    read();
+  } catch (error) {
+    if (error instanceof GatewayError) return error;
+    throw error;
+  }
+  throw new Error('nothing was refused');
+}
+
+function rewritten(body: string, edits: { model?: string; maxOutputTokens?: number } = {}): string {
+  const request = readPassThrough('chat', Buffer.from(body));
+  return Buffer.concat(request.rewrite({ model: edits.model ?? 'upstream', maxOutputTokens: edits.maxOutputTokens })).toString();
+}
+
+describe('facts of a chat request', () => {
+  it('reads the fields that planning needs', () => {
+    const request = chat({ stream: true, stream_options: { include_usage: true }, max_tokens: 7, n: 2, service_tier: 'fast' });
+    expect(request.facts).toMatchObject({
+      operation: 'chat',
+      model: 'gpt-5.4',
+      stream: true,
+      wantsStreamUsage: true,
+      maxOutputTokens: 7,
+      choices: 2,
+      serviceTier: 'priority',
+      needs: [],
+    });
+  });
+
+  it('takes null and absence for the defaults', () => {
+    const fields = {
+      stream: null,
+      stream_options: null,
+      max_tokens: null,
+      max_completion_tokens: null,
+      n: null,
+      service_tier: null,
+      tools: null,
+      response_format: null,
+      reasoning_effort: null,
+    };
+    const defaults = { stream: false, wantsStreamUsage: false, maxOutputTokens: undefined, choices: 1, serviceTier: 'standard', needs: [] };
+    expect(chat(fields).facts).toMatchObject(defaults);
+    expect(chat({}).facts).toMatchObject(defaults);
+  });
+
+  it('lets max_completion_tokens win over max_tokens', () => {
+    expect(chat({ max_tokens: 5, max_completion_tokens: 9 }).facts.maxOutputTokens).toBe(9);
+  });
+
+  it.each([
+    [{ tools: [{ type: 'function', function: { name: 'f' } }] }, ['tools']],
+    [{ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'https://example.com/a.png' } }] }] }, ['vision']],
+    [{ messages: [{ role: 'user', content: [{ type: 'input_audio', input_audio: { data: 'AAAA', format: 'wav' } }] }] }, ['audio_input']],
+    [{ response_format: { type: 'json_schema', json_schema: {} } }, ['json_schema']],
+    [{ response_format: { type: 'json_object' } }, ['json_object']],
+    [{ response_format: { type: 'text' }, reasoning_effort: 'low' }, ['reasoning']],
+    [{ reasoning_effort: 'none', tools: [] }, []],
+  ])('names what %j needs of a model', (fields, needs) => {
+    expect(chat(fields).facts.needs).toEqual(needs);
+  });
+
+  it('reads a name that is written with escapes in its value', () => {
+    expect(readPassThrough('chat', Buffer.from('{"model":"gpt\\u002d5","messages":[{}]}')).facts.model).toBe('gpt-5');
+  });
+});
+
+describe('the bound of the input', () => {
+  const bound = (content: unknown) => chat({ messages: [{ role: 'user', content }] }).facts.inputTokensBound;
+
+  it('is at least the bytes of the text', () => {
+    expect(bound('é'.repeat(1_000))).toBeGreaterThanOrEqual(2_000);
+  });
+
+  it('grows with each message and each tool beyond their bytes', () => {
+    const one = chat({ messages }).facts.inputTokensBound;
+    const two = chat({ messages: [...messages, ...messages] }).facts.inputTokensBound;
+    expect(two - one).toBeGreaterThan(JSON.stringify(messages[0]).length + 1);
+    const tool = { type: 'function', function: { name: 'f' } };
+    expect(chat({ tools: [tool] }).facts.inputTokensBound - one).toBeGreaterThan(JSON.stringify(tool).length);
+  });
+
+  it('counts an inline picture by a maximum, not by its bytes', () => {
+    const picture = (bytes: number) => [{ type: 'image_url', image_url: { url: `data:image/png;base64,${'A'.repeat(bytes)}` } }];
+    expect(bound(picture(3_000_000))).toBe(bound(picture(300)));
+    expect(bound(picture(300))).toBeLessThan(60_000);
+    expect(bound([...picture(300), ...picture(300)]) - bound(picture(300))).toBeGreaterThan(48_000);
+  });
+
+  it('cannot be lowered by text that poses as a picture', () => {
+    const disguise = `data:image/png;base64,${'A'.repeat(200_000)}`;
+    expect(bound(disguise)).toBeGreaterThan(200_000);
+    expect(bound([{ type: 'text', text: disguise }])).toBeGreaterThan(200_000);
+    expect(bound([{ type: 'image_url', image_url: { url: `data:text/plain,${'word '.repeat(40_000)}` } }])).toBeGreaterThan(200_000);
+    expect(chat({ tools: [{ image_url: { url: disguise } }] }).facts.inputTokensBound).toBeGreaterThan(200_000);
+    expect(
+      chat({ messages: [{ role: 'user', content: [{ type: 'text', text: 'x' }], image_url: { url: disguise } }] }).facts.inputTokensBound,
+    ).toBeGreaterThan(200_000);
+  });
+
+  it('counts speech by its bytes and a document given by reference as the largest context', () => {
+    expect(bound([{ type: 'input_audio', input_audio: { data: 'A'.repeat(160_000), format: 'mp3' } }])).toBeLessThan(11_000);
+    expect(bound([{ type: 'input_audio', input_audio: { data: 'A'.repeat(160_000), format: 'mp3' } }])).toBeGreaterThan(7_000);
+    expect(bound([{ type: 'file', file: { file_id: 'file-1' } }])).toBeGreaterThan(1_000_000);
+    expect(bound([{ type: 'file', file: { file_data: 'A'.repeat(10_000) } }])).toBeLessThan(11_000);
+  });
+});
+
+describe('a request that cannot be read', () => {
+  it.each([
+    ['', 'empty', undefined],
+    ['{', 'not valid JSON', undefined],
+    ['{"model":"m","messages":[{}],}', 'at byte 29', undefined],
+    ['{"model":"m","messages":[{}]} x', 'not valid JSON', undefined],
+    ['[]', 'must be a JSON object', undefined],
+    ['"text"', 'must be a JSON object', undefined],
+    ['{"messages":[{}]}', 'missing', 'model'],
+    ['{"model":7,"messages":[{}]}', 'string', 'model'],
+    ['{"model":" ","messages":[{}]}', 'empty', 'model'],
+    [`{"model":"${'m'.repeat(257)}","messages":[{}]}`, '256 bytes', 'model'],
+    ['{"model":"m"}', 'missing', 'messages'],
+    ['{"model":"m","messages":"hi"}', 'array', 'messages'],
+    ['{"model":"m","messages":[]}', 'empty', 'messages'],
+    ['{"model":"m","messages":[{},"hi"]}', 'object', 'messages[1]'],
+    ['{"model":"m","messages":[{}],"stream":"yes"}', 'true or false', 'stream'],
+    ['{"model":"m","messages":[{}],"stream_options":[]}', 'object', 'stream_options'],
+    ['{"model":"m","messages":[{}],"stream_options":{"include_usage":1}}', 'true or false', 'stream_options.include_usage'],
+    [
+      '{"model":"m","messages":[{}],"stream_options":{"include_usage":true,"include_usage":false}}',
+      'twice',
+      'stream_options.include_usage',
+    ],
+    ['{"model":"m","messages":[{}],"n":0}', 'positive', 'n'],
+    ['{"model":"m","messages":[{}],"n":129}', 'at most 128', 'n'],
+    ['{"model":"m","messages":[{}],"max_tokens":1.5}', 'positive', 'max_tokens'],
+    ['{"model":"m","messages":[{}],"max_completion_tokens":-1}', 'positive', 'max_completion_tokens'],
+    ['{"model":"m","messages":[{}],"max_tokens":1e400}', 'positive', 'max_tokens'],
+    ['{"model":"m","messages":[{}],"service_tier":"gold"}', 'service_tier', 'service_tier'],
+    ['{"model":"m","messages":[{}],"tools":{}}', 'array', 'tools'],
+    ['{"model":"m","messages":[{}],"tools":["f"]}', 'objects', 'tools'],
+    ['{"model":"m","messages":[{}],"response_format":"json"}', 'object', 'response_format'],
+    ['{"model":"a","model":"b","messages":[{}]}', 'twice', 'model'],
+    ['{"model":"m","messages":[{}],"max_tokens":1,"max_tokens":9}', 'twice', 'max_tokens'],
+    ['{"\\u006dodel":"m","messages":[{}]}', 'escapes', 'model'],
+  ])('%s is refused: %s', (body, text, param) => {
+    const error = refusal(() => readPassThrough('chat', Buffer.from(body)));
+    expect(error).toMatchObject({ code: 'invalid_request_error', status: 400, source: 'client', param });
+    expect(error.message).toContain(text);
+  });
+
+  it('refuses invalid UTF-8', () => {
+    const body = Buffer.concat([Buffer.from('{"model":"m","messages":[{"content":"'), Buffer.from([0xc3, 0x28]), Buffer.from('"}]}')]);
+    expect(refusal(() => readPassThrough('chat', body)).message).toContain('UTF-8');
+  });
+
+  it('never fails in another way, whatever the bytes', () => {
+    const seed = JSON.stringify({
+      model: 'm',
+      messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,AA' } }] }],
+      stream: true,
+      stream_options: { include_usage: false },
+      tools: [{}],
+    });
+    const mutated = fc.tuple(fc.nat(), fc.nat(12), fc.uint8Array({ maxLength: 6 })).map(([at, removed, added]) => {
+      const bytes = Buffer.from(seed);
+      const from = at % bytes.length;
+      return Buffer.concat([bytes.subarray(0, from), added, bytes.subarray(from + removed)]);
+    });
+    const bodies = fc.oneof(
+      fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
+      fc.json().map((text) => Buffer.from(text)),
+      mutated,
+    );
+    fc.assert(
+      fc.property(bodies, fc.constantFrom('chat' as const, 'embeddings' as const), (body, operation) => {
+        try {
+          const request = readPassThrough(operation, body);
+          JSON.parse(Buffer.concat(request.rewrite({ model: 'x', maxOutputTokens: 1 })).toString());
+        } catch (error) {
+          expect(error).toBeInstanceOf(GatewayError);
+          expect(error).toMatchObject({ status: 400 });
+        }
+      }),
+      { numRuns: 4_000 },
+    );
+  });
+});
+
+describe('the rewritten request', () => {
+  it('equals the same edit on the parsed body', () => {
+    const options = fc.oneof(
+      fc.constant(undefined),
+      fc.constant(null),
+      fc.record({ include_usage: fc.constantFrom(true, false, null), other: fc.jsonValue() }, { requiredKeys: [] }),
+    );
+    const limit = fc.oneof(fc.constant(undefined), fc.constant(null), fc.integer({ min: 1, max: 9 }));
+    const request = fc.record(
+      {
+        stream: fc.constantFrom(true, false, null),
+        stream_options: options,
+        max_tokens: limit,
+        max_completion_tokens: limit,
+        temperature: fc.double({ noNaN: true, noDefaultInfinity: true }),
+        'é"\\': fc.jsonValue(),
+        metadata: fc.jsonValue(),
+      },
+      { requiredKeys: [] },
+    );
+    fc.assert(
+      fc.property(
+        request,
+        fc.shuffledSubarray(['model', 'messages', 'rest'], { minLength: 3 }),
+        fc.option(fc.integer({ min: 1, max: 99 }), { nil: undefined }),
+        fc.boolean(),
+        (fields, order, cap, spaced) => {
+          const parts: Record<string, object> = { model: { model: 'gpt"é' }, messages: { messages }, rest: fields };
+          const whole = JSON.parse(JSON.stringify(Object.assign({}, ...order.map((part) => parts[part]))));
+          const body = Buffer.from(JSON.stringify(whole, undefined, spaced ? 2 : 0));
+          const edited = JSON.parse(
+            Buffer.concat(readPassThrough('chat', body).rewrite({ model: 'a/"b', maxOutputTokens: cap })).toString(),
+          );
+
+          const expected = { ...whole, model: 'a/"b' };
+          if (whole.stream === true) expected.stream_options = { ...whole.stream_options, include_usage: true };
+          const given = whole.max_completion_tokens ?? whole.max_tokens ?? undefined;
+          if (given === undefined && cap !== undefined) expected.max_completion_tokens = cap;
+          if (whole.max_completion_tokens != null && whole.max_tokens != null) expected.max_tokens = null;
+          expect(edited).toEqual(expected);
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
+  it('leaves the bytes of all other fields as they were', () => {
+    const body = '{ "x": 1.0e+2, "model" : "m" ,"messages":[{"role":"user","content":"\\u00e9\\/"}], "temperature":1.000 }';
+    expect(rewritten(body, { model: 'n' })).toBe(body.replace('"m"', '"n"'));
+    expect(rewritten(body, { model: 'm' })).toBe(body);
+  });
+
+  it('asks for usage in streams only, keeping the other options', () => {
+    expect(rewritten('{"model":"m","messages":[{}]}', { model: 'm' })).not.toContain('stream_options');
+    expect(
+      rewritten('{"model":"m","messages":[{}],"stream":true,"stream_options":{"include_obfuscation":false}}', { model: 'm' }),
+    ).toContain('"stream_options":{"include_usage":true,"include_obfuscation":false}');
+  });
+
+  it('never shortens a limit that the client gave', () => {
+    expect(rewritten('{"model":"m","messages":[{}],"max_tokens":50}', { maxOutputTokens: 10 })).toContain('"max_tokens":50');
+    expect(rewritten('{"model":"m","messages":[{}],"max_tokens":50}', { maxOutputTokens: 10 })).not.toContain('max_completion_tokens');
+  });
+
+  it('copies no large body', () => {
+    const body = Buffer.from(JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'x'.repeat(100_000) }] }));
+    const pieces = readPassThrough('chat', body).rewrite({ model: 'other', maxOutputTokens: 5 });
+    expect(pieces.reduce((most, piece) => (piece.length > most.length ? piece : most)).buffer).toBe(body.buffer);
+  });
+});
+
+describe('an embeddings request', () => {
+  it('takes texts, tokens and lists of both', () => {
+    for (const input of ['x', ['x', 'y'], [1, 2, 3], [[1], [2, 3]]])
+      expect(embed({ input }).facts).toMatchObject({ operation: 'embeddings', stream: false, maxOutputTokens: undefined });
+    expect(embed({ input: Array.from({ length: 2_000 }, (_, token) => token) }).facts.inputTokensBound).toBeGreaterThan(2_000);
+  });
+
+  it('counts characters, not bytes', () => {
+    expect(embed({ input: 'é'.repeat(100_000) }).facts.model).toBe('embed');
+    expect(refusal(() => embed({ input: ['x', 'é'.repeat(100_001)] }))).toMatchObject({ param: 'input[1]', status: 400 });
+  });
+
+  it.each([
+    [{ input: undefined }, 'input'],
+    [{ input: 7 }, 'input'],
+    [{ input: [] }, 'input'],
+    [{ input: ['x', 1] }, 'input'],
+    [{ input: [{}] }, 'input'],
+    [{ input: [1.5] }, 'input'],
+    [{ input: [-1] }, 'input'],
+    [{ input: [[1], []] }, 'input[1]'],
+    [{ input: Array.from({ length: 101 }, () => 'x') }, 'input'],
+    [{ dimensions: 0 }, 'dimensions'],
+    [{ dimensions: '8' }, 'dimensions'],
+    [{ encoding_format: 'hex' }, 'encoding_format'],
+    [{ user: 5 }, 'user'],
+  ])('%j is refused', (fields, param) => {
+    expect(refusal(() => embed(fields))).toMatchObject({ code: 'invalid_request_error', param });
+  });
+
+  it('is forwarded with nothing but the model replaced', () => {
+    const body = '{"input":["a"],"model":"m","encoding_format":"base64","x":1}';
+    expect(Buffer.concat(readPassThrough('embeddings', Buffer.from(body)).rewrite({ model: 'n', maxOutputTokens: 5 })).toString()).toBe(
+      body.replace('"m"', '"n"'),
+    );
+  });
+});

@@ -1,0 +1,406 @@
+/** Reads a request in one pass over its bytes, for the pass-through lane. */
+import { isUtf8 } from 'node:buffer';
+import type { Operation } from '@meridian/domain/dialect';
+import type { PassThroughRequest, RequestEdits, RequestFacts } from '../dialect.ts';
+import {
+  type Edit,
+  JsonCursor,
+  JsonKeyError,
+  JsonSyntaxError,
+  knownKey,
+  noteOnce,
+  type Span,
+  scanObject,
+  splice,
+  valueAt,
+} from '../json-scanner.ts';
+import {
+  CHAT_KEYS,
+  EMBEDDINGS_KEYS,
+  invalid,
+  isObject,
+  MAX_CHOICES,
+  MAX_EMBEDDING_INPUT_CHARACTERS,
+  MAX_EMBEDDING_INPUTS,
+  modelName,
+  optionalBoolean,
+  optionalPositiveInteger,
+  requestedTier,
+} from './schema.ts';
+
+/** Chat templates put 3 to 5 tokens around a message, besides the bytes of its JSON. */
+const MESSAGE_OVERHEAD_TOKENS = 8;
+/** A tool's signature is rewritten into the prompt in another notation, which can be longer than its JSON. */
+const TOOL_OVERHEAD_TOKENS = 32;
+/** Models put an instruction of their own before the first tool; the longest published one has 530 tokens. */
+const TOOLS_INSTRUCTION_TOKENS = 640;
+/** The most a published price list counts for one image: 2,833 + 8 tiles × 5,667 of the model with the dearest tiles. */
+const IMAGE_MAX_TOKENS = 48_169;
+/** Speech is at most 32 tokens a second and at least 750 bytes a second in the leanest codec: one token in 23 bytes. */
+const AUDIO_BYTES_PER_TOKEN = 16;
+/** Video and documents given by reference are bounded by the largest context there is. */
+const LARGEST_CONTEXT_TOKENS = 1_048_576;
+
+const STREAM_OPTIONS_KEYS: ReadonlySet<string> = new Set(['include_usage']);
+const MESSAGE_KEYS: ReadonlySet<string> = new Set(['content']);
+
+/** What the walk over `messages` adds up. */
+interface InputTally {
+  messages: number;
+  tools: number;
+  /** Bytes of inline media that are not text. */
+  mediaBytes: number;
+  mediaTokens: number;
+  vision: boolean;
+  audio: boolean;
+}
+
+/** Throws GatewayError 400 with the parameter at fault. */
+export function readPassThrough(operation: Operation, body: Buffer): PassThroughRequest {
+  if (body.length === 0) throw invalid('The request body is empty.');
+  if (!isUtf8(body)) throw invalid('The request body is not valid UTF-8.');
+  try {
+    return operation === 'embeddings' ? readEmbeddings(body) : readChat(body);
+  } catch (error) {
+    if (error instanceof JsonSyntaxError) throw invalid(`The request body is not valid JSON: ${error.message}.`);
+    if (error instanceof JsonKeyError) throw invalid(error.message, error.key);
+    throw error;
+  }
+}
+
+function readChat(body: Buffer): PassThroughRequest {
+  const spans = new Map<string, Span>();
+  const tally: InputTally = { messages: 0, tools: 0, mediaBytes: 0, mediaTokens: 0, vision: false, audio: false };
+  const cursor = openBody(body);
+  for (let first = true; cursor.nextKey(first); first = false) {
+    const key = knownKey(cursor, CHAT_KEYS);
+    const start = cursor.position;
+    if (key === 'messages') walkMessages(cursor, tally);
+    else if (key === 'tools' || key === 'functions') walkTools(cursor, key, tally);
+    else cursor.skipValue();
+    if (key !== undefined) noteOnce(spans, key, { start, end: cursor.position });
+  }
+  cursor.finish();
+
+  const field = (key: string): unknown => fieldAt(body, spans, key);
+  const model = modelName(field('model'));
+  if (!spans.has('messages')) throw invalid("The parameter 'messages' is missing.", 'messages');
+  if (tally.messages === 0) throw invalid("The parameter 'messages' may not be empty.", 'messages');
+  const stream = optionalBoolean(field('stream'), 'stream');
+  const streamOptions = readStreamOptions(body, spans.get('stream_options'));
+  const limit = optionalPositiveInteger(field('max_tokens'), 'max_tokens');
+  const completionLimit = optionalPositiveInteger(field('max_completion_tokens'), 'max_completion_tokens');
+  const facts: RequestFacts = {
+    operation: 'chat',
+    model,
+    stream,
+    wantsStreamUsage: stream && streamOptions.includeUsage,
+    maxOutputTokens: completionLimit ?? limit,
+    choices: optionalPositiveInteger(field('n'), 'n', MAX_CHOICES) ?? 1,
+    serviceTier: requestedTier(field('service_tier')),
+    inputTokensBound:
+      body.length -
+      tally.mediaBytes +
+      tally.mediaTokens +
+      tally.messages * MESSAGE_OVERHEAD_TOKENS +
+      (tally.tools === 0 ? 0 : TOOLS_INSTRUCTION_TOKENS + tally.tools * TOOL_OVERHEAD_TOKENS),
+    needs: readNeeds(tally, field('response_format'), field('reasoning_effort')),
+  };
+  return { facts, rewrite: (edits) => splice(body, chatEdits(body, spans, streamOptions, facts, limit, completionLimit, edits)) };
+}
+
+/** The cursor inside the body's object. */
+function openBody(body: Buffer): JsonCursor {
+  const cursor = new JsonCursor(body);
+  if (cursor.peek() !== 'object') {
+    cursor.skipValue();
+    cursor.finish();
+    throw invalid('The request body must be a JSON object.');
+  }
+  cursor.openObject();
+  return cursor;
+}
+
+function fieldAt(body: Buffer, spans: ReadonlyMap<string, Span>, key: string): unknown {
+  const span = spans.get(key);
+  return span === undefined ? undefined : valueAt(body, span);
+}
+
+function walkMessages(cursor: JsonCursor, tally: InputTally): void {
+  if (cursor.peek() !== 'array') throw invalid("The parameter 'messages' must be an array.", 'messages');
+  cursor.openArray();
+  for (let first = true; cursor.nextElement(first); first = false) {
+    if (cursor.peek() !== 'object') {
+      const param = `messages[${tally.messages}]`;
+      throw invalid(`The parameter '${param}' must be an object.`, param);
+    }
+    tally.messages++;
+    cursor.openObject();
+    for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) {
+      // A message with a twice-written or escaped `content` is the upstream's to judge: nothing in it is edited, and only
+      // media that was recognised is taken out of the byte count, each with its maximum put in.
+      const isContent = MESSAGE_KEYS.has(cursor.key());
+      if (isContent && cursor.peek() === 'array') walkParts(cursor, tally);
+      else cursor.skipValue();
+    }
+  }
+}
+
+function walkParts(cursor: JsonCursor, tally: InputTally): void {
+  cursor.openArray();
+  for (let first = true; cursor.nextElement(first); first = false) {
+    if (cursor.peek() !== 'object') {
+      cursor.skipValue();
+      continue;
+    }
+    cursor.openObject();
+    for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) {
+      switch (cursor.key()) {
+        case 'image_url':
+        case 'image':
+          tally.vision = true;
+          tally.mediaTokens += IMAGE_MAX_TOKENS;
+          tally.mediaBytes += dataBytes(cursor, 'url');
+          break;
+        case 'input_audio': {
+          tally.audio = true;
+          const bytes = dataBytes(cursor, 'data');
+          tally.mediaBytes += bytes;
+          tally.mediaTokens += Math.ceil(bytes / AUDIO_BYTES_PER_TOKEN);
+          break;
+        }
+        case 'video_url':
+          tally.mediaTokens += LARGEST_CONTEXT_TOKENS;
+          tally.mediaBytes += dataBytes(cursor, 'url');
+          break;
+        case 'file': {
+          // Text deflates about four to one and a token has about four bytes, so an inline file has fewer tokens than
+          // bytes: its base64 is left in the count. One given by reference is unknown.
+          const { start, end } = cursor.skipValue();
+          if (end - start > LARGEST_CONTEXT_TOKENS) tally.mediaBytes += end - start - LARGEST_CONTEXT_TOKENS;
+          else if (end - start < FILE_REFERENCE_BYTES) tally.mediaTokens += LARGEST_CONTEXT_TOKENS;
+          break;
+        }
+        default:
+          cursor.skipValue();
+      }
+    }
+  }
+}
+
+/** A `file` part shorter than this holds no document, only the name of one. */
+const FILE_REFERENCE_BYTES = 512;
+const IMAGE_DATA_URL = Buffer.from('data:image/');
+
+/** Goes over a medium, given as a string or as an object with `member`, and returns the bytes of its inline data. */
+function dataBytes(cursor: JsonCursor, member: 'url' | 'data'): number {
+  const kind = cursor.peek();
+  if (kind === 'string') return inlineBytes(cursor.body, cursor.skipValue(), member);
+  if (kind !== 'object') {
+    cursor.skipValue();
+    return 0;
+  }
+  let bytes = 0;
+  cursor.openObject();
+  for (let first = true; cursor.nextKey(first); first = false) {
+    const isData = cursor.key() === member && cursor.peek() === 'string';
+    const span = cursor.skipValue();
+    // Of a name written twice the bytes of the others stay in the count, which is a bound whichever one is read upstream.
+    if (isData) bytes = inlineBytes(cursor.body, span, member);
+  }
+  return bytes;
+}
+
+function inlineBytes(body: Buffer, { start, end }: Span, member: 'url' | 'data'): number {
+  if (member === 'data') return end - start - 2;
+  // Anything but an image in here (documents, plain text) may have a token for every few bytes, so it stays in the count.
+  const prefix = body.subarray(start + 1, start + 1 + IMAGE_DATA_URL.length);
+  return prefix.equals(IMAGE_DATA_URL) ? end - start - 2 : 0;
+}
+
+function walkTools(cursor: JsonCursor, key: string, tally: InputTally): void {
+  const kind = cursor.peek();
+  if (kind === 'null') {
+    cursor.skipValue();
+    return;
+  }
+  if (kind !== 'array') throw invalid(`The parameter '${key}' must be an array.`, key);
+  cursor.openArray();
+  for (let first = true; cursor.nextElement(first); first = false) {
+    if (cursor.peek() !== 'object') throw invalid(`The items of '${key}' must be objects.`, key);
+    cursor.skipValue();
+    tally.tools++;
+  }
+}
+
+function readNeeds(tally: InputTally, responseFormat: unknown, reasoningEffort: unknown): readonly string[] {
+  const needs: string[] = [];
+  if (tally.tools > 0) needs.push('tools');
+  if (tally.vision) needs.push('vision');
+  if (tally.audio) needs.push('audio_input');
+  if (responseFormat !== undefined && responseFormat !== null) {
+    if (!isObject(responseFormat)) throw invalid("The parameter 'response_format' must be an object.", 'response_format');
+    if (responseFormat.type === 'json_schema' || responseFormat.type === 'json_object') needs.push(responseFormat.type);
+  }
+  if (reasoningEffort !== undefined && reasoningEffort !== null) {
+    if (typeof reasoningEffort !== 'string') throw invalid("The parameter 'reasoning_effort' must be a string.", 'reasoning_effort');
+    if (reasoningEffort !== 'none') needs.push('reasoning');
+  }
+  return needs;
+}
+
+/** How `stream_options` is written, for the edit that asks for usage. */
+interface StreamOptions {
+  readonly includeUsage: boolean;
+  readonly span: Span | undefined;
+  readonly includeUsageSpan: Span | undefined;
+  /** The object has members, so that a comma is due after an inserted one. */
+  readonly hasMembers: boolean;
+}
+
+function readStreamOptions(body: Buffer, span: Span | undefined): StreamOptions {
+  if (span === undefined) return { includeUsage: false, span: undefined, includeUsageSpan: undefined, hasMembers: false };
+  const value = valueAt(body, span);
+  if (value === null) return { includeUsage: false, span, includeUsageSpan: undefined, hasMembers: false };
+  if (!isObject(value)) throw invalid("The parameter 'stream_options' must be an object.", 'stream_options');
+  const includeUsageSpan = scanOptions(body, span).get('include_usage');
+  const includeUsage = optionalBoolean(value.include_usage, 'stream_options.include_usage');
+  return { includeUsage, span, includeUsageSpan, hasMembers: Object.keys(value).length > 0 };
+}
+
+function scanOptions(body: Buffer, span: Span): Map<string, Span> {
+  try {
+    return scanObject(body, STREAM_OPTIONS_KEYS, span);
+  } catch (error) {
+    if (error instanceof JsonKeyError) throw invalid(error.message, `stream_options.${error.key}`);
+    throw error;
+  }
+}
+
+function chatEdits(
+  body: Buffer,
+  spans: ReadonlyMap<string, Span>,
+  streamOptions: StreamOptions,
+  facts: RequestFacts,
+  limit: number | undefined,
+  completionLimit: number | undefined,
+  edits: RequestEdits,
+): Edit[] {
+  const list = modelEdit(spans, facts.model, edits.model);
+  const inserted: string[] = [];
+  if (facts.stream && !streamOptions.includeUsage) {
+    const { span, includeUsageSpan, hasMembers } = streamOptions;
+    if (includeUsageSpan !== undefined) list.push({ ...includeUsageSpan, text: 'true' });
+    else if (span === undefined) inserted.push('"stream_options":{"include_usage":true}');
+    else if (hasMembers) list.push({ start: span.start + 1, end: span.start + 1, text: '"include_usage":true,' });
+    else list.push({ ...span, text: '{"include_usage":true}' });
+  }
+  if (limit === undefined && completionLimit === undefined && edits.maxOutputTokens !== undefined) {
+    const span = spans.get('max_completion_tokens');
+    if (span === undefined) inserted.push(`"max_completion_tokens":${edits.maxOutputTokens}`);
+    else list.push({ ...span, text: String(edits.maxOutputTokens) });
+  }
+  // Of two limits the newer name wins; the other one is taken back so that no upstream reads it instead.
+  const olderLimit = spans.get('max_tokens');
+  if (limit !== undefined && completionLimit !== undefined && olderLimit !== undefined) list.push({ ...olderLimit, text: 'null' });
+  if (inserted.length > 0) {
+    const start = body.indexOf('{') + 1;
+    list.push({ start, end: start, text: `${inserted.join(',')},` });
+  }
+  return list;
+}
+
+function modelEdit(spans: ReadonlyMap<string, Span>, from: string, to: string): Edit[] {
+  const span = spans.get('model');
+  return span === undefined || from === to ? [] : [{ ...span, text: JSON.stringify(to) }];
+}
+
+function readEmbeddings(body: Buffer): PassThroughRequest {
+  const spans = new Map<string, Span>();
+  const cursor = openBody(body);
+  for (let first = true; cursor.nextKey(first); first = false) {
+    const key = knownKey(cursor, EMBEDDINGS_KEYS);
+    const start = cursor.position;
+    if (key === 'input') walkInput(cursor);
+    else cursor.skipValue();
+    if (key !== undefined) noteOnce(spans, key, { start, end: cursor.position });
+  }
+  cursor.finish();
+  const field = (key: string): unknown => fieldAt(body, spans, key);
+  const model = modelName(field('model'));
+  if (!spans.has('input')) throw invalid("The parameter 'input' is missing.", 'input');
+  optionalPositiveInteger(field('dimensions'), 'dimensions');
+  const format = field('encoding_format');
+  if (format !== undefined && format !== null && format !== 'float' && format !== 'base64') {
+    throw invalid("The parameter 'encoding_format' must be float or base64.", 'encoding_format');
+  }
+  const user = field('user');
+  if (user !== undefined && user !== null && typeof user !== 'string') throw invalid("The parameter 'user' must be a string.", 'user');
+  const facts: RequestFacts = {
+    operation: 'embeddings',
+    model,
+    stream: false,
+    wantsStreamUsage: false,
+    maxOutputTokens: undefined,
+    choices: 1,
+    serviceTier: 'standard',
+    inputTokensBound: body.length,
+    needs: [],
+  };
+  return { facts, rewrite: (edits) => splice(body, modelEdit(spans, model, edits.model)) };
+}
+
+/** A text, an array of texts, an array of tokens, or an array of arrays of tokens. */
+function walkInput(cursor: JsonCursor): void {
+  const kind = cursor.peek();
+  if (kind === 'string') {
+    checkText(cursor, 'input');
+    return;
+  }
+  if (kind !== 'array') throw invalid("The parameter 'input' must be a string or an array.", 'input');
+  cursor.openArray();
+  let inputs = 0;
+  let items: string | undefined;
+  for (let first = true; cursor.nextElement(first); first = false) {
+    const item = cursor.peek();
+    items ??= item;
+    if (item !== items) throw invalid("The items of 'input' must all be of one kind.", 'input');
+    if (item === 'string') checkText(cursor, `input[${inputs}]`);
+    else if (item === 'array') walkTokens(cursor, `input[${inputs}]`);
+    else checkToken(cursor, 'input');
+    inputs++;
+    if (item !== 'number' && inputs > MAX_EMBEDDING_INPUTS) {
+      throw invalid(`The parameter 'input' may have at most ${MAX_EMBEDDING_INPUTS} items.`, 'input');
+    }
+  }
+  if (inputs === 0) throw invalid("The parameter 'input' may not be empty.", 'input');
+}
+
+function walkTokens(cursor: JsonCursor, param: string): void {
+  cursor.openArray();
+  let tokens = 0;
+  for (let first = true; cursor.nextElement(first); first = false) {
+    checkToken(cursor, param);
+    tokens++;
+  }
+  if (tokens === 0) throw invalid(`The parameter '${param}' may not be empty.`, param);
+}
+
+function checkToken(cursor: JsonCursor, param: string): void {
+  if (cursor.peek() !== 'number') throw invalid(`The items of '${param}' must be strings, tokens, or arrays of tokens.`, param);
+  const { start, end } = cursor.skipValue();
+  for (let at = start; at < end; at++) {
+    const byte = cursor.body[at] ?? 0;
+    if (byte < 0x30 || byte > 0x39) throw invalid(`The tokens of '${param}' must be integers ≥ 0.`, param);
+  }
+}
+
+function checkText(cursor: JsonCursor, param: string): void {
+  const { start, end } = cursor.skipValue();
+  // A character is at least a byte, so a short span needs no decoding.
+  if (end - start - 2 <= MAX_EMBEDDING_INPUT_CHARACTERS) return;
+  const text = valueAt(cursor.body, { start, end });
+  if (typeof text === 'string' && text.length > MAX_EMBEDDING_INPUT_CHARACTERS) {
+    throw invalid(`The parameter '${param}' may have at most ${MAX_EMBEDDING_INPUT_CHARACTERS} characters.`, param);
+  }
+}
