@@ -37,7 +37,7 @@ describe('connect', () => {
     expect(String(error)).not.toContain('secret');
   });
 
-  it('says so when the database was never migrated', async () => {
+  it('says so when there is no such database', async () => {
     const empty = await emptyTestDatabase();
     const db = connect(empty.url.replace(/\/[^/]*$/, '/no_such_database'), { maxConnections: 1 });
     await expect(sql`SELECT 1`.execute(db)).rejects.toThrow(DatabaseUnreachableError);
