@@ -24,7 +24,7 @@ export const SEALING_KEY = hash('sha256', 'sealing key', 'buffer');
 export const DB_EPOCH = '00000000-0000-4000-8000-000000000000';
 export const KEY_PREFIX = 'sk-mrd-';
 
-export interface TestHttp {
+export interface TestStack {
   readonly app: FastifyInstance;
   readonly db: Database;
   readonly services: RoutedServices;
@@ -46,6 +46,9 @@ export interface TestHttp {
     body?: unknown,
     headers?: Record<string, string>,
   ): Promise<LightMyRequestResponse>;
+}
+
+export interface TestHttp extends TestStack {
   /** An account on the starter plan with its owner's token. */
   account(name: string): Promise<{ accountId: string; ownerId: string; token: string }>;
   /** A further member of the account, with a token. */
@@ -53,10 +56,8 @@ export interface TestHttp {
   close(): Promise<void>;
 }
 
-/** Call `close()` when the test is done. */
-export async function testHttp(): Promise<TestHttp> {
-  const database = await testDatabase();
-  const { db } = database;
+/** The server and its services on any database; close `app` when the test is done. */
+export function testStack(db: Database): TestStack {
   let nowMs = Date.UTC(2026, 6, 1, 12);
   const clock = {
     nowMs: () => nowMs,
@@ -107,28 +108,30 @@ export async function testHttp(): Promise<TestHttp> {
       ...(body === undefined ? {} : { payload: body as object }),
     });
   const admin: TestHttp['admin'] = (...request) => as(ADMIN_TOKEN, ...request);
+  return { app, db, services, seedDeps: { db, ids, publish, accounts, catalog, pricing }, clock, as, admin };
+}
+
+/** The same on a database of its own, with the starter plan. Call `close()` when the test is done. */
+export async function testHttp(): Promise<TestHttp> {
+  const database = await testDatabase();
+  const stack = testStack(database.db);
+  const { accounts, sessions } = stack.services;
   await accounts.savePlan({ id: 'starter', name: 'Starter', apiAccess: true });
   return {
-    app,
-    db,
-    services,
-    seedDeps: { db, ids, publish, accounts, catalog, pricing },
-    clock,
-    as,
-    admin,
+    ...stack,
     async account(name) {
       const { account, owner } = await accounts.create({ name, ownerName: `${name} owner` });
       const { token } = await sessions.mint(owner.id, account.id, 3_600);
       return { accountId: account.id, ownerId: owner.id, token };
     },
     async member(accountId, role) {
-      const added = await admin('POST', `/admin/v1/accounts/${accountId}/members`, { name: role, role });
+      const added = await stack.admin('POST', `/admin/v1/accounts/${accountId}/members`, { name: role, role });
       const memberId: string = added.json().id;
       const { token } = await sessions.mint(memberId, accountId, 3_600);
       return { memberId, token };
     },
     async close() {
-      await app.close();
+      await stack.app.close();
       await database.drop();
     },
   };

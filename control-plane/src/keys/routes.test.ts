@@ -1,11 +1,7 @@
-import { fromBinary } from '@bufbuild/protobuf';
 import { hashApiKey, isWellFormedApiKey } from '@meridian/domain/api-key';
-import { configEntryFromWire } from '@meridian/wire/codec/entry';
-import { ConfigEntrySchema } from '@meridian/wire/gen/config_pb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KEY_PREFIX, PEPPER, type TestHttp, testHttp } from '../http/testing.ts';
-
-const LANE_NUMBER = { security: 1, customer: 2, catalog: 3 };
+import { published } from '../snapshots/published.ts';
 
 describe('/v1/keys', () => {
   let http: TestHttp;
@@ -14,16 +10,6 @@ describe('/v1/keys', () => {
     await http.admin('POST', '/admin/v1/models', { id: 'gpt-5.4', vendor: 'openai' });
   });
   afterAll(() => http.close());
-
-  /** What was published of an entity, oldest first. */
-  async function published(id: string) {
-    const rows = await http.db.selectFrom('config_log').selectAll().where('entity_id', '=', id).orderBy('version').execute();
-    return rows.map((row) => {
-      const decoded = configEntryFromWire(fromBinary(ConfigEntrySchema, row.payload));
-      if (decoded.unknown) throw new Error(`published as the unknown kind ${decoded.kind}`);
-      return { lane: row.lane, rev: Number(row.rev), entry: decoded.entry };
-    });
-  }
 
   it('shows a key once, stores only its keyed hash, and publishes it on CUSTOMER', async () => {
     const { accountId, ownerId, token } = await http.account('one');
@@ -53,9 +39,9 @@ describe('/v1/keys', () => {
     const row = await http.db.selectFrom('api_key').selectAll().where('id', '=', shown.id).executeTakeFirstOrThrow();
     expect(row.hash).toBe(hashApiKey(PEPPER, key));
     expect(JSON.stringify(row)).not.toContain(key);
-    const [first, ...more] = await published(shown.id);
+    const [first, ...more] = await published(http.db, shown.id);
     expect(more).toEqual([]);
-    expect(first?.lane).toBe(LANE_NUMBER.customer);
+    expect(first?.lane).toBe('customer');
     expect(first?.entry.body).toEqual({
       kind: 'api_key',
       value: {
@@ -77,8 +63,8 @@ describe('/v1/keys', () => {
     const { id } = (await http.as(token, 'POST', '/v1/keys', { name: 'k' })).json();
     const revoked = await http.as(token, 'DELETE', `/v1/keys/${id}`);
     expect(revoked.json()).toEqual({ id, object: 'api_key', deleted: true, rev: expect.any(Number) });
-    const log = await published(id);
-    expect(log.map((one) => one.lane)).toEqual([LANE_NUMBER.customer, LANE_NUMBER.security]);
+    const log = await published(http.db, id);
+    expect(log.map((one) => one.lane)).toEqual(['customer', 'security']);
     expect(log[1]).toMatchObject({ rev: revoked.json().rev, entry: { version: 2, body: { value: { status: 'revoked' } } } });
     const again = await http.as(token, 'DELETE', `/v1/keys/${id}`);
     expect(again.statusCode).toBe(200);
@@ -123,12 +109,12 @@ describe('/v1/keys', () => {
     expect(bound.json()).toMatchObject({ name: 'renamed', models: ['gpt-5.4'], regions: ['eu'] });
     const freed = await http.as(token, 'PATCH', `/v1/keys/${id}`, { regions: [], models: [], expires_at: null });
     expect(freed.json()).toMatchObject({ models: [], regions: [], expires_at: null });
-    const log = await published(id);
+    const log = await published(http.db, id);
     expect(log.map((one) => [one.entry.version, one.lane])).toEqual([
-      [1, LANE_NUMBER.customer],
-      [2, LANE_NUMBER.customer],
-      [3, LANE_NUMBER.security],
-      [4, LANE_NUMBER.security],
+      [1, 'customer'],
+      [2, 'customer'],
+      [3, 'security'],
+      [4, 'security'],
     ]);
   });
 
