@@ -72,6 +72,23 @@ describe('the spool on a failing disk', () => {
     await second.spool.close();
   });
 
+  it('offers nothing for upload before it is durable', async () => {
+    const held = Promise.withResolvers<void>();
+    let hold = false;
+    const disk: SpoolDisk = { ...nodeDisk, fdatasync: (fd) => (hold ? held.promise : nodeDisk.fdatasync(fd)) };
+    const { spool } = await openTestSpool(folder, 1n, { disk });
+    hold = true;
+    await writeFinal(spool, finalOf('written'));
+    expect(spool.lastSeq).toBe(1);
+    expect(spool.incarnations()).toEqual([{ incarnation: 1n, firstSeq: 1, lastSeq: 0 }]);
+    expect(await spool.readFrom(1n, 1, { maxRecords: 10, maxBytes: 1e6 })).toBeUndefined();
+    hold = false;
+    held.resolve();
+    await durable(spool);
+    expect(await spool.readFrom(1n, 1, { maxRecords: 10, maxBytes: 1e6 })).toMatchObject({ lastSeq: 1 });
+    await spool.close();
+  });
+
   it('refuses intents and writes finals above the watermark, and admits again below it', async () => {
     const ids = heldIds();
     let usedShare = 0.5;
