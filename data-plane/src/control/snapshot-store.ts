@@ -65,7 +65,11 @@ export class SnapshotStore {
     const store = new SnapshotStore(folder, Math.max(0, ...snapshots, ...logs));
     for (const generation of snapshots.toReversed()) {
       const found = await verifySnapshot(store.#snapshotPath(generation));
-      if (found === undefined) continue;
+      if (found === undefined) {
+        // Left here it would be kept as the fallback of the next one.
+        await rm(store.#snapshotPath(generation));
+        continue;
+      }
       store.#stored = await store.#follow(generation, found, logs);
       break;
     }
