@@ -1,5 +1,5 @@
 /** The rules of list prices: how they are published, and when one lies under a cost. */
-import type { ListPrice, RateCard, ServiceTier } from '@meridian/domain/price';
+import type { RateCard, ServiceTier } from '@meridian/domain/price';
 import { rate } from '@meridian/domain/rating';
 import type { ConfigEntry, PriceBook } from '@meridian/domain/snapshot';
 import type { Component } from '@meridian/domain/usage';
@@ -59,10 +59,10 @@ function atStep(cards: readonly RateCard[], aboveInputTokens: number): RateCard[
     .map((card) => ({ ...card, aboveInputTokens: 0 }));
 }
 
-/** Why a price may not be published from that moment on, or undefined: charges name the version that was in force. */
-export function problemOfStart(effectiveFromMs: number, nowMs: number, book: readonly ListPrice[]): string | undefined {
-  if (effectiveFromMs < nowMs) return 'a price cannot begin in the past';
-  const newest = book.at(-1);
-  if (newest !== undefined && effectiveFromMs < newest.effectiveFromMs) return 'an announced price begins later than this one';
-  return undefined;
+/**
+ * Whether a price may begin then: charges name the version that was in force, so none begins in the past. A price that
+ * begins before an announced one takes its place, since of those whose time has come the newest version counts.
+ */
+export function mayBegin(effectiveFromMs: number, nowMs: number): boolean {
+  return effectiveFromMs >= nowMs;
 }

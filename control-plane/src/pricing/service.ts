@@ -10,7 +10,7 @@ import type { Page } from '../database/page.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import type { Publish } from '../snapshots/publish.ts';
 import type { TierService } from '../tiers/service.ts';
-import { lossesAgainst, priceBookEntry, problemOfStart } from './price.ts';
+import { lossesAgainst, mayBegin, priceBookEntry } from './price.ts';
 import * as store from './store.ts';
 
 export interface PricingDeps {
@@ -77,9 +77,12 @@ export class PricingService {
       effectiveFromMs: input.effectiveFromMs ?? nowMs,
       cards: input.cards,
     };
-    const late = problemOfStart(price.effectiveFromMs, nowMs, versions);
-    if (late !== undefined)
-      throw new GatewayError('invalid_request_error', { message: `effective_from: ${late}.`, param: 'effective_from' });
+    if (!mayBegin(price.effectiveFromMs, nowMs)) {
+      throw new GatewayError('invalid_request_error', {
+        message: 'effective_from: a price cannot begin in the past.',
+        param: 'effective_from',
+      });
+    }
     if (!input.confirm) await this.#requireNoLoss(trx, price, lowestMarkupBasisPoints);
     await store.insertPrice(trx, price, new Date(nowMs));
     const entry = priceBookEntry({ modelId: input.modelId, versions: [...versions, price] });

@@ -298,6 +298,7 @@ export async function selectUsage(db: Reader, query: UsageQuery): Promise<UsageR
   const { rows } = await sql<Row>`
     SELECT ${sql.raw([...dimensions, ...sums].join(', '))} FROM usage_hourly
     WHERE account_id = ${query.accountId} AND hour >= date_trunc('hour', ${new Date(query.fromMs)}::timestamptz) AND hour < ${new Date(query.toMs)}
+    ${query.memberId === undefined ? sql`` : sql`AND member_id = ${query.memberId}`}
     ${sql.raw(places === '' ? '' : `GROUP BY ${places} ORDER BY ${places}`)} LIMIT ${query.limit}`.execute(db);
   return rows.map((row) => ({
     group: Object.fromEntries(query.groupBy.map((dimension) => [dimension, row[dimension]])),
