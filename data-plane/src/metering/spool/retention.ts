@@ -29,7 +29,7 @@ export function deleteAcked(
       // Files that were set aside keep their folder.
       if (fs.readdirSync(oldest.folder).length === 0) fs.rmdirSync(oldest.folder);
     } catch (error) {
-      alarm('an old spool segment could not be deleted', { file: segment.path, error });
+      alarm('an old spool segment could not be deleted', { file: segment.path, err: error });
       return gone;
     }
     gone.push(oldest.incarnation);

@@ -102,7 +102,7 @@ export class SegmentWriter {
     try {
       this.#begin(this.#writtenSeq + 1);
     } catch (error) {
-      this.#options.alarm('the spool could not begin another segment', { error });
+      this.#options.alarm('the spool could not begin another segment', { err: error });
       this.#limitBytes = this.#current().file.bytes + OVERFILL_BYTES;
     }
   }
@@ -212,7 +212,7 @@ export class SegmentWriter {
         continue;
       }
       if (error !== undefined) {
-        this.#options.alarm('the spool could not be made durable', { file: segment.file.path, error });
+        this.#options.alarm('the spool could not be made durable', { file: segment.file.path, err: error });
         this.#leaveSuspect();
         continue;
       }
@@ -239,7 +239,7 @@ export class SegmentWriter {
     try {
       this.replaceSuspect();
     } catch (error) {
-      this.#options.alarm('the spool could not begin another segment', { error });
+      this.#options.alarm('the spool could not begin another segment', { err: error });
     }
   }
 
@@ -259,7 +259,7 @@ export class SegmentWriter {
     try {
       this.#options.disk.truncate(file.path, file.bytes);
     } catch (error) {
-      this.#options.alarm('the torn tail of a spool segment could not be cut', { file: file.path, error });
+      this.#options.alarm('the torn tail of a spool segment could not be cut', { file: file.path, err: error });
     }
   }
 }

@@ -350,7 +350,7 @@ class FolderSpool implements Spool {
       try {
         entry.written(entry.error);
       } catch (error) {
-        this.#options.alarm('a waiter of the spool threw', { error });
+        this.#options.alarm('a waiter of the spool threw', { err: error });
       }
     }
     if (!this.#closed) this.#deleteAcked(DELETE_CHECK_MS);
@@ -365,7 +365,7 @@ class FolderSpool implements Spool {
         rest = this.#writeChunk(rest);
       } catch (cause) {
         failures++;
-        this.#options.alarm('the spool could not be written', { cause, records: rest.length, lost: failures > 1 });
+        this.#options.alarm('the spool could not be written', { err: cause, records: rest.length, lost: failures > 1 });
         if (failures > 1) {
           for (const entry of rest)
             entry.error ??= new GatewayError(entry.record.type === 'intent' ? 'overloaded' : 'internal_error', { cause });
@@ -388,7 +388,7 @@ class FolderSpool implements Spool {
     try {
       this.#segments.replaceSuspect();
     } catch (error) {
-      this.#options.alarm('the spool could not begin another segment', { error });
+      this.#options.alarm('the spool could not begin another segment', { err: error });
     }
     return entries;
   }
@@ -480,7 +480,7 @@ class FolderSpool implements Spool {
       if (full) this.#deleteAcked(0);
       if (this.#segments.suspect) this.#segments.replaceSuspect();
     } catch (error) {
-      this.#options.alarm('the disk of the spool cannot be examined', { error });
+      this.#options.alarm('the disk of the spool cannot be examined', { err: error });
     }
   }
 
@@ -492,7 +492,7 @@ class FolderSpool implements Spool {
       writeAcked(this.#options.folder, this.#disk, this.#acked);
       this.#ackUnsaved = false;
     } catch (error) {
-      this.#options.alarm('acknowledgements could not be saved', { error });
+      this.#options.alarm('acknowledgements could not be saved', { err: error });
     }
   }
 
