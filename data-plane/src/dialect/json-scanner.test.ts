@@ -1,6 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { JsonCursor, JsonKeyError, JsonSyntaxError, MAX_NESTING_LEVELS, scanObject, splice, valueAt } from './json-scanner.ts';
+import {
+  JsonCursor,
+  JsonKeyError,
+  JsonSyntaxError,
+  MAX_NESTING_LEVELS,
+  MemberSearch,
+  scanObject,
+  splice,
+  stringBytesAt,
+  valueAt,
+} from './json-scanner.ts';
 
 /** Accepts or refuses, as JSON.parse does. */
 function accepts(body: Buffer): boolean {
@@ -127,5 +137,28 @@ describe('splice', () => {
     const pieces = splice(body, span === undefined ? [] : [{ ...span, text: '"other"' }]);
     expect(Buffer.concat(pieces).toString()).toBe(body.toString().replace('"m"', '"other"'));
     expect(pieces.at(-1)?.buffer).toBe(body.buffer);
+  });
+});
+
+describe('the search for members', () => {
+  it('finds members and never text that speaks of them', () => {
+    const search = new MemberSearch(['usage', 'error', 'text']);
+    const text = fc.oneof(fc.string(), fc.constantFrom('"usage":', 'say "usage', '\\"error":', '\\'));
+    fc.assert(
+      fc.property(fc.dictionary(fc.constantFrom('usage', 'text', 'other', 'us'), text), fc.boolean(), (value, spaced) => {
+        const body = Buffer.from(spaced ? JSON.stringify(value, undefined, 1).replaceAll('\n', '') : JSON.stringify(value));
+        search.search(body);
+        const [usage, error, textAt] = search.values;
+        expect(error).toBe(-1);
+        for (const [at, member] of [
+          [usage ?? -1, value.usage],
+          [textAt ?? -1, value.text],
+        ] as const) {
+          if (member === undefined) expect(at).toBe(-1);
+          else expect(stringBytesAt(body, at)).toBe(Buffer.byteLength(JSON.stringify(member)) - 2);
+        }
+      }),
+      { numRuns: 500 },
+    );
   });
 });
