@@ -272,6 +272,8 @@ export interface UsageQuery {
   /** … to the last hour that starts before this one. */
   readonly toMs: number;
   readonly groupBy: readonly UsageDimension[];
+  /** Only what this member's keys used. */
+  readonly memberId?: string;
   readonly limit: number;
 }
 
