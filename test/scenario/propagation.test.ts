@@ -69,7 +69,11 @@ describe('a key', () => {
     expect(await refused.json()).toMatchObject({
       error: { code: 'insufficient_credits', type: 'insufficient_credits', scope: 'account', window: 'prepaid', left_usd: '0.00' },
     });
-    await world.operator.post(`/admin/v1/accounts/${accountId}/credits/topups`, { amount_usd: '10' }, { 'idempotency-key': 'first' });
+    await world.operator.post(
+      `/admin/v1/accounts/${accountId}/credits`,
+      { type: 'topup', amount_usd: '10' },
+      { 'idempotency-key': 'first' },
+    );
     await until(async () => (await ask()).status === 200, 'the credit to arrive at the node', 3_000);
   });
 

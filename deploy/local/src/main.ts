@@ -35,7 +35,7 @@ async function main(): Promise<number> {
       () => stopAsked,
     );
     if (!stopAsked) console.log(world.greeting);
-    await Promise.race([asked, world.broken.then((line) => console.error(line))]);
+    await Promise.race([asked, world.broken.then((line) => (stopAsked ? undefined : console.error(line)))]);
     console.log('Stopping…');
     await world.stop();
     console.log('Stopped.');

@@ -2,7 +2,7 @@
  * Fills a fresh control plane through its own API: providers and their credentials, an account with a member, credit and a key.
  * Running it again changes nothing that is already so.
  */
-import { type ApiClient, type Json, listField, textField } from './operator.ts';
+import { type ApiClient, listField, textField } from './operator.ts';
 
 export interface ProviderTarget {
   readonly providerId: string;
@@ -21,8 +21,8 @@ export function providerTarget(providerId: string, baseUrl: string, apiKey: stri
 /** Points a provider at an origin and gives its credential the key. */
 export async function provisionProvider(operator: ApiClient, target: ProviderTarget): Promise<void> {
   await operator.patch(`/admin/v1/providers/${target.providerId}`, { origin: target.origin, base_path: target.basePath, enabled: true });
-  const credentials = listField(await operator.get(`/admin/v1/credentials?provider_id=${target.providerId}`));
-  const [existing] = credentials;
+  const credentials = listField(await operator.get('/admin/v1/credentials'));
+  const existing = credentials.find((credential) => credential.provider_id === target.providerId);
   if (existing === undefined)
     await operator.post('/admin/v1/credentials', { provider_id: target.providerId, name: 'local', secret: target.apiKey });
   else await operator.patch(`/admin/v1/credentials/${textField(existing, 'id')}`, { secret: target.apiKey });
@@ -40,18 +40,12 @@ export async function provisionAccount(operator: ApiClient, name: string, credit
   const account = existing ?? (await operator.post('/admin/v1/accounts', { name, plan_id: 'starter' }));
   const accountId = textField(account, 'id');
   await operator.post(
-    `/admin/v1/accounts/${accountId}/credits/topups`,
-    { amount_usd: creditUsd },
+    `/admin/v1/accounts/${accountId}/credits`,
+    { type: 'topup', amount_usd: creditUsd },
     { 'idempotency-key': `first-credit-${accountId}` },
   );
   const token = await operator.post(`/admin/v1/accounts/${accountId}/tokens`, {});
-  return { accountId, memberId: memberOf(account, token), accountToken: textField(token, 'token') };
-}
-
-function memberOf(account: Json, token: Json): string {
-  const member = token.member_id ?? (Array.isArray(account.members) ? (account.members[0] as Json).id : undefined);
-  if (typeof member !== 'string') throw new Error('the account has no member');
-  return member;
+  return { accountId, memberId: textField(token, 'member_id'), accountToken: textField(token, 'token') };
 }
 
 /** A new key; its text is in the answer this once. */
