@@ -77,15 +77,14 @@ describe('/v1/keys', () => {
 
   it('refuses the eleventh active key of a member, also when they are asked for at once, and counts each member apart', async () => {
     const { accountId, token } = await http.account('many');
-    const answers = await Promise.all(Array.from({ length: 14 }, (_, index) => http.as(token, 'POST', '/v1/keys', { name: `k${index}` })));
-    const made = answers.filter((answer) => answer.statusCode === 201);
-    expect(made.length).toBe(10);
-    for (const answer of answers.filter((one) => one.statusCode !== 201)) {
-      expect([answer.statusCode, answer.json().error.code]).toEqual([409, 'conflict']);
-    }
+    const first = (await http.as(token, 'POST', '/v1/keys', { name: 'first' })).json();
+    for (let index = 0; index < 8; index++) await http.as(token, 'POST', '/v1/keys', { name: `k${index}` });
+    const answers = await Promise.all(Array.from({ length: 5 }, () => http.as(token, 'POST', '/v1/keys', { name: 'tenth' })));
+    const refused = answers.filter((answer) => answer.statusCode !== 201);
+    expect(refused.map((answer) => [answer.statusCode, answer.json().error.code])).toEqual(Array(4).fill([409, 'conflict']));
     const other = await http.member(accountId, 'developer');
     expect((await http.as(other.token, 'POST', '/v1/keys', { name: 'theirs' })).statusCode).toBe(201);
-    await http.as(token, 'DELETE', `/v1/keys/${made[0]?.json().id}`);
+    await http.as(token, 'DELETE', `/v1/keys/${first.id}`);
     expect((await http.as(token, 'POST', '/v1/keys', { name: 'in its place' })).statusCode).toBe(201);
   });
 
