@@ -8,8 +8,8 @@
  */
 import { GatewayError } from '@meridian/domain/error';
 import type { Final, Intent } from '@meridian/domain/usage-record';
-import type { Principal } from './admission/authenticate.ts';
 import type { Demand, Reservation } from './admission/admit.ts';
+import type { Principal } from './admission/authenticate.ts';
 import type { AnswerFacts, PassThroughRequest, RequestFacts } from './dialect/dialect.ts';
 import type { Exchange, Reply } from './exchange.ts';
 import type { Ending } from './metering/settle.ts';
@@ -99,8 +99,14 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
 }
 
 function demandOf(facts: RequestFacts, plan: Plan): Demand {
-  const outputTokens = facts.operation === 'embeddings' ? 0 : (facts.maxOutputTokens ?? plan.model.maxOutputTokens ?? plan.model.contextTokens ?? 0);
-  return { inputTokens: facts.inputTokensBound, outputTokens: outputTokens * facts.choices, serviceTier: facts.serviceTier, prices: [plan.listPrice] };
+  const outputTokens =
+    facts.operation === 'embeddings' ? 0 : (facts.maxOutputTokens ?? plan.model.maxOutputTokens ?? plan.model.contextTokens ?? 0);
+  return {
+    inputTokens: facts.inputTokensBound,
+    outputTokens: outputTokens * facts.choices,
+    serviceTier: facts.serviceTier,
+    prices: [plan.listPrice],
+  };
 }
 
 function intentOf(exchange: Exchange, facts: RequestFacts, plan: Plan, reservation: Reservation, admittedAtMs: number): Intent {

@@ -20,7 +20,7 @@ export type RegionName = (typeof REGIONS)[number];
 
 export interface WorldOptions {
   readonly creditUsd?: string;
-  /** Where the logs go; thrown away when absent. */
+  /** Where the logs go: else the folder that MERIDIAN_TEST_LOG_FOLDER names, else nowhere. */
   readonly logFolder?: string;
   readonly nodeEnv?: Readonly<Record<string, string>>;
 }
@@ -72,10 +72,11 @@ export class World {
   static async start(options: WorldOptions = {}): Promise<World> {
     const database = await testDatabase({ maxConnections: 2 });
     const folder = mkdtempSync(join(tmpdir(), 'meridian-world-'));
+    const logFolder = options.logFolder ?? process.env.MERIDIAN_TEST_LOG_FOLDER;
     const common: Common = {
       secrets: randomSecrets(),
       logLevel: 'info',
-      ...(options.logFolder === undefined ? {} : { logFolder: options.logFolder }),
+      ...(logFolder === undefined ? {} : { logFolder }),
     };
     const ports = await freePorts();
     const started: ManagedProcess[] = [];

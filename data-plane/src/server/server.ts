@@ -87,7 +87,7 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
     bodyLimit: MAX_BODY_BYTES,
     keepAliveTimeout: 75_000,
     requestTimeout: 0,
-    maxParamLength: 1024,
+    routerOptions: { maxParamLength: 1024 },
     rewriteUrl: (request) => plainPath(request.url ?? '/'),
     clientErrorHandler: (error, socket) => refuseRaw(deps, error, socket),
     frameworkErrors: (error, request, reply) => {

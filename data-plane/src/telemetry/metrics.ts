@@ -17,8 +17,18 @@ export interface Metrics {
 export function createMetrics(): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
-  const requests = new Counter({ name: 'meridian_requests_total', help: 'Requests by the status the client saw', labelNames: ['operation', 'status'], registers: [registry] });
-  const outcomes = new Counter({ name: 'meridian_settled_total', help: 'Settled requests', labelNames: ['outcome', 'exactness'], registers: [registry] });
+  const requests = new Counter({
+    name: 'meridian_requests_total',
+    help: 'Requests by the status the client saw',
+    labelNames: ['operation', 'status'],
+    registers: [registry],
+  });
+  const outcomes = new Counter({
+    name: 'meridian_settled_total',
+    help: 'Settled requests',
+    labelNames: ['outcome', 'exactness'],
+    registers: [registry],
+  });
   const durations = new Histogram({
     name: 'meridian_request_duration_seconds',
     help: 'From arrival to the final record',
@@ -26,7 +36,11 @@ export function createMetrics(): Metrics {
     buckets: [0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
     registers: [registry],
   });
-  const variance = new Counter({ name: 'meridian_variance_total', help: 'Requests whose usage was dearer than their reservation', registers: [registry] });
+  const variance = new Counter({
+    name: 'meridian_variance_total',
+    help: 'Requests whose usage was dearer than their reservation',
+    registers: [registry],
+  });
   const requestChildren = new Map<string, Counter.Internal>();
   const outcomeChildren = new Map<string, Counter.Internal>();
   const durationChildren = new Map<string, Histogram.Internal<'operation'>>();
@@ -39,9 +53,12 @@ export function createMetrics(): Metrics {
   };
   return {
     registry,
-    countRequest: (operation, status) => resolve(requestChildren, `${operation} ${status}`, () => requests.labels(operation, String(status))).inc(),
-    countOutcome: (outcome, exactness) => resolve(outcomeChildren, `${outcome} ${exactness}`, () => outcomes.labels(outcome, exactness)).inc(),
-    observeDurationMs: (operation, durationMs) => resolve(durationChildren, operation, () => durations.labels(operation)).observe(durationMs / 1000),
+    countRequest: (operation, status) =>
+      resolve(requestChildren, `${operation} ${status}`, () => requests.labels(operation, String(status))).inc(),
+    countOutcome: (outcome, exactness) =>
+      resolve(outcomeChildren, `${outcome} ${exactness}`, () => outcomes.labels(outcome, exactness)).inc(),
+    observeDurationMs: (operation, durationMs) =>
+      resolve(durationChildren, operation, () => durations.labels(operation)).observe(durationMs / 1000),
     countVariance: () => variance.inc(),
     gauge: (name, help, read) => {
       new Gauge({
