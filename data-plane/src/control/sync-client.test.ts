@@ -264,6 +264,13 @@ async function stopNodes(): Promise<void> {
   }
 }
 
+/** What would be a good snapshot of the same moment. */
+function otherContent(): Uint8Array {
+  return gzipSync(
+    Buffer.concat([encodeSnapshotHead(control.dbEpoch, control.heads), encodeSnapshotEntry(configEntryToWire(plan('wrong', 1)))]),
+  );
+}
+
 function reference(...entries: ConfigEntry[]): Picture {
   const picture = new Picture({ sealingKey: SEALING_KEY });
   for (const entry of entries) picture.apply(entry);
@@ -351,6 +358,7 @@ describe('a node', () => {
     ['never says it ended', (chunk) => ({ ...chunk, last: false })],
     ['misses a chunk', (chunk) => ({ ...chunk, index: chunk.index * 2 })],
     ['is damaged', (chunk) => (chunk.last ? { ...chunk, chunk: chunk.chunk.map((byte) => byte ^ 1) } : chunk)],
+    ['is sound, but not the one announced', (chunk) => ({ ...chunk, chunk: chunk.last ? otherContent() : new Uint8Array(0) })],
     ['holds something else', (chunk) => ({ ...chunk, chunk: chunk.last ? new Uint8Array(0) : gzipSync(Buffer.alloc(40)) })],
   ])('does not take a snapshot that %s, and asks again', async (_, tamper) => {
     control.publish('catalog', plan('a', 1));
