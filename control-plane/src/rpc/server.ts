@@ -34,7 +34,7 @@ export async function startRpc({ host, port, sync, downloads, reports }: RpcDeps
   const bound = await new Promise<number>((resolve, reject) =>
     server.bindAsync(`${authority}:${port}`, ServerCredentials.createInsecure(), (error, number) => {
       if (error === null) resolve(number);
-      else reject(new Error(`gRPC cannot listen on ${authority}:${port}: ${error.message}`, { cause: error }));
+      else reject(new Error(`gRPC cannot listen on ${authority}:${port}: ${reasonOf(error)}`, { cause: error }));
     }),
   );
   return {
@@ -51,6 +51,10 @@ export async function startRpc({ host, port, sync, downloads, reports }: RpcDeps
       });
     },
   };
+}
+
+function reasonOf(error: Error): string {
+  return error.message.includes('EADDRINUSE') ? 'the port is taken' : error.message;
 }
 
 function isLoopback(host: string): boolean {

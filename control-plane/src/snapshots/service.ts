@@ -32,7 +32,7 @@ export const publish: Publish = async (trx, lane, entries) => {
   lastLane.set(trx, place);
   if (entries.length === 0) throw new Error(`nothing to publish on ${lane}`);
   let rev = 0;
-  for (const batch of batchesOf(entries.map(encode))) {
+  for (const batch of batchesOf(entries.map(encodeEntry))) {
     const published = await appendEntries(trx, lane, batch);
     rev = published.rev;
     if (published.updatedCount !== batch.length) {
@@ -42,7 +42,8 @@ export const publish: Publish = async (trx, lane, entries) => {
   return { rev };
 };
 
-function encode(entry: ConfigEntry): EncodedEntry {
+/** Throws `invalid_request_error` for an entry larger than `MAX_ENTRY_BYTES`. */
+export function encodeEntry(entry: ConfigEntry): EncodedEntry {
   const bytes = toBinary(ConfigEntrySchema, configEntryToWire(entry));
   if (bytes.length > MAX_ENTRY_BYTES) {
     throw new GatewayError('invalid_request_error', {

@@ -1,0 +1,252 @@
+/** The composition root: builds the services, puts HTTP, gRPC and the background jobs on them, and takes them down again. */
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp } from 'node:fs/promises';
+import type { Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { newId } from '@meridian/domain/ids';
+import type { FastifyInstance } from 'fastify';
+import { AccountService } from './accounts/service.ts';
+import { CatalogService } from './catalog/service.ts';
+import { type Config, PRODUCT_NAME } from './config.ts';
+import { CredentialService } from './credentials/service.ts';
+import { connect, type Database } from './database/connect.ts';
+import { migrate } from './database/migrate.ts';
+import { buildHttp } from './http/server.ts';
+import { Sessions } from './http/session.ts';
+import { startJobs } from './jobs/jobs.ts';
+import { KeyService } from './keys/service.ts';
+import { createLedger, type Ledger } from './ledger/service.ts';
+import { NodeService } from './nodes/service.ts';
+import { PricingService } from './pricing/service.ts';
+import { allRoutes } from './routes.ts';
+import { HelloAdmission } from './rpc/hello-admission.ts';
+import { joinTokenIdentity } from './rpc/node-identity.ts';
+import { startRpc } from './rpc/server.ts';
+import { SnapshotDownloads } from './rpc/snapshot-download.ts';
+import { SyncHub } from './rpc/sync-service.ts';
+import { UsageReports } from './rpc/usage-service.ts';
+import { applySeed } from './seed/service.ts';
+import { LogTail } from './snapshots/log-tail.ts';
+import { publish } from './snapshots/service.ts';
+import { SnapshotFiles } from './snapshots/snapshot-files.ts';
+import { selectHeads } from './snapshots/store.ts';
+import { createHealthServer } from './telemetry/health.ts';
+import { createLogger, type Logger } from './telemetry/logger.ts';
+import { createMetrics, type Metrics } from './telemetry/metrics.ts';
+import { createTierService } from './tiers/service.ts';
+import { createUsageService } from './usage/service.ts';
+
+const VERSION = '0.1.0';
+/** A log that was not read for this long makes a replica unready: it would keep changes from its nodes. */
+const STALE_LOG_MS = 5_000;
+
+export interface App {
+  readonly httpUrl: string;
+  /** host:port */
+  readonly grpcAddress: string;
+  readonly healthUrl: string;
+  /** Sends nodes and clients away, ends what is under way within the shutdown time, closes everything. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Migrates and seeds the database, then listens. Rejects with an error whose message says in one line what is in the way. */
+export async function startApp(config: Config, logger: Logger = createLogger(config.logLevel)): Promise<App> {
+  await migrate(config.databaseUrl);
+  const metrics = createMetrics();
+  const db = connect(config.databaseUrl, {
+    maxConnections: config.maxDatabaseConnections,
+    applicationName: 'meridian-control-plane',
+    onIdleError: (error) => logger.warn({ err: error }, 'a connection to the database broke'),
+  });
+  /** Taken down in the reverse order in which they came up, also when the start fails half-way. */
+  const closers: (() => Promise<void>)[] = [() => db.destroy()];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.splice(0).reverse()) {
+      await close().catch((error: unknown) => logger.error({ err: error }, 'something did not close'));
+    }
+  };
+  try {
+    return await start(config, { db, logger, metrics }, closers, closeAll);
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+interface Base {
+  readonly db: Database;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+async function start(config: Config, base: Base, closers: (() => Promise<void>)[], closeAll: () => Promise<void>): Promise<App> {
+  const { db, logger, metrics } = base;
+  const clock = { nowMs: () => Date.now() };
+  const ids = { ...clock, randomBytes: (count: number) => randomBytes(count) };
+  const services = buildServices(config, base, ids);
+  const { accounts, catalog, pricing, ledger, usage, tiers, nodes } = services;
+
+  const seeded = await applySeed({ db, ids, publish, accounts, catalog, pricing }, config.catalogueFile);
+  await tiers.publishLadder();
+  logger.info(seeded, 'catalogue applied');
+
+  const tail = await LogTail.start({ db });
+  const folder = await mkdtemp(join(tmpdir(), 'meridian-snapshots-'));
+  const onBuilt = (snapshot: { byteCount: number; entityCount: number }, durationMs: number): void => {
+    metrics.observeSnapshot(durationMs, snapshot.byteCount);
+    logger.info({ durationMs, byteCount: snapshot.byteCount, entityCount: snapshot.entityCount }, 'snapshot built');
+  };
+  const snapshots = new SnapshotFiles({ db, tail, ids, folder, onBuilt });
+  closers.push(() => snapshots.close());
+
+  const requireNode = joinTokenIdentity(config.joinToken);
+  const admission = new HelloAdmission(clock.nowMs());
+  const readHeads = async () => (await selectHeads(db)).revs;
+  const sync = new SyncHub({ requireNode, tail, snapshots, nodes, admission, readHeads, ids, metrics, logger });
+  const downloads = new SnapshotDownloads({ requireNode, snapshots, logger });
+  const reports = new UsageReports({ requireNode, usage, dbEpoch: () => tail.dbEpoch, clock, metrics, logger });
+  let polledAtMs = clock.nowMs();
+  const jobs = startJobs({
+    db,
+    tail,
+    sync,
+    nodes,
+    accounts,
+    usage,
+    ledger,
+    onPolled: () => {
+      polledAtMs = clock.nowMs();
+    },
+    onError: (job, error) => {
+      metrics.countJobFailure(job);
+      logger.error({ err: error, job }, 'a background job failed');
+    },
+  });
+  // The last word of the nodes that were just sent away.
+  closers.push(() => nodes.flush());
+  closers.push(() => jobs.stop());
+
+  metrics.gauge('meridian_sync_streams', 'Nodes connected to this replica', () => nodes.connectedCount);
+  metrics.gauge('meridian_report_streams', 'Streams of usage', () => reports.streamCount);
+  metrics.gauge('meridian_snapshot_downloads', 'Snapshots being fetched', () => downloads.running);
+  metrics.gauge('meridian_config_head', 'Newest rev of each lane that this replica has read', () => ({ ...tail.heads }));
+  metrics.gauge('meridian_log_age_seconds', 'Since the log was last read', () => (clock.nowMs() - polledAtMs) / 1000);
+
+  const rpc = await startRpc({ host: config.grpcHost, port: config.grpcPort, sync, downloads, reports });
+  closers.push(() => rpc.close(config.shutdownTimeoutMs / 2));
+  const http = buildHttp({
+    productName: PRODUCT_NAME,
+    version: VERSION,
+    logger,
+    newRequestId: () => newId('req', ids),
+    ...allRoutes({ ...services, ledger: withPublishing(ledger, () => jobs.publishBalancesSoon()), db, dbEpoch: () => tail.dbEpoch, clock }),
+  });
+  closers.push(() => closeHttp(http, config.shutdownTimeoutMs / 4));
+  const httpUrl = await listenHttp(http, config);
+  const health = createHealthServer({
+    registry: metrics.registry,
+    checks: async () => ({
+      database: await selectHeads(db).then(
+        () => true,
+        () => false,
+      ),
+      log: clock.nowMs() - polledAtMs < STALE_LOG_MS,
+    }),
+  });
+  closers.push(() => closeServer(health));
+  const healthUrl = await listenHealth(health, config);
+
+  let closing: Promise<void> | undefined;
+  return {
+    httpUrl,
+    grpcAddress: rpc.address,
+    healthUrl,
+    close: () => {
+      closing ??= closeAll();
+      return closing;
+    },
+  };
+}
+
+function buildServices(config: Config, { db, logger, metrics }: Base, ids: { nowMs(): number; randomBytes(count: number): Uint8Array }) {
+  const tiers = createTierService({ db, clock: ids, publish });
+  const accounts = new AccountService({ db, ids, publish, tiers });
+  const catalog = new CatalogService({ db, ids, publish });
+  const pricing = new PricingService({ db, ids, publish, catalog, tiers });
+  const keys = new KeyService({ db, ids, publish, catalog, keyPrefix: config.keyPrefix, pepper: config.keyPepper });
+  const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: config.sealingKey });
+  const sessions = new Sessions({ jwtSecret: config.jwtSecret, adminToken: config.adminToken, nowMs: ids.nowMs }, accounts, keys);
+  const ledger = createLedger({ db, clock: ids });
+  const usage = createUsageService({
+    db,
+    clock: ids,
+    prices: pricing,
+    onAlarm: (alarm) => {
+      metrics.countUsageAlarm(alarm.kind);
+      logger.error({ alarm: readable(alarm) }, `usage: ${alarm.kind}`);
+    },
+  });
+  return { accounts, catalog, pricing, keys, credentials, sessions, ledger, usage, tiers, nodes: new NodeService({ db, clock: ids }) };
+}
+
+/** Whoever has just paid is served at once, not a second later. */
+function withPublishing(ledger: Ledger, publishSoon: () => void): Ledger {
+  const then = async <T>(done: Promise<T>): Promise<T> => {
+    const answer = await done;
+    publishSoon();
+    return answer;
+  };
+  return {
+    ...ledger,
+    topUp: (request) => then(ledger.topUp(request)),
+    grant: (request) => then(ledger.grant(request)),
+    adjust: (request) => then(ledger.adjust(request)),
+  };
+}
+
+/** Amounts are bigint, which JSON does not have. */
+function readable(alarm: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(alarm).map(([name, value]) => [name, typeof value === 'bigint' ? String(value) : value]));
+}
+
+async function listenHttp(http: FastifyInstance, { httpHost: host, httpPort: port }: Config): Promise<string> {
+  try {
+    return await http.listen({ host, port });
+  } catch (error) {
+    throw cannotListen('HTTP', host, port, error);
+  }
+}
+
+async function listenHealth(server: Server, { healthHost: host, healthPort: port }: Config): Promise<string> {
+  try {
+    server.listen(port, host);
+    await once(server, 'listening');
+  } catch (error) {
+    throw cannotListen('the health server', host, port, error);
+  }
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the health server has no address');
+  return `http://${host.includes(':') ? `[${host}]` : host}:${address.port}`;
+}
+
+function cannotListen(who: string, host: string, port: number, cause: unknown): Error {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new Error(`${who} cannot listen on ${host}:${port}: ${reason.includes('EADDRINUSE') ? 'the port is taken' : reason}`, { cause });
+}
+
+/** Requests under way get `graceMs`; then their connections are cut. */
+async function closeHttp(http: FastifyInstance, graceMs: number): Promise<void> {
+  const timer = setTimeout(() => http.server.closeAllConnections(), graceMs);
+  await http.close();
+  clearTimeout(timer);
+}
+
+async function closeServer(server: Server): Promise<void> {
+  if (!server.listening) return;
+  const closed = once(server, 'close');
+  server.close();
+  server.closeAllConnections();
+  await closed;
+}

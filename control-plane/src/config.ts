@@ -1,0 +1,127 @@
+/** The settings of a control-plane replica: the environment read once, checked as a whole, frozen. */
+import { join } from 'node:path';
+import { z } from 'zod';
+
+export interface Config {
+  readonly databaseUrl: string;
+  readonly maxDatabaseConnections: number;
+  readonly httpHost: string;
+  readonly httpPort: number;
+  readonly grpcHost: string;
+  readonly grpcPort: number;
+  readonly healthHost: string;
+  readonly healthPort: number;
+  readonly adminToken: string;
+  readonly joinToken: string;
+  readonly jwtSecret: Uint8Array;
+  readonly keyPepper: Uint8Array;
+  readonly sealingKey: Uint8Array;
+  readonly keyPrefix: string;
+  readonly catalogueFile: string;
+  readonly logLevel: string;
+  readonly shutdownTimeoutMs: number;
+}
+
+/** The product's name as customers read it. */
+export const PRODUCT_NAME = 'Meridian';
+
+const CATALOGUE_FILE = join(import.meta.dirname, '../seed/catalogue.yaml');
+const MIN_JWT_SECRET_BYTES = 32;
+
+const port = z.coerce.number().int().min(0).max(65_535);
+const host = z.string().min(1).default('127.0.0.1');
+const token = z.string().min(16, 'must have at least 16 characters');
+const hex = (leastBytes: number, mostBytes: number) =>
+  z
+    .string()
+    .regex(/^([0-9a-f]{2})+$/i, 'must be hex digits')
+    .refine((text) => text.length >= 2 * leastBytes && text.length <= 2 * mostBytes, {
+      message: leastBytes === mostBytes ? `must be ${leastBytes} bytes in hex` : `must be at least ${leastBytes} bytes in hex`,
+    })
+    .transform((text) => new Uint8Array(Buffer.from(text, 'hex')));
+
+const schema = z.object({
+  DATABASE_URL: z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgres:// URL'),
+  MERIDIAN_DATABASE_CONNECTIONS: z.coerce.number().int().min(5).max(1_000).default(20),
+  MERIDIAN_HTTP_HOST: host,
+  MERIDIAN_HTTP_PORT: port.default(8100),
+  MERIDIAN_GRPC_HOST: host,
+  MERIDIAN_GRPC_PORT: port.default(8101),
+  MERIDIAN_HEALTH_HOST: host,
+  MERIDIAN_HEALTH_PORT: port.default(8102),
+  MERIDIAN_ADMIN_TOKEN: token,
+  MERIDIAN_JOIN_TOKEN: token,
+  MERIDIAN_JWT_SECRET: hex(MIN_JWT_SECRET_BYTES, 1024),
+  MERIDIAN_KEY_PEPPER: hex(32, 32),
+  MERIDIAN_SEALING_KEY: hex(32, 32),
+  MERIDIAN_KEY_PREFIX: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,32}$/, 'must be 1 to 32 letters, digits, dashes')
+    .default('sk-mrd-'),
+  MERIDIAN_CATALOGUE_FILE: z.string().min(1).default(CATALOGUE_FILE),
+  MERIDIAN_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+  MERIDIAN_SHUTDOWN_TIMEOUT_MS: z.coerce.number().int().min(100).max(600_000).default(10_000),
+});
+
+const SECRETS = [
+  'MERIDIAN_ADMIN_TOKEN',
+  'MERIDIAN_JOIN_TOKEN',
+  'MERIDIAN_JWT_SECRET',
+  'MERIDIAN_KEY_PEPPER',
+  'MERIDIAN_SEALING_KEY',
+] as const;
+const PORTS = ['MERIDIAN_HTTP_PORT', 'MERIDIAN_GRPC_PORT', 'MERIDIAN_HEALTH_PORT'] as const;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Pure. An empty variable counts as absent. Throws an Error whose message lists every problem, without any secret's value. */
+export function loadConfig(env: Environment): Config {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const parsed = schema.safeParse(given);
+  const problems = [
+    ...(parsed.success
+      ? []
+      : parsed.error.issues.map(
+          (issue) => `${issue.path.join('.')}: ${given[String(issue.path[0])] === undefined ? 'is missing' : issue.message}`,
+        )),
+    ...contradictions(given),
+  ];
+  if (!parsed.success || problems.length > 0) {
+    throw new Error(['The settings of the control plane are not usable:', ...problems.map((problem) => `  ${problem}`)].join('\n'));
+  }
+  const settings = parsed.data;
+  return Object.freeze({
+    databaseUrl: settings.DATABASE_URL,
+    maxDatabaseConnections: settings.MERIDIAN_DATABASE_CONNECTIONS,
+    httpHost: settings.MERIDIAN_HTTP_HOST,
+    httpPort: settings.MERIDIAN_HTTP_PORT,
+    grpcHost: settings.MERIDIAN_GRPC_HOST,
+    grpcPort: settings.MERIDIAN_GRPC_PORT,
+    healthHost: settings.MERIDIAN_HEALTH_HOST,
+    healthPort: settings.MERIDIAN_HEALTH_PORT,
+    adminToken: settings.MERIDIAN_ADMIN_TOKEN,
+    joinToken: settings.MERIDIAN_JOIN_TOKEN,
+    jwtSecret: settings.MERIDIAN_JWT_SECRET,
+    keyPepper: settings.MERIDIAN_KEY_PEPPER,
+    sealingKey: settings.MERIDIAN_SEALING_KEY,
+    keyPrefix: settings.MERIDIAN_KEY_PREFIX,
+    catalogueFile: settings.MERIDIAN_CATALOGUE_FILE,
+    logLevel: settings.MERIDIAN_LOG_LEVEL,
+    shutdownTimeoutMs: settings.MERIDIAN_SHUTDOWN_TIMEOUT_MS,
+  });
+}
+
+/** Settings that are each good and together are not: whoever learns one secret must not have learnt another. */
+function contradictions(env: Environment): string[] {
+  return [...sharedBy(env, SECRETS, 'have the same value'), ...sharedBy(env, PORTS, 'are the same port')];
+}
+
+function sharedBy(env: Environment, names: readonly string[], complaint: string): string[] {
+  const problems: string[] = [];
+  for (const [index, name] of names.entries()) {
+    for (const other of names.slice(index + 1)) {
+      if (env[name] !== undefined && env[name] !== '0' && env[name] === env[other]) problems.push(`${name} and ${other} ${complaint}`);
+    }
+  }
+  return problems;
+}
