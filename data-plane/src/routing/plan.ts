@@ -8,6 +8,8 @@ import type { RequestFacts } from '../dialect/dialect.ts';
 import type { Catalogue } from './catalogue.ts';
 
 const NEAR_NAMES = 5;
+/** Without a view of each provider's health a second try would double the wait for an outage that everybody sees; failover brings both. */
+const MAX_CANDIDATES = 1;
 
 /** One way the request can go. */
 export interface Candidate {
@@ -73,7 +75,7 @@ export function plan(catalogue: Catalogue, facts: RequestFacts, key: ApiKey, reg
     if (reason !== undefined || provider === undefined || secret === undefined) refused.push(`${endpoint.id}: ${reason}`);
     else candidates.push({ model, endpoint, provider, secret, listPrice });
   }
-  const [first, ...others] = candidates;
+  const [first, ...others] = candidates.slice(0, MAX_CANDIDATES);
   if (first === undefined) {
     throw new GatewayError('overloaded', {
       message: `The model '${model.id}' cannot be reached from this region at the moment.`,

@@ -271,7 +271,7 @@ test.each([true, false])('a caller that stops reading is not counted as served (
 
 test("the journal is read from a number on, with the caller's own ids", async () => {
   const { path, headers, body } = request({ text: 'x [[ref order-7]]' });
-  await (await fetch(upstream.origin + path, { method: 'POST', headers: { ...headers, 'x-meridian-request-id': 'req-1' }, body })).text();
+  await (await fetch(upstream.origin + path, { method: 'POST', headers: { ...headers, 'x-client-request-id': 'req-1' }, body })).text();
   const last = await settled();
   expect(last).toMatchObject({
     request_id: 'req-1',

@@ -19,7 +19,7 @@ export interface JournalLine {
   stream: boolean;
   /** The last four characters of the key. */
   key_fingerprint: string | null;
-  /** The caller's own x-meridian-request-id or x-request-id. */
+  /** The caller's own x-client-request-id or x-request-id. */
   request_id: string | null;
   /** The x-request-id (x-generation-id on OpenRouter) this answer carried. */
   upstream_request_id: string | null;

@@ -116,7 +116,7 @@ export async function startUpstream(options: UpstreamOptions): Promise<Upstream>
         model: served.model,
         stream: served.stream,
         key_fingerprint: call.key?.slice(-4) ?? null,
-        request_id: headerText(request, 'x-meridian-request-id') ?? headerText(request, 'x-request-id'),
+        request_id: headerText(request, 'x-client-request-id') ?? headerText(request, 'x-request-id'),
         upstream_request_id: extra.id,
         client_marker: served.marker,
         status: reply.status,
