@@ -2,26 +2,24 @@
  * Keeps the picture in step with the control plane: carries out what `SyncMachine` decides, over grpc-js, the picture
  * and the store. One thing at a time is applied; SECURITY goes before what waits in other lanes.
  */
-import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { type ClientDuplexStream, credentials, Metadata } from '@grpc/grpc-js';
 import { LANES, type Lane } from '@meridian/domain/snapshot';
 import { type LaneRevisions, laneFromWire, laneRevisionsFromWire, laneRevisionsToWire, laneToWire } from '@meridian/wire/codec/lane';
-import { type Delta, DeltaSchema, type SyncRequest, SyncRequestSchema, type SyncResponse, SyncService } from '@meridian/wire/gen/sync_pb';
+import { type Delta, type SyncRequest, SyncRequestSchema, type SyncResponse, SyncService } from '@meridian/wire/gen/sync_pb';
 import { channelOptions, SNAPSHOT_FLOW_CONTROL_WINDOW_BYTES } from '@meridian/wire/grpc-options';
 import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
 import { Intake, type Rejection } from './intake.ts';
 import type { Picture } from './picture.ts';
+import { PictureKeeper } from './picture-keeper.ts';
 import type { SnapshotStore, StoredPicture } from './snapshot-store.ts';
-import { fetchSnapshot, packPicture, readSnapshot, verifySnapshot } from './snapshot-transfer.ts';
+import { fetchSnapshot, readSnapshot, verifySnapshot } from './snapshot-transfer.ts';
+import { readFrame } from './sync-frame.ts';
 import { type SnapshotReference, type SyncEffect, type SyncInput, SyncMachine, type SyncTimer } from './sync-machine.ts';
 
 const PROTOCOL = 1;
 /** The event loop is given back after this much applying. */
 const SLICE_MS = 2;
-/** The delta log is turned into a new snapshot beyond this size. */
-const COMPACT_AT_BYTES = 8 * 1024 * 1024;
-/** After a failed write the disk is not tried again for this long. */
-const STORE_RETRY_MS = 30_000;
 /** Rejections named in one Nack, so that it stays far below the message limit. */
 const MAX_NACK_ENTRIES = 500;
 const MAX_NACK_DETAIL_CHARS = 256;
@@ -98,7 +96,7 @@ class SyncDriver implements SyncClient {
   readonly #schedule: (callback: () => void, delayMs: number) => () => void;
   readonly #timers = new Map<SyncTimer, () => void>();
   readonly #waiting: Readonly<Record<Lane, Delta[]>> = { security: [], customer: [], catalog: [] };
-  readonly #closing = new AbortController();
+  readonly #keeper: PictureKeeper;
   #resolveReady: () => void = () => {};
   #machine: SyncMachine;
   #connection: Connection | undefined;
@@ -106,14 +104,13 @@ class SyncDriver implements SyncClient {
   /** What is applied or written, one after the other. */
   #tail: Promise<void> = Promise.resolve();
   #pumping = false;
-  #compaction: Promise<void> | undefined;
-  #storeRetryAtMs = 0;
   #currentAtMs: number | undefined;
   #sliceStartMs: number;
 
   constructor(settings: SyncClientSettings) {
     this.#settings = settings;
     this.#intake = new Intake(settings.picture);
+    this.#keeper = new PictureKeeper({ ...settings, intake: this.#intake });
     this.#machine = new SyncMachine({ dbEpoch: '', cursors: {} }, settings.random);
     this.#schedule = settings.schedule ?? scheduleWithNode;
     this.#sliceStartMs = settings.clock.nowMs();
@@ -146,9 +143,9 @@ class SyncDriver implements SyncClient {
 
   async close(): Promise<void> {
     this.#step({ type: 'close' });
-    this.#closing.abort();
+    const kept = this.#keeper.close();
     await this.#tail;
-    await this.#compaction;
+    await kept;
   }
 
   async #load(stored: StoredPicture): Promise<void> {
@@ -239,13 +236,7 @@ class SyncDriver implements SyncClient {
   }
 
   #receive(response: SyncResponse): void {
-    let input: SyncInput;
-    try {
-      input = readFrame(response);
-    } catch (error) {
-      input = { type: 'unreadable_frame', detail: String(error) };
-    }
-    this.#step(input, response.frame.case === 'delta' ? response.frame.value : undefined);
+    this.#step(readFrame(response), response.frame.case === 'delta' ? response.frame.value : undefined);
   }
 
   #send(frame: RequestFrame): void {
@@ -282,9 +273,9 @@ class SyncDriver implements SyncClient {
       this.#nack(lane, Number(delta.rev), rejections);
       applied.push(delta);
     }
-    await this.#store(applied);
+    await this.#keeper.keepDeltas(applied);
     for (const delta of applied) this.#step({ type: 'delta_applied', lane: laneFromWire(delta.lane), rev: Number(delta.rev) });
-    await this.#compactWhenDue();
+    await this.#keeper.compactWhenDue(this.#machine.position);
   }
 
   #nextWaiting(): Delta | undefined {
@@ -295,46 +286,12 @@ class SyncDriver implements SyncClient {
     return undefined;
   }
 
-  /** A disk that fails does not stop the node from following: its restart would begin from an older position. */
-  async #store(deltas: readonly Delta[]): Promise<void> {
-    const { store, clock, log } = this.#settings;
-    if (!store.isWritable) return;
-    const receivedAtMs = clock.nowMs();
-    try {
-      await store.append(deltas.map((delta) => ({ receivedAtMs, delta: toBinary(DeltaSchema, delta) })));
-    } catch (error) {
-      this.#storeRetryAtMs = clock.nowMs() + STORE_RETRY_MS;
-      log.error({ err: error }, 'sync: deltas could not be stored');
-    }
-  }
-
-  async #compactWhenDue(): Promise<void> {
-    const { store, clock, log, picture } = this.#settings;
-    const due = store.isWritable ? store.deltaLogBytes > COMPACT_AT_BYTES : clock.nowMs() >= this.#storeRetryAtMs;
-    if (!due || this.#compaction !== undefined || this.#machine.position.dbEpoch === '') return;
-    const { dbEpoch, cursors } = this.#machine.position;
-    try {
-      const finish = await store.begin({ dbEpoch, heads: cursors, savedAtMs: clock.nowMs() });
-      // Beside what is applied meanwhile: a picture of a million keys takes seconds to write.
-      this.#compaction = finish(packPicture(picture, this.#intake, dbEpoch, cursors, this.#closing.signal))
-        .catch((error: unknown) => {
-          if (!this.#closing.signal.aborted) log.error({ err: error }, 'sync: the picture could not be compacted');
-        })
-        .finally(() => {
-          this.#compaction = undefined;
-        });
-    } catch (error) {
-      this.#storeRetryAtMs = clock.nowMs() + STORE_RETRY_MS;
-      log.error({ err: error }, 'sync: the picture could not be compacted');
-    }
-  }
-
   async #takeSnapshot(snapshot: SnapshotReference, newEpoch: boolean): Promise<void> {
     if (this.#machine.state !== 'fetching') return;
     try {
       const packed = await this.#downloadPacked(snapshot);
       const same = await this.#applySnapshot(snapshot, newEpoch, packed);
-      await this.#storeSnapshot(snapshot, same ? packed : undefined);
+      await this.#keeper.keepSnapshot({ dbEpoch: snapshot.dbEpoch, cursors: snapshot.heads }, same ? packed : undefined);
     } catch (error) {
       this.#step({ type: 'snapshot_failed', reason: error instanceof Error ? error.message : String(error) });
       return;
@@ -384,19 +341,6 @@ class SyncDriver implements SyncClient {
     return diff.keptNewer === 0;
   }
 
-  /** Stores the snapshot as it came, or else the picture: what the node knows beyond a snapshot must outlive a restart, a refusal above all. */
-  async #storeSnapshot({ dbEpoch, heads }: SnapshotReference, packed: readonly Uint8Array[] | undefined): Promise<void> {
-    const { store, clock, log, picture } = this.#settings;
-    await this.#compaction;
-    try {
-      const finish = await store.begin({ dbEpoch, heads, savedAtMs: clock.nowMs() });
-      await finish(packed === undefined ? packPicture(picture, this.#intake, dbEpoch, heads, this.#closing.signal) : asyncOf(packed));
-    } catch (error) {
-      this.#storeRetryAtMs = clock.nowMs() + STORE_RETRY_MS;
-      log.error({ err: error }, 'sync: the snapshot could not be stored');
-    }
-  }
-
   #nack(lane: Lane, rev: number, rejections: readonly Rejection[]): void {
     if (rejections.length === 0) return;
     const entries = rejections
@@ -429,7 +373,7 @@ class SyncDriver implements SyncClient {
   #run(what: string, task: () => Promise<void>): void {
     this.#tail = this.#tail.then(task).catch((error: unknown) => {
       this.#settings.log.error({ err: error }, `sync: ${what} failed`);
-      if (!this.#closing.signal.aborted) this.#step({ type: 'stream_ended', reason: `${what} failed` });
+      this.#step({ type: 'stream_ended', reason: `${what} failed` });
     });
   }
 
@@ -445,42 +389,9 @@ class SyncDriver implements SyncClient {
   };
 }
 
-/** Throws WireFormatError. */
-function readFrame({ frame }: SyncResponse): SyncInput {
-  switch (frame.case) {
-    case 'welcome':
-      return { type: 'welcome', dbEpoch: frame.value.dbEpoch };
-    case 'delta': {
-      const { lane, prevRev, rev } = frame.value;
-      return { type: 'delta', lane: laneFromWire(lane), prevRev: Number(prevRev), rev: Number(rev) };
-    }
-    case 'heartbeat':
-      return { type: 'heartbeat', heads: laneRevisionsFromWire(frame.value.heads), regionNodes: frame.value.regionNodes };
-    case 'snapshotRef': {
-      const { snapshotId, dbEpoch, heads, sha256 } = frame.value;
-      return {
-        type: 'snapshot_ref',
-        snapshot: { snapshotId, dbEpoch, heads: laneRevisionsFromWire(heads), sha256: Uint8Array.from(sha256) },
-      };
-    }
-    case 'resyncRequired':
-      return { type: 'resync_required', reason: frame.value.reason };
-    case 'goaway':
-      return { type: 'goaway', retryAfterMs: frame.value.retryAfterMs, reason: frame.value.reason };
-    case undefined:
-      return { type: 'unreadable_frame', detail: 'a frame of a newer protocol' };
-    default:
-      return frame satisfies never;
-  }
-}
-
 /** The lane that a refused entry of a snapshot is reported on. */
 function laneOf(kind: string): Lane {
   return kind === 'api_key' || kind === 'account' || kind === 'member' ? 'customer' : 'catalog';
-}
-
-async function* asyncOf(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
-  yield* pieces;
 }
 
 function scheduleWithNode(callback: () => void, delayMs: number): () => void {
