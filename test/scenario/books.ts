@@ -16,6 +16,8 @@ export interface Books {
   readonly recovered: number;
   readonly chargedNano: bigint;
   readonly expectedNano: bigint;
+  /** The largest share by which a count of ours missed what the provider generated. */
+  readonly worstEstimate: number;
   /** Each with what was expected and what was found; empty when the books agree. */
   readonly differences: readonly string[];
 }
@@ -40,6 +42,7 @@ export async function compareBooks(world: World, excused: ReadonlySet<string> = 
   const differences: string[] = [];
   let expectedNano = 0n;
   let chargedNano = 0n;
+  let worstEstimate = 0;
   const seen = new Set<string>();
   for (const line of await world.journal()) {
     if (line.request_id === null) {
@@ -55,7 +58,9 @@ export async function compareBooks(world: World, excused: ReadonlySet<string> = 
       continue;
     }
     const expected = expectedCharge(line, event.operation === 'embeddings' ? 'embeddings' : 'chat');
-    if (expected.kind !== 'estimated') {
+    if (expected.kind === 'estimated') {
+      worstEstimate = Math.max(worstEstimate, offBy(expected, event));
+    } else {
       expectedNano += expected.chargeNano;
       chargedNano += event.charge_nano;
     }
@@ -73,6 +78,7 @@ export async function compareBooks(world: World, excused: ReadonlySet<string> = 
     estimated: count((row) => row.exactness === 'estimated' && row.charge_nano > 0n),
     free: count((row) => row.charge_nano === 0n && row.outcome !== 'recovered'),
     recovered: count((row) => row.outcome === 'recovered'),
+    worstEstimate,
     chargedNano,
     expectedNano,
     differences,
@@ -87,12 +93,17 @@ function difference(expected: Expectation, event: EventRow): string | undefined 
         ? undefined
         : `expected ${expected.chargeNano} (${expected.kind}), charged ${event.charge_nano} (${event.outcome}, ${event.exactness})`;
     case 'estimated': {
-      const off = Math.abs(Number(event.charge_nano - expected.chargeNano)) / Number(expected.chargeNano);
-      return off <= ESTIMATE_TOLERANCE ? undefined : `estimated ${event.charge_nano} where ${expected.chargeNano} was generated`;
+      return offBy(expected, event) <= ESTIMATE_TOLERANCE
+        ? undefined
+        : `estimated ${event.charge_nano} where ${expected.chargeNano} was generated`;
     }
     default:
       return expected.kind satisfies never;
   }
+}
+
+function offBy(expected: Expectation, event: EventRow): number {
+  return Math.abs(Number(event.charge_nano - expected.chargeNano)) / Number(expected.chargeNano);
 }
 
 function describe(line: JournalLine): string {

@@ -42,11 +42,12 @@ describe('the ledger equals the journal', () => {
     await settled(world);
     const books = await compareBooks(world);
     console.log(
-      `${REQUESTS} requests (${tally(sent)}): ${books.exact} charged exactly, ${books.estimated} estimated, ${books.free} free; charged ${books.chargedNano} nano-USD, expected ${books.expectedNano}`,
+      `${REQUESTS} requests (${tally(sent)}): ${books.exact} charged exactly, ${books.estimated} estimated (off by ${(books.worstEstimate * 100).toFixed(0)} % at most), ${books.free} free; charged ${books.chargedNano} nano-USD, expected ${books.expectedNano}`,
     );
     expect(books.differences).toEqual([]);
     expect(books.chargedNano).toBe(books.expectedNano);
     expect(books.exact).toBeGreaterThan(REQUESTS / 2);
+    expect(books.estimated).toBeGreaterThan(0);
     // An intended failure must not be all there is, and there must be some.
     expect(sent.filter((one) => one.end === 'error').length).toBeGreaterThan(REQUESTS / 50);
     const unexpected = sent.filter((one) => one.end === 'error' && /^(whole|stream|tools|embedding)$/.test(one.how));

@@ -43,6 +43,9 @@ export function expectedCharge(line: JournalLine, operation: 'chat' | 'embedding
     if (line.pieces_sent === 0) return { kind: 'nothing', chargeNano: 0n };
     return { kind: 'estimated', chargeNano: price(line.model ?? '', prompt - cached, cached, line.pieces_sent) };
   }
+  // A whole answer without its usage: counted by the gateway.
+  if (line.completed && !line.usage_sent)
+    return { kind: 'estimated', chargeNano: price(line.model ?? '', prompt - cached, cached, usage.completion_tokens ?? 0) };
   if (!complete) return { kind: 'nothing', chargeNano: 0n };
   const output = usage.completion_tokens ?? 0;
   if (operation === 'chat' && output === 0) return { kind: 'nothing', chargeNano: 0n };

@@ -133,6 +133,27 @@ async function sendOne(job: Job, options: TrafficOptions): Promise<Sent> {
       }
     });
   }
+  if (faults && dice < 0.23) {
+    return attempt(ref, 'chat', 'without usage', async (sent) => {
+      const { data, response } = await job.client.chat.completions.create(ask('no_usage')).withResponse();
+      note(sent, response, data.usage);
+    });
+  }
+  // Longer than an abandoned stream is read on for: it is cut, and what was generated is counted.
+  if (faults && job.index % 250 === 7) {
+    return attempt(ref, 'chat', 'long stream that the client leaves', (sent) =>
+      readStream(
+        sent,
+        job.client,
+        {
+          model: 'gpt-4.1-mini',
+          messages: [{ role: 'user', content: `Tell me everything. [[ref ${ref}]] [[sim tokens=300;pace_ms=50]]` }],
+          stream: true,
+        },
+        3,
+      ),
+    );
+  }
   if (faults && dice < 0.32)
     return attempt(ref, 'chat', 'stream that the client leaves', (sent) =>
       readStream(sent, job.client, { ...ask(), stream: true }, 1 + (job.index % 6)),
