@@ -34,10 +34,10 @@ const token = z.string().min(16, 'must have at least 16 characters');
 const hex = (leastBytes: number, mostBytes: number) =>
   z
     .string()
-    .regex(/^([0-9a-f]{2})+$/i, 'must be hex digits')
-    .refine((text) => text.length >= 2 * leastBytes && text.length <= 2 * mostBytes, {
-      message: leastBytes === mostBytes ? `must be ${leastBytes} bytes in hex` : `must be at least ${leastBytes} bytes in hex`,
-    })
+    .regex(
+      new RegExp(`^([0-9a-f]{2}){${leastBytes},${mostBytes}}$`, 'i'),
+      `must be ${leastBytes === mostBytes ? '' : 'at least '}${leastBytes} bytes in hex digits`,
+    )
     .transform((text) => new Uint8Array(Buffer.from(text, 'hex')));
 
 const schema = z.object({

@@ -42,9 +42,9 @@ export async function upsertNodes(db: Database, nodes: readonly NodeStatus[]): P
     .execute();
 }
 
-/** Nodes seen since a moment, by id. */
-export async function selectNodes(db: Database, seenSinceMs: number): Promise<NodeStatus[]> {
-  const rows = await db.selectFrom('node').selectAll().where('last_seen_at', '>=', new Date(seenSinceMs)).orderBy('id').execute();
+/** Nodes seen after a moment, by id. */
+export async function selectNodes(db: Database, seenAfterMs: number): Promise<NodeStatus[]> {
+  const rows = await db.selectFrom('node').selectAll().where('last_seen_at', '>', new Date(seenAfterMs)).orderBy('id').execute();
   return rows.map((row) => ({
     nodeId: row.id,
     region: row.region,

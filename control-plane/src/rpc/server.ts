@@ -1,5 +1,5 @@
 /** The gRPC server of the control plane: Sync, FetchSnapshot and Report. */
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { SyncService } from '@meridian/wire/gen/sync_pb';
 import { UsageService } from '@meridian/wire/gen/usage_pb';
 import { SERVER_OPTIONS } from '@meridian/wire/grpc-options';
@@ -27,6 +27,8 @@ export interface RpcServer {
 /** Listens. Rejects with one clear line when the host is not loopback (there is no TLS yet) or the port is taken. */
 export async function startRpc({ host, port, sync, downloads, reports }: RpcDeps): Promise<RpcServer> {
   if (!isLoopback(host)) throw new Error(`gRPC without TLS listens on a loopback address only, not on ${host}`);
+  // What grpc-js would print it also hands to us, and we say it in our own words.
+  setLogVerbosity(logVerbosity.NONE);
   const server = new Server(SERVER_OPTIONS);
   implementEncoded(server, SyncService, { sync: (call) => sync.handle(call), fetchSnapshot: (call) => downloads.handle(call) });
   implementEncoded(server, UsageService, { report: (call) => reports.handle(call) });

@@ -10,7 +10,8 @@ import type { Database } from '../database/connect.ts';
 import { LogGapError, LogWindow, MAX_WINDOW_BYTES } from './log-window.ts';
 import { type Heads, selectHeads, selectLog, selectLogTail } from './store.ts';
 
-const MAX_ROWS_A_PAGE = 1_000;
+/** Far less than a window, so that a page does not push out what nodes were not sent yet. */
+const PAGE = { maxRows: 1_000, maxBytes: 1024 * 1024 };
 /** Rows loaded of each lane when a replica starts; the bytes of the window bind first when entries are of usual size. */
 const MAX_ROWS_AT_START = 100_000;
 
@@ -77,7 +78,7 @@ export class LogTail {
       const window = this.#windows[lane];
       const head = heads.revs[lane];
       if (head === window.head) continue;
-      const rows = await selectLog(db, lane, window.head, head, MAX_ROWS_A_PAGE);
+      const rows = await selectLog(db, lane, window.head, head, PAGE);
       try {
         if (rows.length === 0) throw new LogGapError(window.head, head);
         window.append(rows);
@@ -115,7 +116,7 @@ async function load({ db, maxWindowBytes = MAX_WINDOW_BYTES }: LogTailDeps): Pro
 
 async function loadWindow(db: Database, lane: Lane, heads: Heads, maxBytes: number): Promise<LogWindow> {
   const head = heads.revs[lane];
-  const rows = await selectLogTail(db, lane, head, maxBytes, MAX_ROWS_AT_START);
+  const rows = await selectLogTail(db, lane, head, { maxBytes, maxRows: MAX_ROWS_AT_START });
   const window = new LogWindow(head - rows.length, maxBytes);
   window.append(rows);
   return window;

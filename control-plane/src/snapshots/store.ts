@@ -86,34 +86,43 @@ export async function appendEntries(
   return { rev: Number(row.rev), updatedCount: Number(row.updated) };
 }
 
-const LOG_COLUMNS = ['rev', 'kind', 'entity_id', 'payload', 'created_at'] as const;
-
-function logRow(row: { rev: bigint; kind: string; entity_id: string; payload: Buffer; created_at: Date }): LogRow {
+function logRow(row: LogRecord): LogRow {
   return { rev: Number(row.rev), kind: row.kind, entityId: row.entity_id, payload: row.payload, writtenAtMs: row.created_at.getTime() };
 }
 
+interface LogRecord {
+  readonly rev: bigint;
+  readonly kind: string;
+  readonly entity_id: string;
+  readonly payload: Buffer;
+  readonly created_at: Date;
+}
+
+/** How much is read of a lane at a time; the first row comes however large it is. */
+export interface PageLimits {
+  readonly maxRows: number;
+  readonly maxBytes: number;
+}
+
 /** Rows `after` < rev ≤ `upto`, oldest first. */
-export async function selectLog(db: Reader, lane: Lane, after: number, upto: number, limit: number): Promise<LogRow[]> {
-  const rows = await db
-    .selectFrom('config_log')
-    .select(LOG_COLUMNS)
-    .where('lane', '=', laneNumber(lane))
-    .where('rev', '>', BigInt(after))
-    .where('rev', '<=', BigInt(upto))
-    .orderBy('rev')
-    .limit(limit)
-    .execute();
+export async function selectLog(db: Reader, lane: Lane, after: number, upto: number, limits: PageLimits): Promise<LogRow[]> {
+  const { rows } = await sql<LogRecord>`
+    SELECT rev, kind, entity_id, payload, created_at FROM (
+      SELECT page.*, sum(octet_length(payload)) OVER (ORDER BY rev) - octet_length(payload) AS bytes_before FROM (
+        SELECT rev, kind, entity_id, payload, created_at FROM config_log
+        WHERE lane = ${laneNumber(lane)} AND rev > ${after} AND rev <= ${upto} ORDER BY rev LIMIT ${limits.maxRows}) page) sized
+    WHERE bytes_before < ${limits.maxBytes} ORDER BY rev`.execute(db);
   return rows.map(logRow);
 }
 
-/** The last rows up to `upto` whose payloads together have at most `maxBytes`, oldest first; at most `limit`. */
-export async function selectLogTail(db: Reader, lane: Lane, upto: number, maxBytes: number, limit: number): Promise<LogRow[]> {
-  const { rows } = await sql<{ rev: bigint; kind: string; entity_id: string; payload: Buffer; created_at: Date }>`
+/** The last rows up to `upto` whose payloads together have at most `maxBytes`, oldest first. */
+export async function selectLogTail(db: Reader, lane: Lane, upto: number, limits: PageLimits): Promise<LogRow[]> {
+  const { rows } = await sql<LogRecord>`
     SELECT rev, kind, entity_id, payload, created_at FROM (
       SELECT newest.*, sum(octet_length(payload)) OVER (ORDER BY rev DESC) AS bytes FROM (
         SELECT rev, kind, entity_id, payload, created_at FROM config_log
-        WHERE lane = ${laneNumber(lane)} AND rev <= ${upto} ORDER BY rev DESC LIMIT ${limit}) newest) tail
-    WHERE bytes <= ${maxBytes} ORDER BY rev`.execute(db);
+        WHERE lane = ${laneNumber(lane)} AND rev <= ${upto} ORDER BY rev DESC LIMIT ${limits.maxRows}) newest) tail
+    WHERE bytes <= ${limits.maxBytes} ORDER BY rev`.execute(db);
   return rows.map(logRow);
 }
 
