@@ -198,6 +198,14 @@ describe('usage in a stream', () => {
     expect(stream.facts.usage).toEqual({ input: 3, cached_input: 2, output: 2 });
   });
 
+  it('does not tell what the provider bills us', () => {
+    const bill = { cost: 0.5, cost_details: {}, is_byok: false };
+    const { stream, terminal } = run(sse(...start, delta({}, 'stop'), chunk({ choices: [], usage: { ...usage, ...bill } })), ASKED);
+    expect(stream.facts.usage).toEqual({ input: 5, output: 2 });
+    expect(events(terminal)[0]).toMatchObject({ usage: { ...usage, cost_usd: 0.5 } });
+    expect(terminal).not.toMatch(/"cost"|cost_details|is_byok/);
+  });
+
   it('holds a finish that carries usage back for the end, unless content follows', () => {
     const finish = { ...delta({}, 'stop'), usage };
     expect(run(sse(...start, finish), QUIET, false).out).not.toContain('stop');

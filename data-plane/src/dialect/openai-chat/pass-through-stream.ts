@@ -8,7 +8,7 @@ import { errorFromAnswer } from './error.ts';
 import { hasFinished } from './finish.ts';
 import { contentBytes, hasContent, hasNoOutput, TEXT_BYTES_PER_TOKEN, withCost } from './response.ts';
 import { isObject, type JsonObject, servedTier } from './schema.ts';
-import { mergeUsage, readUsage } from './usage.ts';
+import { mergeUsage, readUsage, withoutUpstreamCost } from './usage.ts';
 
 /** A preamble that is longer than this is no preamble: it goes out, and with it the chance to fail over. */
 export const MAX_HELD_BYTES = 64 * 1024;
@@ -306,9 +306,8 @@ export class ChatPassThroughStream implements PassThroughStream {
     const rest: Record<string, unknown> = { ...chunk };
     for (const key of ['usage', 'choices', 'x_groq']) delete rest[key];
     if (this.#terms.model !== undefined && typeof rest.model === 'string') rest.model = this.#terms.model;
-    const { cost_usd: _, ...counts } = usage;
     const head = JSON.stringify({ ...rest, choices: [] }).slice(0, -1);
-    return Buffer.from(`data: ${head},"usage":${withCost(counts, costUsdLiteral)}}\n\n`);
+    return Buffer.from(`data: ${head},"usage":${withCost(withoutUpstreamCost(usage), costUsdLiteral)}}\n\n`);
   }
 }
 

@@ -105,7 +105,7 @@ describe('the rewritten answer', () => {
     expect(rewrite('{"model":"m","usage":null}', undefined)).toBe('{"model":"m","usage":null}');
     expect(rewrite('{"model":"m"}', 'n')).toBe('{"model":"n"}');
     expect(rewrite('{"usage":{ }}', undefined)).toBe('{"usage":{ "cost_usd":0.000012500}}');
-    expect(rewrite('{"usage":{"cost_usd":7,"a":1}}', undefined)).toBe('{"usage":{"cost_usd":0.000012500,"a":1}}');
+    expect(rewrite('{"usage":{"cost_usd":7,"a":1}}', undefined)).toBe('{"usage":{"a":1,"cost_usd":0.000012500}}');
   });
 });
 
@@ -136,8 +136,23 @@ describe('recorded answers', () => {
     const { facts, rewrite } = readAnswer('chat', body);
     const edited = JSON.parse(Buffer.concat(rewrite({ model: 'asked', costUsdLiteral: '0.25' })).toString());
     const before = JSON.parse(body.toString());
+    // What the provider bills us is not passed on.
+    for (const key of ['cost', 'cost_details', 'is_byok', 'cost_in_usd_ticks']) delete before.usage?.[key];
     expect(edited).toEqual({ ...before, model: 'asked', ...(before.usage ? { usage: { ...before.usage, cost_usd: 0.25 } } : {}) });
     expect(facts.empty).toBe(false);
+  });
+});
+
+describe('what a provider tells of its own bill', () => {
+  const bill = { cost: 0.000012, cost_details: { upstream_inference_cost: 0.00001 }, is_byok: false, cost_in_usd_ticks: 5 };
+  const counts = { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };
+
+  it('does not reach the client', () => {
+    const body = Buffer.from(JSON.stringify(answer({ usage: { ...counts, ...bill } })));
+    const { facts, rewrite } = readAnswer('chat', body);
+    const written = JSON.parse(Buffer.concat(rewrite({ model: undefined, costUsdLiteral: '0.25' })).toString());
+    expect(written.usage).toEqual({ ...counts, cost_usd: 0.25 });
+    expect(facts.usage).toEqual({ input: 3, output: 2 });
   });
 });
 

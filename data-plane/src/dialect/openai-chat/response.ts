@@ -20,7 +20,7 @@ import { errorFromAnswer } from './error.ts';
 import { readFinish, writeFinish } from './finish.ts';
 import { readParts, writeAssistant } from './message.ts';
 import { isObject, type JsonObject, number, rest, servedTier, text, writeTier } from './schema.ts';
-import { readUsage, reasoningTokens, writeUsage } from './usage.ts';
+import { readUsage, reasoningTokens, UPSTREAM_COST_KEYS, withoutUpstreamCost, writeUsage } from './usage.ts';
 
 /** About one token in so many bytes of text, for answers whose provider did not count. */
 export const TEXT_BYTES_PER_TOKEN = 4;
@@ -29,7 +29,6 @@ export const TEXT_BYTES_PER_TOKEN = 4;
 const PARSED_CHOICES_MAX_BYTES = 256 * 1024;
 
 const ANSWER_KEYS: ReadonlySet<string> = new Set(['model', 'usage', 'service_tier', 'choices', 'error']);
-const USAGE_KEYS: ReadonlySet<string> = new Set(['cost_usd']);
 
 /** Throws GatewayError `upstream_error` when the answer is not a JSON object, or is an error in a success's clothes. */
 export function readAnswer(operation: Operation, body: Buffer): PassThroughAnswer {
@@ -95,9 +94,11 @@ function answerEdits(
 const OPEN_BRACE = 0x7b;
 
 function costEdit(body: Buffer, usage: Span, costUsdLiteral: string): Edit {
-  const present = scanObject(body, USAGE_KEYS, usage).get('cost_usd');
-  if (present !== undefined) return { ...present, text: costUsdLiteral };
-  const isEmpty = Object.keys(valueAt(body, usage) ?? {}).length === 0;
+  const counts = valueAt(body, usage);
+  if (scanObject(body, UPSTREAM_COST_KEYS, usage).size > 0 && isObject(counts)) {
+    return { ...usage, text: withCost(withoutUpstreamCost(counts), costUsdLiteral) };
+  }
+  const isEmpty = Object.keys(counts ?? {}).length === 0;
   return { start: usage.end - 1, end: usage.end - 1, text: `${isEmpty ? '' : ','}"cost_usd":${costUsdLiteral}` };
 }
 

@@ -114,3 +114,11 @@ function count(raw: JsonObject, key: string): number | undefined {
   if (typeof value !== 'number' || !Number.isFinite(value) || value < 0) return undefined;
   return Math.min(Math.ceil(value), Number.MAX_SAFE_INTEGER);
 }
+
+/** What a provider tells us of its own bill: our cost, which is no business of the client's. */
+export const UPSTREAM_COST_KEYS: ReadonlySet<string> = new Set(['cost', 'cost_details', 'is_byok', 'cost_in_usd_ticks', 'cost_usd']);
+
+/** The usage object with its counts only. */
+export function withoutUpstreamCost(usage: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries(usage).filter(([key]) => !UPSTREAM_COST_KEYS.has(key)));
+}
