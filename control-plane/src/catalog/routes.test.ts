@@ -129,7 +129,17 @@ describe('the catalogue', () => {
     const model = await http.admin('PATCH', '/admin/v1/models/changing-1', { enabled: false });
     expect(model.json()).toMatchObject({ context_tokens: 1000, enabled: false });
     const moved = await http.admin('PATCH', '/admin/v1/providers/changing', { origin: 'http://127.0.0.1:10' });
-    expect(moved.json()).toMatchObject({ origin: 'http://127.0.0.1:10', base_path: '/v1', adapter: 'openai-compatible' });
+    // Exactly the fields of the contract: the row has more.
+    expect(moved.json()).toEqual({
+      id: 'changing',
+      object: 'provider',
+      name: 'changing',
+      origin: 'http://127.0.0.1:10',
+      base_path: '/v1',
+      adapter: 'openai-compatible',
+      enabled: true,
+      default_credential_id: null,
+    });
     expect((await published(http.db, 'changing')).map(({ entry }) => entry.version)).toEqual([1, 2]);
     for (const origin of ['ftp://x', 'http://x/v1', 'http://x?y', 'nonsense', 'http://user:pass@x']) {
       expect([origin, (await http.admin('PATCH', '/admin/v1/providers/changing', { origin })).statusCode]).toEqual([origin, 400]);

@@ -1,5 +1,7 @@
 import { hashApiKey, isWellFormedApiKey } from '@meridian/domain/api-key';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Database } from '../database/connect.ts';
 import { KEY_PREFIX, PEPPER, type TestHttp, testHttp } from '../http/testing.ts';
 import { published } from '../snapshots/published.ts';
 
@@ -79,7 +81,15 @@ describe('/v1/keys', () => {
     const { accountId, token } = await http.account('many');
     const first = (await http.as(token, 'POST', '/v1/keys', { name: 'first' })).json();
     for (let index = 0; index < 8; index++) await http.as(token, 'POST', '/v1/keys', { name: `k${index}` });
-    const answers = await Promise.all(Array.from({ length: 5 }, () => http.as(token, 'POST', '/v1/keys', { name: 'tenth' })));
+    // All five are under way before any may finish: the head that each publishes on is held.
+    const asked: ReturnType<TestHttp['as']>[] = [];
+    await http.db.transaction().execute(async (trx) => {
+      await trx.selectFrom('config_head').selectAll().forUpdate().execute();
+      for (let index = 0; index < 5; index++) asked.push(http.as(token, 'POST', '/v1/keys', { name: 'tenth' }));
+      for (const answer of asked) answer.catch(() => {});
+      await untilWaitingForLocks(http.db, 5);
+    });
+    const answers = await Promise.all(asked);
     const refused = answers.filter((answer) => answer.statusCode !== 201);
     expect(refused.map((answer) => [answer.statusCode, answer.json().error.code])).toEqual(Array(4).fill([409, 'conflict']));
     const other = await http.member(accountId, 'developer');
@@ -177,3 +187,13 @@ describe('/v1/keys', () => {
     });
   });
 });
+
+/** Asks the server until that many of the test database's sessions wait for a lock. */
+async function untilWaitingForLocks(db: Database, sessions: number): Promise<void> {
+  for (;;) {
+    const { rows } = await sql<{ n: bigint }>`
+      SELECT count(DISTINCT pid) AS n FROM pg_locks JOIN pg_stat_activity USING (pid)
+      WHERE NOT granted AND datname = current_database()`.execute(db);
+    if (Number(rows[0]?.n) >= sessions) return;
+  }
+}
