@@ -52,16 +52,15 @@ describe('the spool on a failing disk', () => {
   });
 
   it('reads on from the new segment where the suspect file lost its pages', async () => {
-    let fail = false;
-    const disk: SpoolDisk = { ...nodeDisk, fdatasync: (fd) => (fail ? Promise.reject(ioError('EIO')) : nodeDisk.fdatasync(fd)) };
+    let failures = 0;
+    const disk: SpoolDisk = { ...nodeDisk, fdatasync: (fd) => (failures-- > 0 ? Promise.reject(ioError('EIO')) : nodeDisk.fdatasync(fd)) };
     const { spool } = await openTestSpool(folder, 1n, { disk });
     await writeFinal(spool, finalOf('safe'));
     await durable(spool);
     const file = `${folder}/0000000000000001/00000001.seg`;
     const durableBytes = fs.statSync(file).size;
-    fail = true;
+    failures = 1;
     await writeFinal(spool, finalOf('suspect'));
-    fail = false;
     await durable(spool);
     await writeFinal(spool, finalOf('after'));
     await spool.close();
