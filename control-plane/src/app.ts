@@ -6,7 +6,6 @@ import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { newId } from '@meridian/domain/ids';
-import type { FastifyInstance } from 'fastify';
 import { AccountService } from './accounts/service.ts';
 import { CatalogService } from './catalog/service.ts';
 import { type Config, PRODUCT_NAME } from './config.ts';
@@ -29,9 +28,8 @@ import { SyncHub } from './rpc/sync-service.ts';
 import { UsageReports } from './rpc/usage-service.ts';
 import { applySeed } from './seed/service.ts';
 import { LogTail } from './snapshots/log-tail.ts';
-import { publish } from './snapshots/service.ts';
+import { publish, readHeads } from './snapshots/service.ts';
 import { SnapshotFiles } from './snapshots/snapshot-files.ts';
-import { selectHeads } from './snapshots/store.ts';
 import { createHealthServer } from './telemetry/health.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
@@ -75,6 +73,8 @@ export async function startApp(config: Config, logger: Logger = createLogger(con
   }
 }
 
+type HttpServer = ReturnType<typeof buildHttp>;
+
 interface Base {
   readonly db: Database;
   readonly logger: Logger;
@@ -103,8 +103,17 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
 
   const requireNode = joinTokenIdentity(config.joinToken);
   const admission = new HelloAdmission(clock.nowMs());
-  const readHeads = async () => (await selectHeads(db)).revs;
-  const sync = new SyncHub({ requireNode, tail, snapshots, nodes, admission, readHeads, ids, metrics, logger });
+  const sync = new SyncHub({
+    requireNode,
+    tail,
+    snapshots,
+    nodes,
+    admission,
+    readHeads: async () => (await readHeads(db)).revs,
+    ids,
+    metrics,
+    logger,
+  });
   const downloads = new SnapshotDownloads({ requireNode, snapshots, logger });
   const reports = new UsageReports({ requireNode, usage, dbEpoch: () => tail.dbEpoch, clock, metrics, logger });
   let polledAtMs = clock.nowMs();
@@ -148,7 +157,7 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
   const health = createHealthServer({
     registry: metrics.registry,
     checks: async () => ({
-      database: await selectHeads(db).then(
+      database: await readHeads(db).then(
         () => true,
         () => false,
       ),
@@ -211,7 +220,7 @@ function readable(alarm: object): Record<string, unknown> {
   return Object.fromEntries(Object.entries(alarm).map(([name, value]) => [name, typeof value === 'bigint' ? String(value) : value]));
 }
 
-async function listenHttp(http: FastifyInstance, { httpHost: host, httpPort: port }: Config): Promise<string> {
+async function listenHttp(http: HttpServer, { httpHost: host, httpPort: port }: Config): Promise<string> {
   try {
     return await http.listen({ host, port });
   } catch (error) {
@@ -237,7 +246,7 @@ function cannotListen(who: string, host: string, port: number, cause: unknown): 
 }
 
 /** Requests under way get `graceMs`; then their connections are cut. */
-async function closeHttp(http: FastifyInstance, graceMs: number): Promise<void> {
+async function closeHttp(http: HttpServer, graceMs: number): Promise<void> {
   const timer = setTimeout(() => http.server.closeAllConnections(), graceMs);
   await http.close();
   clearTimeout(timer);

@@ -1,12 +1,13 @@
-/** Publishing: how a transaction hands the nodes what it changed. */
+/** The log as the features use it: a transaction hands the nodes what it changed. */
 import { toBinary } from '@bufbuild/protobuf';
 import { GatewayError } from '@meridian/domain/error';
 import { type ConfigEntry, LANES } from '@meridian/domain/snapshot';
 import { configEntryToWire } from '@meridian/wire/codec/entry';
 import { ConfigEntrySchema } from '@meridian/wire/gen/config_pb';
+import type { Database } from '../database/connect.ts';
 import type { Transaction } from '../database/transaction.ts';
 import type { Publish } from './publish.ts';
-import { appendEntries, type EncodedEntry } from './store.ts';
+import { appendEntries, type EncodedEntry, type Heads, selectHeads } from './store.ts';
 
 /** A delta of 64 KiB must have room for any entry. */
 export const MAX_ENTRY_BYTES = 60 * 1024;
@@ -72,4 +73,9 @@ function* batchesOf(entries: readonly EncodedEntry[]): Generator<EncodedEntry[]>
 
 function nameOf(entry: EncodedEntry): string {
   return `${entry.kind}/${entry.id}`;
+}
+
+/** Every lane's newest rev as the database has it now, with the epoch they belong to. */
+export function readHeads(db: Database): Promise<Heads> {
+  return selectHeads(db);
 }
