@@ -6,8 +6,9 @@ import { COMPONENTS } from '@meridian/domain/usage';
 import { type Final, OUTCOMES } from '@meridian/domain/usage-record';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { FinalSchema, UsageBatchSchema } from '../gen/meridian/v1/usage_pb.js';
+import { FinalSchema, UsageBatchSchema, UsageRecordsSchema } from '../gen/meridian/v1/usage_pb.js';
 import { finalFromWire, finalToWire } from './final.ts';
+import { UsageRecordsWriter } from './final-writer.ts';
 import { usageBatchFromWire, usageBatchToWire } from './usage-batch.ts';
 import { WireFormatError } from './wire-format-error.ts';
 
@@ -66,6 +67,20 @@ describe('a final on the wire', () => {
     fc.assert(
       fc.property(arbitraryFinal, (final) => {
         expect(finalFromWire(fromBinary(FinalSchema, toBinary(FinalSchema, finalToWire(final))))).toEqual(final);
+      }),
+    );
+  });
+
+  it('has by hand the bytes that the generated decoder reads as the same message', () => {
+    const long = arbitraryFinal.map((final) => ({ ...final, askedModel: final.askedModel.repeat(50) }));
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.maxSafeNat(), fc.oneof(arbitraryFinal, long)), { maxLength: 5 }), (records) => {
+        const writer = new UsageRecordsWriter();
+        for (const [seq, final] of records) writer.add(seq, final);
+        const read = fromBinary(UsageRecordsSchema, writer.take());
+        expect(read.records.map((record) => record.seq)).toEqual(records.map(([seq]) => BigInt(seq)));
+        expect(read.records.map((record) => record.record.value)).toEqual(records.map(([, final]) => finalToWire(final)));
+        expect(writer.take()).toHaveLength(0);
       }),
     );
   });

@@ -8,10 +8,10 @@ import { type Attempt, type Final, type LeaseAmount, OUTCOMES } from '@meridian/
 import type * as wire from '../gen/meridian/v1/usage_pb.js';
 import { FinalSchema } from '../gen/meridian/v1/usage_pb.js';
 import { readNonNegative, readSafeInteger, readText, readWord } from './field.ts';
+import { wholeMs } from './final-writer.ts';
 import { WireFormatError } from './wire-format-error.ts';
 
 const EXACTNESS = ['exact', 'estimated'] as const;
-const MAX_UINT32 = 2 ** 32 - 1;
 
 /** Total over everything that a spool can hold: one record must never stand before all those behind it. */
 export function finalToWire(final: Final): wire.Final {
@@ -82,11 +82,6 @@ export function finalFromWire(message: wire.Final): Final {
     firstByteMs: message.firstByteMs,
     durationMs: message.durationMs,
   };
-}
-
-/** Milliseconds as a uint32: fractions are rounded, what does not fit (a clock that was set back, 49 days) is cut. */
-function wholeMs(durationMs: number): number {
-  return Math.min(MAX_UINT32, Math.max(0, Math.round(durationMs)));
 }
 
 function usageToWire(usage: Usage): { component: Component; units: bigint }[] {
