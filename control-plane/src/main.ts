@@ -4,7 +4,11 @@ import { loadConfig } from './config.ts';
 
 async function main(): Promise<void> {
   const config = loadConfig(process.env);
+  // Until the replica serves there is nothing to drain.
+  const quit = (): void => process.exit(0);
+  process.once('disconnect', quit);
   const app = await startApp(config);
+  process.off('disconnect', quit);
   let stopping = false;
   const stop = (): void => {
     if (stopping) return;
