@@ -16,15 +16,18 @@ export const HELP = `Starts Meridian on this machine: PostgreSQL, the control pl
 Environment:
   DATABASE_URL                          a PostgreSQL server of yours instead of the embedded one
   OPENAI_API_KEY, OPENROUTER_API_KEY    use the real provider instead of the simulated one
-  OPENAI_BASE_URL, OPENROUTER_BASE_URL  another origin for a provider, for example http://127.0.0.1:8080/v1
+  OPENAI_BASE_URL, OPENROUTER_BASE_URL  another origin for a provider, with its path, for example http://127.0.0.1:8080/v1
 
 Ctrl-C stops everything. A second start goes on with the same accounts, keys and balances.`;
+
+const LAST_PORT_OFFSET = 40;
+const MAX_PORT_BASE = 65_535 - LAST_PORT_OFFSET;
 
 export interface ProviderSetting {
   readonly providerId: string;
   /** A real key; undefined: the simulated provider. */
   readonly apiKey: string | undefined;
-  /** Base URL with its path, such as https://api.openai.com/v1; undefined: the catalogue's. */
+  /** Base URL with its path, such as https://api.openai.com/v1; undefined: the vendor's. */
   readonly baseUrl: string | undefined;
 }
 
@@ -46,42 +49,80 @@ export interface LocalSettings {
 
 const REGIONS = ['us', 'eu'] as const;
 
-/** Pure. Throws an Error with one clear line. */
+/** Pure. An empty variable counts as absent. Throws an Error with one clear line, which never holds a key or a password. */
 export function readSettings(args: readonly string[], env: Readonly<Record<string, string | undefined>>): LocalSettings | 'help' {
-  const { values } = parseArgs({
-    args: [...args],
-    options: { 'port-base': { type: 'string' }, folder: { type: 'string' }, help: { type: 'boolean' } },
-  });
+  const values = readFlags(args);
   if (values.help === true) return 'help';
-  const base = Number(values['port-base'] ?? env.MERIDIAN_PORT_BASE ?? 4100);
-  if (!Number.isInteger(base) || base < 1 || base > 65_000) throw new Error('--port-base must be a number from 1 to 65000');
+  const base = readPortBase(values['port-base'], nonEmpty(env.MERIDIAN_PORT_BASE));
+  const folder = values.folder ?? nonEmpty(env.MERIDIAN_FOLDER) ?? join(PROJECT_ROOT, '.meridian');
+  if (folder === '') throw new Error('--folder must not be empty.');
   const provider = (providerId: string, name: string): ProviderSetting => ({
     providerId,
-    apiKey: nonEmpty(env[`${name}_API_KEY`]),
-    baseUrl: httpUrl(`${name}_BASE_URL`, nonEmpty(env[`${name}_BASE_URL`])),
+    apiKey: readKey(`${name}_API_KEY`, nonEmpty(env[`${name}_API_KEY`])),
+    baseUrl: readBaseUrl(`${name}_BASE_URL`, nonEmpty(env[`${name}_BASE_URL`])),
   });
   return {
-    folder: values.folder ?? env.MERIDIAN_FOLDER ?? join(PROJECT_ROOT, '.meridian'),
+    folder,
     ports: {
       controlHttp: base,
       controlGrpc: base + 1,
       controlHealth: base + 2,
       nodes: REGIONS.map((region, index) => ({ region, port: base + 10 * (index + 1), healthPort: base + 10 * (index + 1) + 1 })),
       postgres: base + 30,
-      upstream: base + 40,
+      upstream: base + LAST_PORT_OFFSET,
     },
-    databaseUrl: nonEmpty(env.DATABASE_URL),
+    databaseUrl: readDatabaseUrl(nonEmpty(env.DATABASE_URL)),
     providers: [provider('openai', 'OPENAI'), provider('openrouter', 'OPENROUTER')],
   };
 }
 
-function nonEmpty(text: string | undefined): string | undefined {
-  return text === undefined || text.trim() === '' ? undefined : text.trim();
+function readFlags(args: readonly string[]): { 'port-base'?: string; folder?: string; help?: boolean } {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: { 'port-base': { type: 'string' }, folder: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+    }).values;
+  } catch (error) {
+    const [reason = ''] = (error instanceof Error ? error.message : String(error)).split(/\.\s|\n/);
+    throw new Error(`${reason.replace(/\.$/, '')}. "npm start -- --help" tells what can be set.`, { cause: error });
+  }
 }
 
-function httpUrl(name: string, text: string | undefined): string | undefined {
+function readPortBase(flag: string | undefined, variable: string | undefined): number {
+  const text = flag ?? variable ?? '4100';
+  const base = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  if (base >= 1 && base <= MAX_PORT_BASE) return base;
+  throw new Error(
+    `${flag === undefined ? 'MERIDIAN_PORT_BASE' : '--port-base'} must be a whole number from 1 to ${MAX_PORT_BASE}, not "${text}".`,
+  );
+}
+
+function readDatabaseUrl(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
-  if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol))
-    throw new Error(`${name} must be an http or https URL, not ${text}`);
+  if (!/^postgres(ql)?:\/\//.test(text) || !URL.canParse(text))
+    throw new Error('DATABASE_URL must be a URL such as postgres://user:password@host:5432/database.');
   return text;
+}
+
+/** It is sent as a header. */
+function readKey(name: string, text: string | undefined): string | undefined {
+  if (text !== undefined && !/^[!-~]{1,4096}$/.test(text)) throw new Error(`${name} must be printable ASCII without spaces.`);
+  return text;
+}
+
+function readBaseUrl(name: string, text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol)) {
+    throw new Error(`${name} must be an http or https URL such as http://127.0.0.1:8080/v1.`);
+  }
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
+    throw new Error(`${name} must be scheme, host, port and path: no user, password, query or fragment.`);
+  }
+  if (!/^(\/[A-Za-z0-9._~-]+)*\/?$/.test(url.pathname)) throw new Error(`${name} has a path that is not usable: ${url.pathname}`);
+  return text;
+}
+
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === undefined || text.trim() === '' ? undefined : text.trim();
 }
