@@ -1,5 +1,5 @@
 /** How each process of a world is started: which file, which settings. The local world and the tests start the same processes. */
-import { ManagedProcess } from './process.ts';
+import { type LaunchOptions, ManagedProcess } from './process.ts';
 import type { Secrets } from './secrets.ts';
 
 export interface Common {
@@ -8,6 +8,9 @@ export interface Common {
   readonly logFolder?: string;
   readonly logLevel?: string;
   readonly regionUrls?: string;
+  /** Ends starts that are under way. */
+  readonly abort?: AbortSignal;
+  readonly onSpawn?: (pid: number, entry: string) => void;
 }
 
 export function launchPostgres(
@@ -23,7 +26,7 @@ export function launchPostgres(
       MERIDIAN_POSTGRES_PASSWORD: common.secrets.databasePassword,
       MERIDIAN_POSTGRES_FSYNC: options.fsync ? 'on' : 'off',
     },
-    ...logOf(common, 'postgres'),
+    ...runOf(common, 'postgres'),
   });
 }
 
@@ -54,7 +57,7 @@ export function launchControlPlane(common: Common, options: ControlPlaneOptions)
       ...(common.regionUrls === undefined ? {} : { MERIDIAN_REGION_URLS: common.regionUrls }),
       ...options.env,
     },
-    ...logOf(common, 'control-plane'),
+    ...runOf(common, 'control-plane'),
   });
 }
 
@@ -90,7 +93,7 @@ export function launchNode(common: Common, options: NodeOptions): Promise<Manage
       ...(common.regionUrls === undefined ? {} : { MERIDIAN_REGION_URLS: common.regionUrls }),
       ...options.env,
     },
-    ...logOf(common, options.nodeId),
+    ...runOf(common, options.nodeId),
   });
 }
 
@@ -103,10 +106,14 @@ export function launchUpstream(
     entry: 'test/upstream/src/main.ts',
     args: ['--port', String(options.port), '--journal', options.journalFile, ...(options.args ?? [])],
     env: {},
-    ...logOf(common, 'upstream'),
+    ...runOf(common, 'upstream'),
   });
 }
 
-function logOf(common: Common, name: string): { logFile?: string } {
-  return common.logFolder === undefined ? {} : { logFile: `${common.logFolder}/${name}.log` };
+function runOf(common: Common, name: string): Pick<LaunchOptions, 'logFile' | 'abort' | 'onSpawn'> {
+  return {
+    ...(common.logFolder === undefined ? {} : { logFile: `${common.logFolder}/${name}.log` }),
+    ...(common.abort === undefined ? {} : { abort: common.abort }),
+    ...(common.onSpawn === undefined ? {} : { onSpawn: common.onSpawn }),
+  };
 }

@@ -1,5 +1,7 @@
 /** A small client of the operator and account API, as the local world and the tests use it. */
 
+const ANSWER_WITHIN_MS = 30_000;
+
 export class ApiError extends Error {
   readonly status: number;
   readonly code: string;
@@ -42,6 +44,7 @@ export class ApiClient {
   async #call(method: string, path: string, body?: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Json> {
     const response = await fetch(this.#origin + path, {
       method,
+      signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
       headers: {
         authorization: `Bearer ${this.#token}`,
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),

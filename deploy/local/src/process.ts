@@ -13,6 +13,12 @@ export const PROJECT_ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 export const READY_WITHIN_MS = 30_000;
 const MAX_KEPT_LINES = 50;
 
+/** What the runtime says by itself on the way. */
+const WARNING = /^\(node:\d+\)|^\(Use `/;
+
+/** All that a process sees of its parent's environment; never a vendor's variable. */
+const INHERITED = ['PATH', 'HOME', 'LANG', 'TMPDIR', 'TZ', 'SYSTEMROOT', 'NODE_EXTRA_CA_CERTS', 'MERIDIAN_TEST_RUN'];
+
 export interface LaunchOptions {
   readonly name: string;
   /** A TypeScript file, relative to the project's root. */
@@ -22,8 +28,11 @@ export interface LaunchOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Where its output goes; thrown away when absent. */
   readonly logFile?: string;
-  /** Processor to run on, where `taskset` is there; any when absent. */
   readonly nodeFlags?: readonly string[];
+  /** Ends a start that is under way. */
+  readonly abort?: AbortSignal;
+  /** Called at once with the number of the process, before it is ready. */
+  readonly onSpawn?: (pid: number, entry: string) => void;
 }
 
 export interface Exit {
@@ -31,12 +40,12 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
-/** The process said why it could not start, in the lines it printed last. */
+/** The process said why it could not start: in its errors, else in the lines it printed last. */
 export class StartError extends Error {
   readonly processName: string;
 
   constructor(processName: string, lastLines: readonly string[]) {
-    super(lastLines.length === 0 ? `${processName} did not start` : lastLines.join('\n'));
+    super(lastLines.length === 0 ? `${processName} did not start and gave no reason` : lastLines.join('\n'));
     this.name = 'StartError';
     this.processName = processName;
   }
@@ -48,16 +57,13 @@ export class ManagedProcess {
   readonly #child: ChildProcess;
   readonly #log: WriteStream | undefined;
   readonly #lastLines: string[] = [];
+  readonly #lastErrors: string[] = [];
   #exit: Exit | undefined;
   #ready: Readonly<Record<string, unknown>> = {};
 
   private constructor(options: LaunchOptions) {
     this.name = options.name;
-    const inherited = Object.fromEntries(
-      ['PATH', 'HOME', 'LANG', 'TMPDIR', 'SYSTEMROOT', 'MERIDIAN_TEST_RUN'].flatMap((name) =>
-        process.env[name] === undefined ? [] : [[name, process.env[name]]],
-      ),
-    );
+    const inherited = Object.fromEntries(INHERITED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
     this.#child = spawn(process.execPath, [...(options.nodeFlags ?? []), `${PROJECT_ROOT}${options.entry}`, ...(options.args ?? [])], {
       cwd: PROJECT_ROOT,
       env: { ...inherited, UV_THREADPOOL_SIZE: '8', MERIDIAN_PROCESS: options.name, ...options.env },
@@ -65,9 +71,16 @@ export class ManagedProcess {
       detached: true,
     });
     this.#log = options.logFile === undefined ? undefined : createWriteStream(options.logFile, { flags: 'a' });
+    // A full disk must not end the parent.
+    this.#log?.on('error', () => {});
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
-      if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.#line(line));
+      if (stream === null) continue;
+      createInterface({ input: stream }).on('line', (line) => {
+        this.#line(line);
+        if (stream === this.#child.stderr && !WARNING.test(line)) keep(this.#lastErrors, line);
+      });
     }
+    if (this.#child.pid !== undefined) options.onSpawn?.(this.#child.pid, options.entry);
     this.exited = new Promise((resolve) => {
       this.#child.once('error', (error) => {
         this.#line(error.message);
@@ -84,8 +97,15 @@ export class ManagedProcess {
 
   /** Starts a process and waits until it says it is ready; throws StartError with its own words when it stops instead. */
   static async launch(options: LaunchOptions): Promise<ManagedProcess> {
+    options.abort?.throwIfAborted();
     const managed = new ManagedProcess(options);
-    await managed.#untilReady();
+    const abort = (): void => managed.signal('SIGTERM');
+    options.abort?.addEventListener('abort', abort);
+    try {
+      await managed.#untilReady();
+    } finally {
+      options.abort?.removeEventListener('abort', abort);
+    }
     return managed;
   }
 
@@ -149,12 +169,12 @@ export class ManagedProcess {
       );
     });
     const stopped = this.exited.then(() => {
-      throw new StartError(this.name, this.#lastLines);
+      throw new StartError(this.name, this.#lastErrors.length > 0 ? this.#lastErrors : this.#lastLines);
     });
     try {
       await Promise.race([ready, late, stopped]);
     } catch (error) {
-      await this.kill();
+      await this.stop();
       throw error;
     } finally {
       clearTimeout(timer);
@@ -164,7 +184,11 @@ export class ManagedProcess {
 
   #line(line: string): void {
     this.#log?.write(`${line}\n`);
-    this.#lastLines.push(line);
-    if (this.#lastLines.length > MAX_KEPT_LINES) this.#lastLines.shift();
+    keep(this.#lastLines, line);
   }
+}
+
+function keep(lines: string[], line: string): void {
+  lines.push(line);
+  if (lines.length > MAX_KEPT_LINES) lines.shift();
 }
