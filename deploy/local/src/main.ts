@@ -15,32 +15,30 @@ async function main(): Promise<number> {
     console.log(HELP);
     return 0;
   }
-  // A signal that comes while things are starting is kept until there is something to stop.
-  let stopAsked = false;
-  let wake: () => void = () => {};
-  const asked = new Promise<void>((resolve) => {
-    wake = resolve;
-  });
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      if (stopAsked) console.log('Already stopping.');
-      stopAsked = true;
-      wake();
+  // A terminal that is gone must not end this process before it has stopped the others.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  const stopping = new AbortController();
+  const { signal: abort } = stopping;
+  const asked = new Promise<void>((resolve) => abort.addEventListener('abort', () => resolve()));
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(name, () => {
+      console.log(abort.aborted ? 'Already stopping.' : 'Stopping…');
+      stopping.abort();
     });
   }
   try {
-    const world = await startLocalWorld(
-      settings,
-      (line) => console.log(line),
-      () => stopAsked,
-    );
-    if (!stopAsked) console.log(world.greeting);
-    await Promise.race([asked, world.broken.then((line) => (stopAsked ? undefined : console.error(line)))]);
-    console.log('Stopping…');
+    const world = await startLocalWorld(settings, (line) => console.log(line), abort);
+    if (!abort.aborted) console.log(world.greeting);
+    const broken = await Promise.race([asked, world.broken]);
+    if (!abort.aborted) console.error(`${broken}\nStopping…`);
     await world.stop();
     console.log('Stopped.');
-    return stopAsked ? 0 : 1;
+    return broken === undefined || abort.aborted ? 0 : 1;
   } catch (error) {
+    if (abort.aborted) {
+      console.log('Stopped.');
+      return 0;
+    }
     console.error(error instanceof Error ? error.message : String(error));
     return 1;
   }
