@@ -78,7 +78,8 @@ const schema = z.object({
 
 /** Pure. Throws an Error that lists every problem at once. */
 export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
-  const parsed = schema.safeParse(env);
+  // `NAME=` in a file of settings means that there is none, not port 0 or every interface.
+  const parsed = schema.safeParse(Object.fromEntries(Object.entries(env).filter(([, value]) => value !== '')));
   if (!parsed.success) {
     throw new Error(
       `The settings of this node are not usable:\n${parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`).join('\n')}`,

@@ -7,7 +7,11 @@ const EXIT_AFTER_MS = 60_000;
 
 async function main(): Promise<void> {
   const config = loadConfig(process.env);
+  // Until the node serves there is nothing to drain.
+  const quit = (): void => process.exit(0);
+  process.once('disconnect', quit);
   const node = await createNode(config);
+  process.off('disconnect', quit);
   let stopping = false;
   const stop = (why: string): void => {
     if (stopping) return;
