@@ -2,6 +2,7 @@
 import type { DialectName } from '@meridian/domain/dialect';
 import type { GatewayError } from '@meridian/domain/error';
 import type { ErrorCode } from '@meridian/domain/error-code';
+import type { Nano } from '@meridian/domain/money';
 import type { ListPrice, ServiceTier } from '@meridian/domain/price';
 import { rate } from '@meridian/domain/rating';
 import type { Endpoint } from '@meridian/domain/snapshot';
@@ -38,6 +39,9 @@ export interface Ending {
   readonly firstByteMs: number;
   readonly durationMs: number;
 }
+
+/** The most that an amount in a record can be: an upstream's count that makes no sense must not keep the record from being written. */
+const MAX_RECORD_NANO = 2n ** 63n - 1n;
 
 /** About how many bytes of text make a token, for counts of our own. */
 const BYTES_PER_TOKEN = 4;
@@ -88,7 +92,7 @@ export function settle(intent: Intent, inputTokensBound: number, ending: Ending)
     serviceTier,
     usage: metered.usage,
     chargeNano,
-    varianceNano: rated - chargeNano,
+    varianceNano: recordable(rated - chargeNano),
     attempts: ending.calls.map((call) => settleCall(call, inputTokensBound)),
     stream: ending.stream,
     status: ending.status,
@@ -108,9 +112,13 @@ function settleCall(call: CallTrace, inputTokensBound: number): Attempt {
     modelId: model.id,
     status: call.status,
     errorCode: call.errorCode,
-    costNano: amountNano,
+    costNano: recordable(amountNano),
     costVersion: endpoint.cost.version,
     durationMs: Math.max(0, Math.round(call.endedMs - call.startedMs)),
     upstreamRequestId: call.upstreamRequestId,
   };
+}
+
+function recordable(amountNano: Nano): Nano {
+  return amountNano < MAX_RECORD_NANO ? amountNano : MAX_RECORD_NANO;
 }
