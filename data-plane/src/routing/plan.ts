@@ -62,7 +62,11 @@ export function plan(catalogue: Catalogue, facts: RequestFacts, key: ApiKey, reg
   const book = catalogue.priceBook(model.id);
   const listPrice = book === undefined ? undefined : priceInForce(book, nowMs);
   if (listPrice === undefined) {
-    throw new GatewayError('overloaded', { message: `The model '${model.id}' has no price in force.`, cause: 'no list price' });
+    throw new GatewayError('overloaded', {
+      message: `The model '${model.id}' has no price in force.`,
+      retryAfterSeconds: 5,
+      cause: 'no list price',
+    });
   }
   const candidates: Candidate[] = [];
   const refused: string[] = [];
@@ -79,6 +83,7 @@ export function plan(catalogue: Catalogue, facts: RequestFacts, key: ApiKey, reg
   if (first === undefined) {
     throw new GatewayError('overloaded', {
       message: `The model '${model.id}' cannot be reached from this region at the moment.`,
+      retryAfterSeconds: 5,
       cause: refused.join('; ') || 'no endpoint',
     });
   }
