@@ -8,12 +8,20 @@ export const MAX_BODY_BYTES = 32 * 1024 * 1024;
 /** Of all bodies that a node holds at one moment. */
 export const MAX_BUFFERED_BODY_BYTES = 512 * 1024 * 1024;
 
+export interface BodyLimits {
+  readonly maxBodyBytes: number;
+  /** Of all bodies of this reader together. */
+  readonly maxBufferedBytes: number;
+}
+
 export class BodyReader {
   readonly #maxBodyBytes: number;
+  readonly #maxBufferedBytes: number;
   #bufferedBytes = 0;
 
-  constructor(maxBodyBytes: number = MAX_BODY_BYTES) {
-    this.#maxBodyBytes = maxBodyBytes;
+  constructor(limits: BodyLimits = { maxBodyBytes: MAX_BODY_BYTES, maxBufferedBytes: MAX_BUFFERED_BODY_BYTES }) {
+    this.#maxBodyBytes = limits.maxBodyBytes;
+    this.#maxBufferedBytes = limits.maxBufferedBytes;
   }
 
   get bufferedBytes(): number {
@@ -44,6 +52,12 @@ export class BodyReader {
       settled = true;
       if (error !== null) {
         this.release(bytes);
+        chunks.length = 0;
+        if (source !== request) {
+          // Nothing is unpacked for an answer that is already known.
+          request.unpipe();
+          source.destroy();
+        }
         request.resume();
         done(error);
         return;
@@ -58,7 +72,7 @@ export class BodyReader {
         finish(this.#tooLarge());
         return;
       }
-      if (this.#bufferedBytes + chunk.length > MAX_BUFFERED_BODY_BYTES) {
+      if (this.#bufferedBytes + chunk.length > this.#maxBufferedBytes) {
         finish(new GatewayError('overloaded', { message: 'Too many large requests are being read at the moment.', retryAfterSeconds: 1 }));
         return;
       }
