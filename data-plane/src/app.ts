@@ -1,38 +1,21 @@
 /** The composition root of a node: builds the rooms, wires them, and takes them down in order. */
 import { randomBytes } from 'node:crypto';
-import type { IncomingMessage, Server } from 'node:http';
+import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { isWellFormedApiKey } from '@meridian/domain/api-key';
-import { GatewayError } from '@meridian/domain/error';
-import { type IdSource, newId } from '@meridian/domain/ids';
-import { nanoToUsdNumberLiteral } from '@meridian/domain/money';
-import { admit } from './admission/admit.ts';
-import { authenticate, type Principal, presentedKey } from './admission/authenticate.ts';
+import type { IdSource } from '@meridian/domain/ids';
 import type { Config } from './config.ts';
 import { Picture } from './control/picture.ts';
 import { SnapshotStore } from './control/snapshot-store.ts';
 import { startSyncClient } from './control/sync-client.ts';
 import { startUsageClient } from './control/usage-client.ts';
-import { openaiChat } from './dialect/openai-chat/index.ts';
-import { settle } from './metering/settle.ts';
 import { openSpool } from './metering/spool/spool.ts';
-import { handle, type Rooms } from './pipeline.ts';
-import { providerFor } from './provider/registry.ts';
-import { attempt } from './routing/attempt.ts';
-import { LeftBehind } from './routing/left-behind.ts';
-import { plan } from './routing/plan.ts';
-import { forward } from './server/forward.ts';
+import { createRequestPath } from './request-path.ts';
 import { createHealthServer } from './server/health.ts';
-import { me } from './server/me.ts';
-import { listModels, retrieveModel } from './server/models.ts';
-import { registerRoutes } from './server/routes.ts';
-import { createServer } from './server/server.ts';
 import { createLogger } from './telemetry/logger.ts';
 import { createMetrics } from './telemetry/metrics.ts';
 import { Deadlines } from './upstream/deadline.ts';
 import { createUpstream } from './upstream/dispatch.ts';
-import { patience } from './upstream/patience.ts';
 
 const BUILD = '0.1.0';
 /** Usage that is not acknowledged by then stays in the spool and is reported by the next start. */
@@ -52,7 +35,6 @@ export async function createNode(config: Config): Promise<RunningNode> {
   const log = createLogger(config.logLevel, { node: config.nodeId, region: config.region });
   const metrics = createMetrics();
   const ids = idSource();
-  const nowMs = Date.now;
   const deadlines = new Deadlines({ nowMs: () => performance.now() });
   deadlines.start();
 
@@ -73,111 +55,17 @@ export async function createNode(config: Config): Promise<RunningNode> {
     random: Math.random,
   };
   const store = await SnapshotStore.open(config.dataFolder);
-  const sync = startSyncClient({ ...link, spoolId: spool.spoolId, incarnation, build: BUILD, picture, store, clock: { nowMs }, log });
+  const sync = startSyncClient({ ...link, spoolId: spool.spoolId, incarnation, build: BUILD, picture, store, clock: ids, log });
   const usage = startUsageClient({ ...link, spool, log: (message, fields) => log.info(fields, message) });
 
-  let draining = false;
-  let running = 0;
-  const leftBehind = new LeftBehind(deadlines);
-  const authenticateSettings = {
-    keyPrefix: config.keyPrefix,
-    pepper: config.keyPepper,
-    region: config.region,
-    regionUrls: config.regionUrls,
-  };
-  const authenticateRequest = (request: IncomingMessage, atMs: number): Principal =>
-    authenticate(picture, authenticateSettings, presentedKey(request.headers), atMs);
-
-  const rooms: Rooms = {
-    plan: (facts, principal, atMs) => plan(picture, facts, principal.key, config.region, atMs),
-    admit: (principal, demand) => admit(principal, demand, spool),
-    open: (intent) =>
-      new Promise((resolve, reject) => {
-        spool.intent(intent, (error) => (error === undefined ? resolve() : reject(error)));
-      }),
-    attempt: (job) =>
-      attempt(
-        {
-          upstream,
-          providerFor,
-          timeouts: (candidate, request) => patience(config, request.facts, candidate.model.maxOutputTokens),
-          nowMs,
-        },
-        job,
-      ),
-    settle: (intent, facts, ending) =>
-      new Promise((resolve) => {
-        const final = settle(intent, facts.inputTokensBound, ending);
-        spool.final(final, (error) => {
-          // The answer is not held back for a record that could not be written: the loss is ours, and it is told.
-          if (error !== undefined) log.error({ request_id: final.requestId, err: error }, 'a final could not be written');
-          metrics.countOutcome(final.outcome, final.exactness);
-          metrics.observeDurationMs(final.operation, final.durationMs);
-          if (final.varianceNano > 0n) metrics.countVariance();
-          log.info(
-            {
-              request_id: final.requestId,
-              account: final.accountId,
-              model: final.answeringModelId ?? final.askedModel,
-              outcome: final.outcome,
-              status: final.status,
-              code: final.errorCode,
-              charge_nano: final.chargeNano.toString(),
-              ms: final.durationMs,
-            },
-            'request',
-          );
-          resolve(final);
-        });
-      }),
-    leftBehind: (attempted, planned, facts) =>
-      facts.stream ? leftBehind.stream(attempted, planned.model.hidesReasoning) : leftBehind.answer(attempted),
-    costLiteral: (final) => nanoToUsdNumberLiteral(final.chargeNano),
-    timers: deadlines,
-    nowMs,
-  };
-
-  const server = createServer({
-    region: config.region,
-    dialect: openaiChat,
-    newRequestId: () => newId('req', ids),
-    nowMs,
-    authenticate: authenticateRequest,
-    draining: () => draining,
-    onStatus: (name, status) => metrics.countRequest(name, status),
-    onError: (requestId, error) => {
-      if (error.status >= 500) log.warn({ request_id: requestId, code: error.code, source: error.source, err: error.cause }, error.message);
-    },
-  });
-  registerRoutes(server, {
-    handle: (exchange, reply) => {
-      running++;
-      handle(rooms, { ...exchange, dialect: openaiChat }, reply)
-        .catch((thrown: unknown) => {
-          log.error({ request_id: exchange.requestId, err: thrown }, 'a request ended in a way that was not foreseen');
-          reply.fail(GatewayError.from(thrown));
-        })
-        .finally(() => {
-          running--;
-        });
-    },
-    listModels: (principal) => listModels(picture, principal, config.region, nowMs()),
-    retrieveModel: (name, principal) => retrieveModel(picture, name, principal, config.region, nowMs()),
-    me: (principal) => me(picture, principal, spool.unackedChargeNano(principal.account.id), config.region),
-    forward: (request, reply) => forward(upstream, config.controlUrl, request, reply),
-    presentsApiKey: (request) => {
-      const presented = presentedKey(request.headers);
-      return presented === undefined || presented.startsWith(config.keyPrefix) || isWellFormedApiKey(config.keyPrefix, presented);
-    },
-    authenticate: (request) => authenticateRequest(request.raw, request.visit.arrivedMs),
-  });
+  const path = createRequestPath({ config, picture, spool, upstream, deadlines, metrics, log, ids });
 
   const health = createHealthServer(metrics, () => {
-    const checks = { picture: sync.status().dbEpoch !== '', spool: !spool.refusing, serving: !draining };
+    const checks = { picture: sync.status().dbEpoch !== '', spool: !spool.refusing, serving: !path.isDraining };
     return { ready: Object.values(checks).every(Boolean), checks };
   });
-  metrics.gauge('meridian_running_requests', 'Requests that are being served', () => running);
-  metrics.gauge('meridian_draining_streams', 'Streams that are read on after their client left', () => leftBehind.drainingStreams);
+  metrics.gauge('meridian_running_requests', 'Requests that are being served', () => path.running);
+  metrics.gauge('meridian_draining_streams', 'Streams that are read on after their client left', () => path.drainingStreams);
   metrics.gauge('meridian_spool_last_seq', 'Last record written to the spool', () => spool.lastSeq);
   metrics.gauge('meridian_spool_unacked_records', 'Records that the control plane has not acknowledged', () => unacked());
   metrics.gauge(
@@ -196,36 +84,35 @@ export async function createNode(config: Config): Promise<RunningNode> {
       config.healthPort,
     );
     await sync.ready;
-    await listen(() => server.listen({ host: config.host, port: config.port }), config.port);
+    await listen(() => path.server.listen({ host: config.host, port: config.port }), config.port);
   } catch (error) {
+    health.close();
+    health.closeAllConnections();
     usage.close();
     await sync.close();
     await store.close();
     await spool.close();
     throw error;
   }
-  log.info({ port: addressOf(server.server).port }, 'serving');
+  log.info({ port: addressOf(path.server.server).port }, 'serving');
 
   return {
-    url: `http://${config.host}:${addressOf(server.server).port}`,
+    url: `http://${config.host}:${addressOf(path.server.server).port}`,
     healthUrl: `http://${config.healthHost}:${addressOf(health).port}`,
     async close(why) {
-      draining = true;
-      log.info({ why, running }, 'draining');
-      const until = performance.now() + config.drainTimeoutMs;
-      while (running > 0 && performance.now() < until) await new Promise<void>((resolve) => deadlines.after(50, resolve));
-      server.server.closeAllConnections();
-      await server.close();
-      // Requests that were cut off above still settle; their finals belong to this report.
-      while (running > 0 && performance.now() < until + 1_000) await new Promise((resolve) => setImmediate(resolve));
+      log.info({ why, running: path.running }, 'draining');
+      await path.drain(config.drainTimeoutMs);
+      await path.server.close();
       await usage.drain(REPORT_WITHIN_MS);
       usage.close();
       await sync.close();
       await store.close();
       await spool.close();
       await upstream.close();
-      await new Promise((resolve) => health.close(resolve));
+      const healthClosed = new Promise((resolve) => health.close(resolve));
+      // A probe that keeps its connection open, or never asked anything on it, is not waited for.
       health.closeAllConnections();
+      await healthClosed;
       deadlines.stop();
       log.info('stopped');
       await new Promise<void>((resolve) => log.flush(() => resolve()));

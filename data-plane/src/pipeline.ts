@@ -13,7 +13,7 @@ import type { Principal } from './admission/authenticate.ts';
 import type { AnswerFacts, PassThroughRequest, RequestFacts } from './dialect/dialect.ts';
 import type { Exchange, Reply } from './exchange.ts';
 import type { Ending } from './metering/settle.ts';
-import type { AttemptEnd, AttemptJob, RunningAttempt } from './routing/attempt.ts';
+import type { AttemptEnd, AttemptJob, RunningAttempt, Trace } from './routing/attempt.ts';
 import { Delivery, type Timers } from './routing/commit.ts';
 import type { Plan } from './routing/plan.ts';
 
@@ -23,6 +23,8 @@ export interface Rooms {
   /** Writes the INTENT; resolves when its write() has returned. */
   readonly open: (intent: Intent) => Promise<void>;
   readonly attempt: (job: AttemptJob) => RunningAttempt;
+  /** Attempts that run, for whoever has to end them when the node stops. */
+  readonly inFlight: Set<RunningAttempt>;
   /** Writes the FINAL; resolves when its write() has returned. Never rejects. */
   readonly settle: (intent: Intent, facts: RequestFacts, ending: Ending) => Promise<Final>;
   /** What to do with an upstream whose client has left. */
@@ -50,6 +52,11 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   }
 
   const { facts } = request;
+  if (reply.gone) {
+    // Nobody waits any more, so no provider is called.
+    await rooms.settle(intent, facts, endingOf({ kind: 'abandoned', served: undefined }, [], facts, exchange, reply, rooms.nowMs()));
+    return;
+  }
   const delivery = facts.stream ? new Delivery(reply, rooms.timers) : undefined;
   const running = rooms.attempt({
     requestId: exchange.requestId,
@@ -63,9 +70,11 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
     delivery?.clientGone();
     rooms.leftBehind(running, plan, facts);
   });
+  rooms.inFlight.add(running);
   const end = await running.done;
+  rooms.inFlight.delete(running);
 
-  const final = await rooms.settle(intent, facts, endingOf(end, running, facts, exchange, reply, rooms.nowMs()));
+  const final = await rooms.settle(intent, facts, endingOf(end, running.traces, facts, exchange, reply, rooms.nowMs()));
   const costUsdLiteral = rooms.costLiteral(final);
   switch (end.kind) {
     case 'answer':
@@ -133,14 +142,14 @@ function echoedModel(facts: RequestFacts, plan: Plan): string | undefined {
   return plan.candidates.every((candidate) => candidate.endpoint.upstreamModel === facts.model) ? undefined : facts.model;
 }
 
-function endingOf(end: AttemptEnd, running: RunningAttempt, facts: RequestFacts, exchange: Exchange, reply: Reply, nowMs: number): Ending {
+function endingOf(end: AttemptEnd, traces: readonly Trace[], facts: RequestFacts, exchange: Exchange, reply: Reply, nowMs: number): Ending {
   const error = end.kind === 'failed' ? end.error : undefined;
   const served = end.kind === 'failed' ? undefined : end.served;
-  const firstByteMs = running.traces.find((trace) => trace.firstByteMs !== undefined)?.firstByteMs ?? nowMs;
+  const firstByteMs = traces.find((trace) => trace.firstByteMs !== undefined)?.firstByteMs ?? nowMs;
   return {
     outcome: outcomeOf(end, facts, reply.gone),
     served,
-    calls: running.traces,
+    calls: traces,
     stream: facts.stream,
     status: error?.status ?? (end.kind === 'abandoned' ? new GatewayError('client_closed_request').status : 200),
     error,

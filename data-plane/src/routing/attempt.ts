@@ -7,13 +7,16 @@
 import { GatewayError } from '@meridian/domain/error';
 import type { ErrorCode } from '@meridian/domain/error-code';
 import type { AnswerFacts, Dialect, PassThroughAnswer, PassThroughRequest, PassThroughStream, StreamTerms } from '../dialect/dialect.ts';
-import type { ProviderAdapter, ProviderTarget } from '../provider/provider.ts';
+import type { ProviderAdapter } from '../provider/provider.ts';
 import type { Upstream, UpstreamCall, UpstreamFailure, UpstreamHandler, UpstreamTimeouts } from '../upstream/call.ts';
 import type { Delivery } from './commit.ts';
 import type { Candidate } from './plan.ts';
 
 /** The largest JSON answer that is held in memory. */
 export const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+/** What an upstream sends after the end of its stream is thrown away so far; beyond that the call is cut. */
+const MAX_REST_BYTES = 64 * 1024;
+const EVENT_STREAM = /^text\/event-stream\b/i;
 /** An error body is read no further than this. */
 const MAX_ERROR_BODY_BYTES = 64 * 1024;
 
@@ -59,6 +62,8 @@ export interface RunningAttempt {
   readonly traces: readonly Trace[];
   /** The client left, and what is still to come is not waited for. Idempotent. */
   abandon(): void;
+  /** The node stops: ends as a failure with this error. Idempotent. */
+  interrupt(error: GatewayError): void;
 }
 
 /** Starts the loop. `done` never rejects. */
@@ -93,13 +98,25 @@ class AttemptLoop implements RunningAttempt {
 
   abandon(): void {
     if (this.#ended) return;
+    this.#finish({ kind: 'abandoned', served: this.#cut() });
+  }
+
+  interrupt(error: GatewayError): void {
+    if (this.#ended) return;
+    const trace = this.#cut();
+    if (trace !== undefined) trace.errorCode = error.code;
+    this.#finish({ kind: 'failed', error });
+  }
+
+  /** Ends the present call; its trace keeps what was read of the answer. */
+  #cut(): Trace | undefined {
     this.#call?.cancel();
-    const served = this.traces.at(-1);
-    if (served !== undefined) {
-      served.endedMs = this.#rooms.nowMs();
-      served.facts = this.#reader?.facts;
+    const trace = this.traces.at(-1);
+    if (trace !== undefined) {
+      trace.endedMs = this.#rooms.nowMs();
+      trace.facts = this.#reader?.facts;
     }
-    this.#finish({ kind: 'abandoned', served });
+    return trace;
   }
 
   #finish(end: AttemptEnd): void {
@@ -129,36 +146,34 @@ class AttemptLoop implements RunningAttempt {
       this.#failed(trace, new GatewayError('upstream_error', { cause: `unknown adapter ${candidate.provider.adapter}` }));
       return;
     }
-    let target: ProviderTarget;
+    const reader = new AnswerReader(this.#rooms, this.#job, trace, adapter, {
+      answered: (end) => this.#finish(end),
+      failed: (error) => this.#failed(trace, error),
+    });
+    this.#reader = reader;
     try {
-      target = adapter.target({
+      const target = adapter.target({
         provider: candidate.provider,
         endpoint: candidate.endpoint,
         secret: candidate.secret,
         operation: request.facts.operation,
         requestId: this.#job.requestId,
       });
+      this.#call = this.#rooms.upstream.dispatch(
+        {
+          origin: target.origin,
+          path: target.path,
+          method: 'POST',
+          headers: target.headers,
+          body: request.rewrite({ model: candidate.endpoint.upstreamModel, maxOutputTokens: undefined }),
+          timeouts: this.#rooms.timeouts(candidate, request),
+        },
+        reader,
+      );
+      reader.call = this.#call;
     } catch (thrown) {
       this.#failed(trace, GatewayError.from(thrown));
-      return;
     }
-    const reader = new AnswerReader(this.#rooms, this.#job, trace, adapter, {
-      answered: (end) => this.#finish(end),
-      failed: (error) => this.#failed(trace, error),
-    });
-    this.#reader = reader;
-    this.#call = this.#rooms.upstream.dispatch(
-      {
-        origin: target.origin,
-        path: target.path,
-        method: 'POST',
-        headers: target.headers,
-        body: request.rewrite({ model: candidate.endpoint.upstreamModel, maxOutputTokens: undefined }),
-        timeouts: this.#rooms.timeouts(candidate, request),
-      },
-      reader,
-    );
-    reader.call = this.#call;
   }
 
   #failed(trace: Trace, error: GatewayError): void {
@@ -206,9 +221,14 @@ class AnswerReader implements UpstreamHandler {
     this.#headers = headers;
     this.#trace.status = status;
     this.#trace.upstreamRequestId = this.#adapter.upstreamRequestId(headers)?.slice(0, 128);
+    const encoding = headers['content-encoding'] ?? '';
+    if (encoding !== '' && encoding.toLowerCase() !== 'identity') {
+      // Asked for as it is, and sent packed all the same: what cannot be read can be neither billed nor checked.
+      this.#cut(this.#isSuccess ? unreadable(`content-encoding: ${encoding.slice(0, 64)}`) : this.#upstreamError());
+      return;
+    }
     const terms = this.#job.streamTerms;
-    const isEventStream = headers['content-type']?.startsWith('text/event-stream') === true;
-    if (status >= 200 && status < 300 && terms !== undefined && isEventStream) {
+    if (terms !== undefined && this.#isSuccess && EVENT_STREAM.test(headers['content-type'] ?? '')) {
       this.#stream = this.#job.dialect.passThroughStream(terms);
       this.#job.delivery?.answeredBy({
         providerId: this.#trace.candidate.provider.id,
@@ -220,14 +240,17 @@ class AnswerReader implements UpstreamHandler {
   }
 
   onData(chunk: Buffer): void {
-    if (this.#over) return;
+    if (this.#over) {
+      this.#dropRest(chunk);
+      return;
+    }
     this.#trace.firstByteMs ??= this.#rooms.nowMs();
     if (this.#stream !== undefined) {
       this.#stream.push(chunk);
       this.#progress(this.#stream);
       return;
     }
-    const limitBytes = this.#trace.status >= 200 && this.#trace.status < 300 ? MAX_ANSWER_BYTES : MAX_ERROR_BODY_BYTES;
+    const limitBytes = this.#isSuccess ? MAX_ANSWER_BYTES : MAX_ERROR_BODY_BYTES;
     this.#heldBytes += chunk.length;
     if (this.#heldBytes <= limitBytes) {
       this.#chunks.push(chunk);
@@ -247,19 +270,8 @@ class AnswerReader implements UpstreamHandler {
       this.#progress(this.#stream);
       return;
     }
-    const { status } = this.#trace;
-    if (status < 200 || status >= 300) {
-      this.#end.failed(this.#upstreamError());
-      return;
-    }
-    if (this.#job.streamTerms !== undefined) {
-      this.#end.failed(
-        new GatewayError('upstream_error', { source: 'upstream', message: 'The provider answered a streaming request without a stream.' }),
-      );
-      return;
-    }
     try {
-      const answer = this.#job.dialect.readAnswer(this.#job.request.facts.operation, this.#body());
+      const answer = this.#wholeAnswer();
       this.#trace.facts = answer.facts;
       this.#end.answered({ kind: 'answer', answer, served: this.#trace });
     } catch (thrown) {
@@ -283,11 +295,33 @@ class AnswerReader implements UpstreamHandler {
     this.#trace.facts = stream.facts;
     this.#trace.endedMs = this.#rooms.nowMs();
     if (end.state === 'finished') {
+      // The end has been read; a call that waits for a slow client would keep its connection until that has read, too.
+      call?.resume();
       this.#end.answered({ kind: 'stream', stream, served: this.#trace });
     } else {
-      this.call?.cancel();
+      call?.cancel();
       this.#end.failed(end.error);
     }
+  }
+
+  #dropRest(chunk: Buffer): void {
+    this.#heldBytes += chunk.length;
+    if (this.#heldBytes > MAX_REST_BYTES) this.call?.cancel();
+  }
+
+  get #isSuccess(): boolean {
+    return this.#trace.status >= 200 && this.#trace.status < 300;
+  }
+
+  /** Throws GatewayError for an error answer, also one in a success's clothes. */
+  #wholeAnswer(): PassThroughAnswer {
+    if (!this.#isSuccess) throw this.#upstreamError();
+    const answer = this.#job.dialect.readAnswer(this.#job.request.facts.operation, this.#body());
+    if (this.#job.streamTerms === undefined) return answer;
+    throw new GatewayError('upstream_error', {
+      source: 'upstream',
+      message: 'The provider answered a streaming request without a stream.',
+    });
   }
 
   #cut(error: GatewayError): void {
@@ -304,6 +338,10 @@ class AnswerReader implements UpstreamHandler {
     const [only] = this.#chunks;
     return this.#chunks.length === 1 && only !== undefined ? only : Buffer.concat(this.#chunks);
   }
+}
+
+function unreadable(cause: string): GatewayError {
+  return new GatewayError('upstream_error', { source: 'upstream', message: "The provider's answer could not be read.", cause });
 }
 
 function failureError(failure: UpstreamFailure): GatewayError {

@@ -54,6 +54,8 @@ export class Delivery {
   #timer: { cancel(): void } | undefined;
   #meta: AnswerMeta | undefined;
   #clientGone = false;
+  /** What waits for the client to read on. */
+  #paused: Feed | undefined;
   readonly #client: ClientStream;
   readonly #timers: Timers;
 
@@ -67,10 +69,11 @@ export class Delivery {
     return this.#state;
   }
 
-  /** The client has left: nothing is handed on any more, and nobody waits for it. */
+  /** The client has left: nothing is handed on any more, and an upstream that waited for it is read on. */
   clientGone(): void {
     this.#clientGone = true;
     this.#timer?.cancel();
+    this.#resume();
   }
 
   /** An upstream has answered with a stream: its name goes into the head. */
@@ -95,9 +98,16 @@ export class Delivery {
     if (events.length === 0) return;
     this.#lastWriteTicks = 0;
     if (!this.#client.write(events)) {
+      this.#paused = feed;
       feed.pause();
-      this.#client.onDrain(() => feed.resume());
+      this.#client.onDrain(() => this.#resume());
     }
+  }
+
+  #resume(): void {
+    const feed = this.#paused;
+    this.#paused = undefined;
+    feed?.resume();
   }
 
   /** The terminal bytes, after the final record was written. */

@@ -8,7 +8,13 @@ function running() {
   const done = new Promise<AttemptEnd>((resolve) => {
     end = resolve;
   });
-  const attempt = { done, traces: [], abandoned: 0, abandon: () => void attempt.abandoned++ } satisfies RunningAttempt & {
+  const attempt = {
+    done,
+    traces: [],
+    abandoned: 0,
+    abandon: () => void attempt.abandoned++,
+    interrupt: () => {},
+  } satisfies RunningAttempt & {
     abandoned: number;
   };
   return { attempt, finish: () => end({ kind: 'abandoned', served: undefined }) };

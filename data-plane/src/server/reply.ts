@@ -9,6 +9,9 @@ import type { AnswerMeta } from '../routing/commit.ts';
 const JOIN_BELOW_BYTES = 64 * 1024;
 /** After a refusal, a body that is still coming is read and thrown away for so long, so that the client gets to see the answer. */
 const LINGER_MS = 5_000;
+const MAX_LINGER_BYTES = 64 * 1024 * 1024;
+/** A client that takes none of the bytes that wait for it is disconnected after this. */
+const STALL_MS = 60_000;
 /** Above this, what is left of a refused body is not worth reading to keep the connection. */
 const KEEP_CONNECTION_BELOW_BYTES = 64 * 1024;
 
@@ -20,6 +23,12 @@ export interface ReplyTerms {
   readonly standingHeaders: readonly string[];
   readonly onError: (error: GatewayError) => void;
   readonly onStatus: (status: number) => void;
+  /** Once, when the answer is out or the connection gone. */
+  readonly onClosed: () => void;
+  /** Whether the connection is to be closed after the answer. */
+  readonly closing: () => boolean;
+  /** `STALL_MS` when absent. */
+  readonly stallMs?: number;
 }
 
 export class HttpReply implements Reply {
@@ -30,23 +39,22 @@ export class HttpReply implements Reply {
   #corked = false;
   #onGone: (() => void) | undefined;
   #whenClosed: (() => void) | undefined;
+  #closed = false;
 
   constructor(request: IncomingMessage, response: ServerResponse, terms: ReplyTerms) {
     this.#request = request;
     this.#response = response;
     this.#terms = terms;
-    response.once('close', () => {
-      this.#whenClosed?.();
-      if (response.writableFinished) return;
-      this.#gone = true;
-      this.#onGone?.();
-    });
+    response.once('close', () => this.#close());
+    // A pipelined request has no socket to answer on before its turn, and hears nothing when that closes.
+    if (response.socket === null) request.socket.once('close', () => this.#close());
     // A write to a socket that the client has reset: 'close' tells the rest of the story.
     response.on('error', () => {});
   }
 
   get gone(): boolean {
-    return this.#gone;
+    // A socket that was reset is destroyed some turns before its 'close' is told.
+    return this.#gone || this.#request.socket.destroyed;
   }
 
   onGone(run: () => void): void {
@@ -57,7 +65,17 @@ export class HttpReply implements Reply {
   /** Runs once, when the answer is out or the connection gone. */
   whenClosed(run: () => void): void {
     this.#whenClosed = run;
-    if (this.#response.closed) run();
+    if (this.#closed) run();
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#whenClosed?.();
+    this.#terms.onClosed();
+    if (this.#response.writableFinished) return;
+    this.#gone = true;
+    this.#onGone?.();
   }
 
   answer(meta: AnswerMeta, body: readonly Buffer[]): void {
@@ -65,6 +83,11 @@ export class HttpReply implements Reply {
   }
 
   fail(error: GatewayError): void {
+    if (this.#response.headersSent) {
+      // Not foreseen once the head is out; a stream that has begun can still tell of it.
+      if (!this.#response.writableEnded) this.breakOff(error);
+      return;
+    }
     this.#terms.onError(error);
     const rendered = this.#terms.dialect.renderError(error, this.#terms.requestId);
     this.#send(rendered.status, rendered.headers, [rendered.body]);
@@ -84,6 +107,7 @@ export class HttpReply implements Reply {
     if (this.#gone || this.#response.headersSent) return;
     this.#terms.onStatus(200);
     const headers = ['content-type', 'text/event-stream; charset=utf-8', 'cache-control', 'no-cache', 'x-accel-buffering', 'no'];
+    if (this.#terms.closing()) headers.push('connection', 'close');
     this.#cork();
     this.#response.writeHead(200, [...headers, ...this.#standing(), ...(meta === undefined ? [] : this.#metaHeaders(meta))]);
     this.#response.flushHeaders();
@@ -98,7 +122,12 @@ export class HttpReply implements Reply {
   }
 
   onDrain(resume: () => void): void {
-    this.#response.once('drain', resume);
+    const { socket } = this.#response;
+    socket?.setTimeout(this.#terms.stallMs ?? STALL_MS);
+    this.#response.once('drain', () => {
+      socket?.setTimeout(0);
+      resume();
+    });
   }
 
   keepAlive(): void {
@@ -110,6 +139,7 @@ export class HttpReply implements Reply {
     this.#cork();
     for (const event of events) this.#response.write(event);
     this.#response.end();
+    this.#watchRest();
   }
 
   breakOff(error: GatewayError): void {
@@ -133,12 +163,12 @@ export class HttpReply implements Reply {
     this.#terms.onStatus(status);
     let bytes = 0;
     for (const part of body) bytes += part.length;
-    const all = [...headers, 'content-length', String(bytes), ...this.#standing()];
-    const bodyIsComing = !this.#request.complete;
-    const closes = bodyIsComing && !this.#restIsSmall();
-    if (closes) all.push('connection', 'close');
+    const all = [...headers, ...this.#standing()];
+    if (status !== 204 && status !== 304) all.push('content-length', String(bytes));
+    const lingers = !this.#request.complete && !this.#restIsSmall();
+    if (lingers || this.#terms.closing()) all.push('connection', 'close');
     this.#response.writeHead(status, all);
-    if (closes) {
+    if (lingers) {
       for (const part of body) this.#response.write(part);
       this.#linger();
     } else if (bytes < JOIN_BELOW_BYTES && body.length > 1) {
@@ -147,19 +177,31 @@ export class HttpReply implements Reply {
       for (const part of body.slice(0, -1)) this.#response.write(part);
       this.#response.end(body.at(-1));
     }
+    this.#watchRest();
   }
 
+  /** What the socket has not taken at once waits for a client that may never read it. */
+  #watchRest(): void {
+    if (this.#response.writableLength > 0) this.#response.socket?.setTimeout(this.#terms.stallMs ?? STALL_MS);
+  }
+
+  /** Of a request that is not complete: hooks run before the parser has told that there is no body. */
   #restIsSmall(): boolean {
-    const declared = this.#request.headers['content-length'];
-    return declared !== undefined && Number(declared) <= KEEP_CONNECTION_BELOW_BYTES;
+    const { 'content-length': declared, 'transfer-encoding': encoding } = this.#request.headers;
+    return encoding === undefined && Number(declared ?? 0) <= KEEP_CONNECTION_BELOW_BYTES;
   }
 
   /** Closing at once would reset the connection under the client's upload, and the answer with it. */
   #linger(): void {
+    let bytes = 0;
     const end = (): void => {
       clearTimeout(timer);
       this.#response.end();
     };
+    this.#request.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > MAX_LINGER_BYTES) end();
+    });
     const timer = setTimeout(end, LINGER_MS);
     timer.unref();
     this.#request.once('end', end);
@@ -172,7 +214,7 @@ export class HttpReply implements Reply {
   }
 
   #metaHeaders(meta: AnswerMeta): string[] {
-    const headers = ['x-meridian-provider', meta.providerId, 'x-meridian-attempts', String(meta.attempts)];
+    const headers = ['x-meridian-provider', headerText(meta.providerId), 'x-meridian-attempts', String(meta.attempts)];
     if (meta.actualModel !== undefined) headers.push('x-actual-model', headerText(meta.actualModel));
     if (meta.costUsdLiteral !== undefined) headers.push('x-meridian-cost-usd', meta.costUsdLiteral);
     return headers;

@@ -38,7 +38,18 @@ export interface ServerDeps {
   readonly draining: () => boolean;
   readonly onStatus: (name: string, status: number) => void;
   readonly onError: (requestId: string, error: GatewayError) => void;
+  /** A request has arrived; `onClosed` follows when its answer is out or its connection gone. */
+  readonly onOpened: () => void;
+  readonly onClosed: () => void;
 }
+
+/** Bodies that are read before anybody has shown a key: of the account paths. They must not take the room of the model APIs'. */
+const ACCOUNT_BODY_LIMITS = { maxBodyBytes: 1024 * 1024, maxBufferedBytes: 32 * 1024 * 1024 };
+/** From a request's first byte to the last of its body: a full body over a slow line, and no longer. */
+const REQUEST_TIMEOUT_MS = 600_000;
+/** What is told on a bare socket gets so long to be read. */
+const REFUSAL_LINGER_MS = 2_000;
+const NO_BODY = Buffer.alloc(0);
 
 const CORS_HEADERS: readonly string[] = [
   'access-control-allow-origin',
@@ -65,20 +76,26 @@ export function plainPath(url: string): string {
   const path = queryAt === -1 ? url : url.slice(0, queryAt);
   let plain = path.startsWith('/v1/') && !path.includes('//') ? path : path.replace(/\/{2,}/g, '/').replace(/^\/api(?=\/|$)/, '');
   if (plain.length > 1 && plain.endsWith('/')) plain = plain.slice(0, -1);
+  if (plain === '') plain = '/';
   return queryAt === -1 ? plain : plain + url.slice(queryAt);
 }
 
 export function createServer(deps: ServerDeps): FastifyInstance<Server> {
-  const bodies = new BodyReader(MAX_BODY_BYTES);
-  const replyFor = (request: IncomingMessage, response: ServerResponse, requestId: string, name: string): HttpReply =>
-    new HttpReply(request, response, {
+  const bodies = new BodyReader();
+  const accountBodies = new BodyReader(ACCOUNT_BODY_LIMITS);
+  const replyFor = (request: IncomingMessage, response: ServerResponse, requestId: string, name: string): HttpReply => {
+    deps.onOpened();
+    return new HttpReply(request, response, {
       requestId,
       region: deps.region,
       dialect: deps.dialect,
       standingHeaders: CORS_HEADERS,
       onError: (error) => deps.onError(requestId, error),
       onStatus: (status) => deps.onStatus(name, status),
+      onClosed: deps.onClosed,
+      closing: deps.draining,
     });
+  };
 
   const server = Fastify<Server>({
     logger: false,
@@ -86,7 +103,8 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
     requestIdHeader: false,
     bodyLimit: MAX_BODY_BYTES,
     keepAliveTimeout: 75_000,
-    requestTimeout: 0,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    forceCloseConnections: true,
     routerOptions: { maxParamLength: 1024 },
     rewriteUrl: (request) => plainPath(request.url ?? '/'),
     clientErrorHandler: (error, socket) => refuseRaw(deps, error, socket),
@@ -102,8 +120,13 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
 
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('*', (request: FastifyRequest, _payload, done) => {
-    bodies.read(request.raw, (error, body) => {
-      if (body !== undefined) request.visit.reply.whenClosed(() => bodies.release(body.length));
+    if (request.is404) {
+      done(null, NO_BODY);
+      return;
+    }
+    const reader = request.routeOptions.config.needsKey === true ? bodies : accountBodies;
+    reader.read(request.raw, (error, body) => {
+      if (body !== undefined) request.visit.reply.whenClosed(() => reader.release(body.length));
       done(error, body);
     });
   });
@@ -151,22 +174,37 @@ function borderError(error: unknown): GatewayError {
   return GatewayError.from(error);
 }
 
-/** A request that is not HTTP (control characters in a header, headers too large): answered on the bare socket. */
-function refuseRaw(deps: ServerDeps, error: Error & { code?: string }, socket: Socket): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
+/** Node's own field: which answer a socket is in the middle of. There is no public one. */
+type HttpSocket = Socket & { readonly _httpMessage?: ServerResponse | null };
+
+interface Refusal {
+  readonly line: string;
+  readonly status: number;
+  readonly message: string;
+}
+
+const REFUSALS: Readonly<Record<string, Refusal>> = {
+  HPE_HEADER_OVERFLOW: { line: '431 Request Header Fields Too Large', status: 431, message: 'The headers of the request are too large.' },
+  ERR_HTTP_REQUEST_TIMEOUT: { line: '408 Request Timeout', status: 408, message: 'The request did not arrive in time.' },
+};
+const NOT_HTTP: Refusal = {
+  line: '400 Bad Request',
+  status: 400,
+  message: 'The request is not valid HTTP: a header or the request line has characters that may not stand there.',
+};
+
+/** A request that is not HTTP (control characters in a header, headers too large) or never ends: answered on the bare socket. */
+function refuseRaw(deps: ServerDeps, error: Error & { code?: string }, socket: HttpSocket): void {
+  // In the middle of an answer, another one would be read as a part of it.
+  if (!socket.writable || error.code === 'ECONNRESET' || socket._httpMessage?.headersSent === true) {
     socket.destroy();
     return;
   }
-  const tooLarge = error.code === 'HPE_HEADER_OVERFLOW';
-  const message = tooLarge
-    ? 'The headers of the request are too large.'
-    : 'The request is not valid HTTP: a header or the request line has characters that may not stand there.';
-  const rendered = deps.dialect.renderError(
-    new GatewayError('invalid_request_error', { message, ...(tooLarge ? { status: 431 } : {}), cause: error }),
-    deps.newRequestId(),
-  );
-  const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
-  socket.end(
-    `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${rendered.body.length}\r\nconnection: close\r\n\r\n${rendered.body.toString('utf8')}`,
-  );
+  const { line, status, message } = REFUSALS[error.code ?? ''] ?? NOT_HTTP;
+  const requestId = deps.newRequestId();
+  const { body } = deps.dialect.renderError(new GatewayError('invalid_request_error', { message, status, cause: error }), requestId);
+  const head = [`HTTP/1.1 ${line}`, 'content-type: application/json', `content-length: ${body.length}`, `x-request-id: ${requestId}`];
+  socket.end(`${[...head, 'connection: close'].join('\r\n')}\r\n\r\n${body.toString('utf8')}`);
+  const timer = setTimeout(() => socket.destroy(), REFUSAL_LINGER_MS).unref();
+  socket.once('close', () => clearTimeout(timer));
 }

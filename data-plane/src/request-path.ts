@@ -1,0 +1,229 @@
+/** The request path of a node, wired: the rooms of the pipeline behind the server, and the way it is drained. */
+import type { IncomingMessage, Server } from 'node:http';
+import { isWellFormedApiKey } from '@meridian/domain/api-key';
+import { GatewayError } from '@meridian/domain/error';
+import { type IdSource, newId } from '@meridian/domain/ids';
+import { nanoToUsdNumberLiteral } from '@meridian/domain/money';
+import type { Final, Intent } from '@meridian/domain/usage-record';
+import type { FastifyInstance } from 'fastify';
+import { admit } from './admission/admit.ts';
+import { authenticate, type Principal, presentedKey } from './admission/authenticate.ts';
+import type { KeyTable } from './admission/key-table.ts';
+import type { Config } from './config.ts';
+import { openaiChat } from './dialect/openai-chat/index.ts';
+import { type Ending, settle } from './metering/settle.ts';
+import type { UsageSink } from './metering/usage-sink.ts';
+import { handle, type Rooms } from './pipeline.ts';
+import { providerFor } from './provider/registry.ts';
+import { attempt, type RunningAttempt } from './routing/attempt.ts';
+import type { Catalogue } from './routing/catalogue.ts';
+import { LeftBehind } from './routing/left-behind.ts';
+import { plan } from './routing/plan.ts';
+import { forward } from './server/forward.ts';
+import { me } from './server/me.ts';
+import { listModels, retrieveModel } from './server/models.ts';
+import { registerRoutes } from './server/routes.ts';
+import { createServer } from './server/server.ts';
+import type { Logger } from './telemetry/logger.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+import type { Upstream } from './upstream/call.ts';
+import type { Deadlines } from './upstream/deadline.ts';
+import { patience } from './upstream/patience.ts';
+
+/** What is left of the answers gets so long to reach its clients after the last request was settled or cut. */
+export const FLUSH_WITHIN_MS = 1_000;
+
+export interface RequestPathDeps {
+  readonly config: Config;
+  readonly picture: KeyTable & Catalogue;
+  readonly spool: UsageSink;
+  readonly upstream: Upstream;
+  readonly deadlines: Deadlines;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  readonly ids: IdSource;
+}
+
+export interface RequestPath {
+  /** Ready to listen. */
+  readonly server: FastifyInstance<Server>;
+  /** Requests whose final is not written yet. */
+  readonly running: number;
+  /** Streams that are read on after their client left. */
+  readonly drainingStreams: number;
+  readonly isDraining: boolean;
+  /**
+   * Refuses new requests from now on and resolves when all are answered. What still runs after `withinMs` is ended: it
+   * is settled uncharged, and its client is told with an error in its dialect.
+   */
+  drain(withinMs: number): Promise<void>;
+}
+
+export function createRequestPath(deps: RequestPathDeps): RequestPath {
+  const { config, picture, spool, upstream, deadlines, metrics, log, ids } = deps;
+  const { nowMs } = ids;
+  const leftBehind = new LeftBehind(deadlines);
+  const inFlight = new Set<RunningAttempt>();
+  let draining = false;
+  /** Why attempts are ended at once, when the time to drain is over. */
+  let cutWith: GatewayError | undefined;
+  let running = 0;
+  let openReplies = 0;
+  let whenIdle: (() => void) | undefined;
+  const checkIdle = (): void => {
+    if (running === 0 && openReplies === 0) whenIdle?.();
+  };
+
+  const authenticateSettings = {
+    keyPrefix: config.keyPrefix,
+    pepper: config.keyPepper,
+    region: config.region,
+    regionUrls: config.regionUrls,
+  };
+  const authenticateRequest = (request: IncomingMessage, atMs: number): Principal =>
+    authenticate(picture, authenticateSettings, presentedKey(request.headers), atMs);
+
+  const rooms: Rooms = {
+    plan: (facts, principal, atMs) => plan(picture, facts, principal.key, config.region, atMs),
+    admit: (principal, demand) => admit(principal, demand, spool),
+    open: (intent) =>
+      new Promise((resolve, reject) => {
+        spool.intent(intent, (error) => (error === undefined ? resolve() : reject(error)));
+      }),
+    attempt: (job) => {
+      const started = attempt(
+        {
+          upstream,
+          providerFor,
+          timeouts: (candidate, request) => patience(config, request.facts, candidate.model.maxOutputTokens),
+          nowMs,
+        },
+        job,
+      );
+      if (cutWith !== undefined) started.interrupt(cutWith);
+      return started;
+    },
+    inFlight,
+    settle: (intent, facts, ending) =>
+      new Promise((resolve) => {
+        const final = settled(log, intent, facts.inputTokensBound, ending);
+        spool.final(final, (error) => {
+          // The answer is not held back for a record that could not be written: the loss is ours, and it is told.
+          if (error !== undefined) log.error({ request_id: final.requestId, err: error }, 'a final could not be written');
+          count(metrics, final);
+          logRequest(log, final);
+          resolve(final);
+        });
+      }),
+    leftBehind: (attempted, planned, facts) =>
+      facts.stream ? leftBehind.stream(attempted, planned.model.hidesReasoning) : leftBehind.answer(attempted),
+    costLiteral: (final) => nanoToUsdNumberLiteral(final.chargeNano),
+    timers: deadlines,
+    nowMs,
+  };
+
+  const server = createServer({
+    region: config.region,
+    dialect: openaiChat,
+    newRequestId: () => newId('req', ids),
+    nowMs,
+    authenticate: authenticateRequest,
+    draining: () => draining,
+    onStatus: (name, status) => metrics.countRequest(name, status),
+    onError: (requestId, error) => {
+      if (error.status >= 500) log.warn({ request_id: requestId, code: error.code, source: error.source, err: error.cause }, error.message);
+    },
+    onOpened: () => {
+      openReplies++;
+    },
+    onClosed: () => {
+      openReplies--;
+      checkIdle();
+    },
+  });
+  registerRoutes(server, {
+    handle: (exchange, reply) => {
+      running++;
+      handle(rooms, { ...exchange, dialect: openaiChat }, reply)
+        .catch((thrown: unknown) => {
+          log.error({ request_id: exchange.requestId, err: thrown }, 'a request ended in a way that was not foreseen');
+          reply.fail(GatewayError.from(thrown));
+        })
+        .finally(() => {
+          running--;
+          checkIdle();
+        });
+    },
+    listModels: (principal) => listModels(picture, principal, config.region, nowMs()),
+    retrieveModel: (name, principal) => retrieveModel(picture, name, principal, config.region, nowMs()),
+    me: (principal) => me(picture, principal, spool.unackedChargeNano(principal.account.id), config.region),
+    forward: (request, reply) => forward(upstream, config.controlUrl, request, reply),
+    presentsApiKey: (request) => {
+      const presented = presentedKey(request.headers);
+      return presented === undefined || presented.startsWith(config.keyPrefix) || isWellFormedApiKey(config.keyPrefix, presented);
+    },
+    authenticate: (request) => authenticateRequest(request.raw, request.visit.arrivedMs),
+  });
+
+  return {
+    server,
+    get running() {
+      return running;
+    },
+    get drainingStreams() {
+      return leftBehind.drainingStreams;
+    },
+    get isDraining() {
+      return draining;
+    },
+    async drain(withinMs) {
+      draining = true;
+      await new Promise<void>((resolve) => {
+        const idle = (): void => {
+          timer.cancel();
+          whenIdle = undefined;
+          resolve();
+        };
+        let timer = deadlines.after(withinMs, () => {
+          cutWith = new GatewayError('overloaded', { message: 'This node is shutting down.', retryAfterSeconds: 1 });
+          for (const attempted of inFlight) attempted.interrupt(cutWith);
+          timer = deadlines.after(FLUSH_WITHIN_MS, idle);
+        });
+        whenIdle = idle;
+        checkIdle();
+      });
+    },
+  };
+}
+
+/** What cannot be rated is not charged, and told; a request without its final would look as if it still ran. */
+function settled(log: Logger, intent: Intent, inputTokensBound: number, ending: Ending): Final {
+  try {
+    return settle(intent, inputTokensBound, ending);
+  } catch (thrown) {
+    log.error({ request_id: intent.requestId, err: thrown }, 'a request could not be rated and is not charged');
+    return settle(intent, inputTokensBound, { ...ending, outcome: 'failed', served: undefined, calls: [] });
+  }
+}
+
+function count(metrics: Metrics, final: Final): void {
+  metrics.countOutcome(final.outcome, final.exactness);
+  metrics.observeDurationMs(final.operation, final.durationMs);
+  if (final.varianceNano > 0n) metrics.countVariance();
+}
+
+function logRequest(log: Logger, final: Final): void {
+  log.info(
+    {
+      request_id: final.requestId,
+      account: final.accountId,
+      model: final.answeringModelId ?? final.askedModel,
+      outcome: final.outcome,
+      status: final.status,
+      code: final.errorCode,
+      charge_nano: final.chargeNano.toString(),
+      ms: final.durationMs,
+    },
+    'request',
+  );
+}
