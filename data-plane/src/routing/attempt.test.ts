@@ -1,0 +1,295 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { gzipSync } from 'node:zlib';
+import { GatewayError } from '@meridian/domain/error';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { samplePicture } from '../control/testing.ts';
+import type { PassThroughRequest } from '../dialect/dialect.ts';
+import { openaiChat } from '../dialect/openai-chat/index.ts';
+import { providerFor } from '../provider/registry.ts';
+import { ANSWER, ENDING, event, portOf } from '../testing.ts';
+import type { Upstream } from '../upstream/call.ts';
+import { Deadlines } from '../upstream/deadline.ts';
+import { createUpstream } from '../upstream/dispatch.ts';
+import { type AttemptEnd, type AttemptJob, attempt, MAX_ANSWER_BYTES, type RunningAttempt } from './attempt.ts';
+import { type ClientStream, Delivery } from './commit.ts';
+import type { Candidate } from './plan.ts';
+
+type Vendor = (request: IncomingMessage, response: ServerResponse) => void;
+
+let server: Server;
+let vendors: Vendor[];
+let upstream: Upstream;
+let deadlines: Deadlines;
+let timeMs: number;
+let origin: string;
+
+beforeEach(async () => {
+  timeMs = 0;
+  deadlines = new Deadlines({ nowMs: () => timeMs });
+  upstream = createUpstream({ deadlines });
+  vendors = [];
+  server = createServer((request, response) => {
+    request.resume();
+    response.on('error', () => {});
+    request.on('end', () => vendors.shift()?.(request, response));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  origin = `http://127.0.0.1:${portOf(server)}`;
+});
+afterEach(async () => {
+  await upstream.close();
+  server.closeAllConnections();
+  server.close();
+  await once(server, 'close');
+});
+
+function pass(ms: number): void {
+  for (let passed = 0; passed < ms; passed += 250) {
+    timeMs += 250;
+    deadlines.advance();
+  }
+}
+
+function candidate(id: string, adapter = 'openai-compatible'): Candidate {
+  const { picture } = samplePicture();
+  const [endpoint] = picture.endpointsOf('m-1.5');
+  const model = picture.model('m-1.5');
+  const listPrice = picture.priceBook('m-1.5')?.versions[0];
+  if (endpoint === undefined || model === undefined || listPrice === undefined) throw new Error('the sample has no such model');
+  const provider = { id, name: id, origin, basePath: '/v1', adapter, enabled: true };
+  return { model, endpoint: { ...endpoint, id: `end_${id}` }, provider, secret: 'secret', listPrice };
+}
+
+interface Run {
+  readonly running: RunningAttempt;
+  /** What reached the client of a stream. */
+  readonly seen: string[];
+}
+
+function run(
+  answers: readonly Vendor[],
+  options: { stream?: boolean; candidates?: AttemptJob['candidates']; request?: PassThroughRequest } = {},
+): Run {
+  vendors = [...answers];
+  const stream = options.stream ?? false;
+  const body = Buffer.from(JSON.stringify({ model: 'm-1.5', messages: [{ role: 'user', content: 'Hi' }], stream }));
+  const seen: string[] = [];
+  const client: ClientStream = {
+    open: (meta) => seen.push(`open ${meta?.providerId ?? '-'} ${meta?.attempts ?? 0}`),
+    write: (events) => {
+      seen.push(...events.map(String));
+      return true;
+    },
+    onDrain: () => {},
+    keepAlive: () => {},
+    finish: () => seen.push('finish'),
+    breakOff: (error) => seen.push(`break ${error.code}`),
+  };
+  const delivery = stream ? new Delivery(client, deadlines) : undefined;
+  const running = attempt(
+    {
+      upstream,
+      providerFor,
+      timeouts: () => ({ connectMs: 1_000, firstByteMs: 5_000, idleMs: 5_000, totalMs: 20_000 }),
+      nowMs: () => timeMs,
+    },
+    {
+      requestId: 'req_1',
+      dialect: openaiChat,
+      request: options.request ?? openaiChat.readPassThrough('chat', body),
+      candidates: options.candidates ?? [candidate('p1')],
+      streamTerms: stream ? { wantsStreamUsage: false, model: undefined } : undefined,
+      delivery,
+    },
+  );
+  void running.done.then(() => delivery?.dispose());
+  return { running, seen };
+}
+
+const respond =
+  (status: number, body: string | Buffer, headers: Record<string, string> = { 'content-type': 'application/json' }): Vendor =>
+  (_, response) =>
+    void response.writeHead(status, headers).end(body);
+const EVENTS = { 'content-type': 'text/event-stream; charset=utf-8' };
+
+function errorOf(end: AttemptEnd): GatewayError {
+  if (end.kind !== 'failed') throw new Error(`it ended as ${end.kind}`);
+  return end.error;
+}
+
+describe('a call that answers', () => {
+  it('gives the whole answer with its facts', async () => {
+    const { running } = run([respond(200, ANSWER, { 'content-type': 'application/json', 'x-request-id': 'up_1' })]);
+    const end = await running.done;
+    expect(end.kind).toBe('answer');
+    expect(running.traces).toMatchObject([
+      { status: 200, errorCode: undefined, upstreamRequestId: 'up_1', facts: { usage: { input: 10 } } },
+    ]);
+  });
+
+  it('hands on a stream and keeps its end back', async () => {
+    const { running, seen } = run([respond(200, event({ content: 'Hi' }) + ENDING, { 'content-type': 'Text/Event-Stream' })], {
+      stream: true,
+    });
+    const end = await running.done;
+    expect(end.kind).toBe('stream');
+    expect(seen[0]).toBe('open p1 1');
+    expect(seen.join('')).not.toContain('[DONE]');
+  });
+});
+
+describe('an answer that is not what was asked for', () => {
+  it.each<[string, boolean, Vendor]>([
+    ['gzip in JSON', false, respond(200, gzipSync(ANSWER), { 'content-type': 'application/json', 'content-encoding': 'gzip' })],
+    ['gzip in a stream', true, respond(200, gzipSync(event({ content: 'x' }) + ENDING), { ...EVENTS, 'content-encoding': 'gzip' })],
+    ['an event stream for JSON', false, respond(200, event({ content: 'x' }) + ENDING, EVENTS)],
+    ['JSON for a stream', true, respond(200, ANSWER)],
+    ['nothing', false, respond(204, '', {})],
+    ['a redirect', false, respond(302, '', { location: 'http://127.0.0.1:1/' })],
+    ['an HTML page', false, respond(200, '<html></html>', { 'content-type': 'text/html' })],
+    ['not modified', true, respond(304, '', {})],
+  ])('(%s) is an upstream_error that tells nothing of the inside', async (_, stream, vendor) => {
+    const { running, seen } = run([vendor], { stream });
+    const error = errorOf(await running.done);
+    expect(error).toMatchObject({ code: 'upstream_error', status: 502, source: 'upstream' });
+    expect(error.message).not.toMatch(/127\.0\.0\.1|gzip|html|JSON\.parse|token/);
+    expect(seen).toEqual([]);
+  });
+
+  it('is read for the error in it: a stream that was refused in JSON with status 200', async () => {
+    const body = JSON.stringify({ error: { message: 'The tool schema is broken.', code: 400 } });
+    const { running } = run([respond(200, body)], { stream: true });
+    expect(errorOf(await running.done)).toMatchObject({ status: 400, message: expect.stringContaining('The tool schema is broken.') });
+  });
+
+  it('keeps its status though its body is packed', async () => {
+    const { running } = run([respond(429, gzipSync('{}'), { 'content-encoding': 'gzip', 'retry-after': '7' })]);
+    expect(errorOf(await running.done)).toMatchObject({ code: 'upstream_error', retryAfterSeconds: 7 });
+  });
+
+  it('is cut when it is larger than what is held', async () => {
+    const piece = Buffer.alloc(1024 * 1024, 0x20);
+    const { running } = run([
+      (_, response) => {
+        response.writeHead(200, { 'content-type': 'application/json' });
+        const more = (): void => {
+          while (!response.destroyed && response.write(piece));
+        };
+        response.on('drain', more);
+        more();
+      },
+    ]);
+    const error = errorOf(await running.done);
+    expect(error).toMatchObject({ code: 'upstream_error', message: 'The provider sent an answer that is too large.' });
+    expect(MAX_ANSWER_BYTES).toBe(64 * 1024 * 1024);
+  });
+
+  it('may have an error body without an end', async () => {
+    const { running } = run([
+      (_, response) => {
+        response.writeHead(500);
+        const more = (): void => {
+          while (!response.destroyed && response.write('x'.repeat(16_384)));
+        };
+        response.on('drain', more);
+        more();
+      },
+    ]);
+    expect(errorOf(await running.done)).toMatchObject({ code: 'upstream_error', status: 502 });
+    expect(running.traces).toMatchObject([{ status: 500 }]);
+  });
+});
+
+describe('the next candidate', () => {
+  it('is tried after a failure that is the upstream’s, and each call leaves its trace', async () => {
+    const { running } = run([respond(503, '{}'), respond(200, ANSWER)], { candidates: [candidate('p1'), candidate('p2')] });
+    expect(await running.done).toMatchObject({ kind: 'answer', served: { candidate: { provider: { id: 'p2' } } } });
+    expect(running.traces).toMatchObject([
+      { status: 503, errorCode: 'upstream_error' },
+      { status: 200, errorCode: undefined },
+    ]);
+  });
+
+  it('is not tried for what the client did wrong, nor after the commit', async () => {
+    const refused = run([respond(400, '{"error":{"message":"bad"}}'), respond(200, ANSWER)], {
+      candidates: [candidate('p1'), candidate('p2')],
+    });
+    expect(errorOf(await refused.running.done).status).toBe(400);
+    expect(refused.running.traces).toHaveLength(1);
+    const cut: Vendor = (_, response) => {
+      response.writeHead(200, EVENTS);
+      response.write(event({ content: 'begun' }), () => response.destroy());
+    };
+    const begun = run([cut, respond(200, event({ content: 'again' }) + ENDING, EVENTS)], {
+      stream: true,
+      candidates: [candidate('p1'), candidate('p2')],
+    });
+    expect(errorOf(await begun.running.done).code).toBe('upstream_error');
+    expect(begun.running.traces).toHaveLength(1);
+    expect(begun.seen.join('')).not.toContain('again');
+  });
+
+  it('takes over unseen before the first content', async () => {
+    const silent: Vendor = (_, response) => {
+      response.writeHead(200, EVENTS);
+      response.write(event({ role: 'assistant' }), () => response.destroy());
+    };
+    const { running, seen } = run([silent, respond(200, event({ content: 'Hi' }) + ENDING, EVENTS)], {
+      stream: true,
+      candidates: [candidate('p1'), candidate('p2')],
+    });
+    expect((await running.done).kind).toBe('stream');
+    expect(seen[0]).toBe('open p2 2');
+  });
+});
+
+describe('an attempt', () => {
+  it('that cannot be made ends as a failure, not as an exception', async () => {
+    const request: PassThroughRequest = {
+      facts: openaiChat.readPassThrough('chat', Buffer.from('{"model":"m-1.5","messages":[{"role":"user","content":"x"}]}')).facts,
+      rewrite: () => {
+        throw new Error('a bug of ours');
+      },
+    };
+    expect(errorOf(await run([], { request }).running.done).code).toBe('internal_error');
+    expect(errorOf(await run([], { candidates: [candidate('p1', 'no-such-adapter')] }).running.done).code).toBe('upstream_error');
+  });
+
+  it('times out by its stage', async () => {
+    let asked: () => void = () => {};
+    const arrived = new Promise<void>((resolve) => {
+      asked = resolve;
+    });
+    const { running } = run([() => asked()]);
+    await arrived;
+    pass(6_000);
+    expect(errorOf(await running.done)).toMatchObject({ code: 'upstream_timeout', status: 504 });
+  });
+
+  it.each(['abandon', 'interrupt'] as const)('ends at once and cuts its call on %s, once, with what was read', async (how) => {
+    let vendorResponse: ServerResponse | undefined;
+    const { running, seen } = run(
+      [
+        (_, response) => {
+          vendorResponse = response;
+          response.writeHead(200, EVENTS);
+          response.write(event({ content: 'some words that were generated' }));
+        },
+      ],
+      { stream: true },
+    );
+    while (seen.length < 2) await new Promise((resolve) => setImmediate(resolve));
+    if (vendorResponse === undefined) throw new Error('the vendor was not asked');
+    const closed = once(vendorResponse, 'close');
+    for (let times = 0; times < 2; times++) {
+      if (how === 'abandon') running.abandon();
+      else running.interrupt(new GatewayError('overloaded'));
+    }
+    const end = await running.done;
+    expect(end.kind).toBe(how === 'abandon' ? 'abandoned' : 'failed');
+    expect(running.traces[0]?.facts?.countedOutputTokens).toBeGreaterThan(0);
+    await closed;
+  });
+});
