@@ -45,7 +45,7 @@ interface OpenSegment {
  * From the start of one fdatasync to the next while records keep coming. A power cut loses what was written since; each
  * sync costs about as much as a request, so one a turn of the event loop would take a fifth of the processor.
  */
-export const SYNC_INTERVAL_MS = 4;
+export const SYNC_INTERVAL_MS = 8;
 const MARK_SPACING_BYTES = 256 * 1024;
 /** How far a segment outgrows its limit before another one is tried again. */
 const OVERFILL_BYTES = 2 * 1024 * 1024;

@@ -16,6 +16,7 @@ import { type IncarnationFiles, incarnationFolder, readAcked, readSpoolId, renew
 import { lockFolder } from './lock.ts';
 import { PayloadWriter } from './payload.ts';
 import { type BatchLimits, readBatch, type SpoolBatch } from './reader.ts';
+import { RecentFinals } from './recent-finals.ts';
 import type { SpoolRecord } from './record.ts';
 import { deleteAcked } from './retention.ts';
 import { encodeRecord } from './segment.ts';
@@ -156,6 +157,7 @@ class FolderSpool implements Spool {
   readonly #segments: SegmentWriter;
   readonly #writer = new PayloadWriter(CHUNK_BYTES + 64 * 1024);
   readonly #openIntents = new Map<string, Intent>();
+  readonly #recent: RecentFinals;
   readonly #recovered = new Set<bigint>();
   readonly #listeners = new Set<DurableListener>();
   #pending: Pending[] = [];
@@ -184,6 +186,7 @@ class FolderSpool implements Spool {
     this.#disk = options.disk;
     this.spoolId = spoolId;
     this.incarnation = options.incarnation;
+    this.#recent = new RecentFinals(options.incarnation);
     this.#files = files;
     this.#acked = acked;
     this.#charges = charges;
@@ -256,6 +259,7 @@ class FolderSpool implements Spool {
     const known = Math.min(seq, range.lastSeq);
     this.#charges.acknowledge(incarnation, known);
     this.#acked.set(incarnation, known);
+    if (incarnation === this.incarnation) this.#recent.acknowledge(known);
     this.#ackUnsaved = true;
     this.#saveAcked(ACK_SAVE_MS);
     this.#deleteAcked(0);
@@ -276,7 +280,8 @@ class FolderSpool implements Spool {
     const files = this.#files.find((candidate) => candidate.incarnation === incarnation);
     const range = this.incarnations().find((candidate) => candidate.incarnation === incarnation);
     if (files === undefined || range === undefined || seq < range.firstSeq || seq > range.lastSeq) return undefined;
-    return readBatch(files, seq, range.lastSeq, limits, this.#options.alarm);
+    const recent = incarnation === this.incarnation ? this.#recent.batch(seq, range.lastSeq, limits) : undefined;
+    return recent ?? readBatch(files, seq, range.lastSeq, limits, this.#options.alarm);
   }
 
   onDurable(listener: DurableListener): () => void {
@@ -399,7 +404,7 @@ class FolderSpool implements Spool {
     const { roomBytes, salt } = this.#segments;
     const writer = this.#writer;
     writer.truncate(0);
-    const taken: Pending[] = [];
+    const taken: { readonly record: SpoolRecord; readonly bytes: number }[] = [];
     let seq = this.#segments.writtenSeq;
     let lastFinalSeq = 0;
     let index = 0;
@@ -421,23 +426,24 @@ class FolderSpool implements Spool {
       }
       seq++;
       if (entry.record.type === 'final') lastFinalSeq = seq;
-      taken.push(entry);
+      taken.push({ record: entry.record, bytes: writer.length - start });
     }
     if (taken.length > 0) {
       const firstSeq = this.#segments.writtenSeq + 1;
       this.#segments.append({ lastSeq: seq, lastFinalSeq, bytes: writer.view() });
-      for (const [offset, entry] of taken.entries()) this.#apply(firstSeq + offset, entry.record);
+      for (const [offset, { record, bytes }] of taken.entries()) this.#apply(firstSeq + offset, record, bytes);
     }
     if (index < entries.length && taken.length === 0) this.#segments.rotate();
     return entries.slice(index);
   }
 
-  #apply(seq: number, record: SpoolRecord): void {
+  #apply(seq: number, record: SpoolRecord, bytes: number): void {
     if (record.type === 'intent') this.#openIntents.set(record.intent.requestId, record.intent);
     else if (record.type === 'recovered') this.#recovered.add(record.incarnation);
     else if (record.type === 'final') {
       this.#openIntents.delete(record.final.requestId);
       this.#charges.add(this.incarnation, seq, record.final.accountId, record.final.chargeNano);
+      this.#recent.add(seq, record.final, bytes);
     }
   }
 
