@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import type { Load, Measured } from './load.ts';
 import {
   bareProxy,
+  cpuSeconds,
   direct,
   gateway,
   LOAD_CORE,
@@ -94,10 +95,34 @@ function median(values: readonly number[]): number {
     : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
 }
 
-const FIGURES = ['requestsPerSecond', 'chunksPerSecond', 'p50Ms', 'p99Ms', 'firstByteP50Ms', 'firstByteP99Ms', 'failures'] as const;
+/** A round with what the forwarding process spent on it; NaN where that is not known. */
+type Round = Measured & { readonly cpuMicrosPerRequest: number };
+
+/** Processor time is the figure that a busy neighbour disturbs least. */
+async function measureWithCpu(load: Load, pid: number | undefined): Promise<Round> {
+  const before = pid === undefined ? undefined : cpuSeconds(pid);
+  const startedMs = performance.now();
+  const measured = await measure(load);
+  const elapsedSeconds = (performance.now() - startedMs) / 1_000;
+  const after = pid === undefined ? undefined : cpuSeconds(pid);
+  if (before === undefined || after === undefined) return { ...measured, cpuMicrosPerRequest: Number.NaN };
+  const activeSeconds = Math.min(elapsedSeconds, (load.warmupMs + load.measureMs) / 1_000);
+  return { ...measured, cpuMicrosPerRequest: ((after - before) / activeSeconds / measured.requestsPerSecond) * 1e6 };
+}
+
+const FIGURES = [
+  'requestsPerSecond',
+  'chunksPerSecond',
+  'p50Ms',
+  'p99Ms',
+  'firstByteP50Ms',
+  'firstByteP99Ms',
+  'failures',
+  'cpuMicrosPerRequest',
+] as const;
 type Figures = Readonly<Record<(typeof FIGURES)[number], number>>;
 
-function medians(rounds: readonly Measured[]): Figures {
+function medians(rounds: readonly Round[]): Figures {
   return Object.fromEntries(FIGURES.map((figure) => [figure, median(rounds.map((round) => round[figure]))])) as Figures; // one entry for each figure
 }
 
@@ -113,15 +138,17 @@ async function bench(settings: Settings): Promise<void> {
       if ('skipped' in started) skipped[target.name] = started.skipped;
       else running.set(target.name, started);
     }
-    const results: Record<string, Record<string, { rounds: Measured[]; median: Figures }>> = {};
+    const results: Record<string, Record<string, { rounds: Round[]; median: Figures }>> = {};
     for (const workload of WORKLOADS) {
-      const rounds = new Map<string, Measured[]>([...running.keys()].map((name) => [name, []]));
+      const rounds = new Map<string, Round[]>([...running.keys()].map((name) => [name, []]));
       for (let round = 0; round < settings.rounds; round++) {
-        for (const [name, { origin, apiKey }] of running) {
+        for (const [name, { origin, apiKey, pid }] of running) {
           const { connections, stream } = workload;
           rounds
             .get(name)
-            ?.push(await measure({ origin, apiKey, connections, stream, warmupMs: WARMUP_MS, measureMs: settings.seconds * 1_000 }));
+            ?.push(
+              await measureWithCpu({ origin, apiKey, connections, stream, warmupMs: WARMUP_MS, measureMs: settings.seconds * 1_000 }, pid),
+            );
         }
       }
       results[workload.name] = Object.fromEntries([...rounds].map(([name, all]) => [name, { rounds: all, median: medians(all) }]));
@@ -148,6 +175,7 @@ function print(workload: string, results: Readonly<Record<string, { readonly med
           'req/s': Math.round(own.requestsPerSecond),
           'chunks/s': Math.round(own.chunksPerSecond),
           '× bare': ratio(own.requestsPerSecond, reference?.requestsPerSecond),
+          'cpu µs/req': Math.round(own.cpuMicrosPerRequest),
           'p50 ms': Number(own.p50Ms.toFixed(3)),
           'p99 ms': Number(own.p99Ms.toFixed(3)),
           'first byte p50 ms': Number(own.firstByteP50Ms.toFixed(3)),

@@ -1,6 +1,7 @@
 /** What is measured: something that listens and forwards to the upstream, pinned to the core of proxies. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -11,6 +12,8 @@ import { startGateway } from './gateway.ts';
 export interface Running {
   readonly origin: string;
   readonly apiKey: string;
+  /** The process that forwards; absent where nothing does. */
+  readonly pid?: number;
   close(): Promise<void>;
 }
 
@@ -68,7 +71,7 @@ export const bareProxy: Target = {
   name: 'bare-proxy',
   async start(upstreamOrigin) {
     const { child, origin } = await startNode('./bare-proxy.ts', [upstreamOrigin], PROXY_CORE);
-    return { origin, apiKey: 'bench', close: () => stop(child) };
+    return { origin, apiKey: 'bench', ...pidOf(child), close: () => stop(child) };
   },
 };
 
@@ -86,6 +89,7 @@ export const nginx: Target = {
     return {
       origin: `http://127.0.0.1:${port}`,
       apiKey: 'bench',
+      ...pidOf(child),
       close: async () => {
         await stop(child);
         await rm(folder, { recursive: true });
@@ -100,9 +104,26 @@ export const gateway: Target = {
   async start(upstreamOrigin) {
     const { url, apiKey, pid, close } = await startGateway(upstreamOrigin);
     pin(pid, PROXY_CORE);
-    return { origin: url, apiKey, close };
+    return { origin: url, apiKey, pid, close };
   },
 };
+
+function pidOf(child: ChildProcess): { pid?: number } {
+  return child.pid === undefined ? {} : { pid: child.pid };
+}
+
+/** Clock ticks a second of /proc, on every Linux that Node runs on. */
+const TICKS_PER_SECOND = 100;
+
+/** Processor time that a process has used, all its threads (seconds); undefined where /proc does not tell. */
+export function cpuSeconds(pid: number): number | undefined {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+    return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+  } catch {
+    return undefined;
+  }
+}
 
 /** Moves a running process, all its threads, to a core. */
 export function pin(pid: number, core: number): void {
