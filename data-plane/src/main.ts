@@ -2,8 +2,8 @@
 import { createNode } from './app.ts';
 import { loadConfig } from './config.ts';
 
-/** Over this, whoever stops us has waited long enough. */
-const EXIT_AFTER_MS = 60_000;
+/** On top of the time to drain, for the last report; over this, whoever stops us has waited long enough. */
+const EXIT_AFTER_DRAIN_MS = 30_000;
 
 async function main(): Promise<void> {
   const config = loadConfig(process.env);
@@ -16,7 +16,7 @@ async function main(): Promise<void> {
   const stop = (why: string): void => {
     if (stopping) return;
     stopping = true;
-    setTimeout(() => process.exit(1), EXIT_AFTER_MS).unref();
+    setTimeout(() => process.exit(1), config.drainTimeoutMs + EXIT_AFTER_DRAIN_MS).unref();
     node.close(why).then(
       () => process.exit(0),
       (error: unknown) => {
