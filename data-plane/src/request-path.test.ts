@@ -236,3 +236,23 @@ async function quiet(figure: () => number): Promise<void> {
     last = figure();
   }
 }
+
+describe('a record that cannot be written', () => {
+  it('before the call refuses the request with a time to come back; after it the answer goes out all the same', async () => {
+    let served = 0;
+    node = await startTestNode((_, response) => {
+      served++;
+      // The spool is gone between the intent and the final.
+      void node.spool.close().then(() => response.writeHead(200, { 'content-type': 'application/json' }).end(ANSWER));
+    });
+    const client = await rawClient(node.port);
+    client.socket.write(chatRequest(node.apiKey));
+    await client.seen(/HTTP\/1\.1 200 .*cost_usd/s);
+    client.socket.write(chatRequest(node.apiKey));
+    const text = await client.seen(/HTTP\/1\.1 503 .*overloaded/s);
+    expect(text).toMatch(/retry-after: \d+/);
+    expect(served).toBe(1);
+    expect(node.path.running).toBe(0);
+    client.socket.destroy();
+  });
+});

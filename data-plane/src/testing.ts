@@ -6,6 +6,7 @@ import { connect, type Server, type Socket } from 'node:net';
 import type { Final } from '@meridian/domain/usage-record';
 import { loadConfig } from './config.ts';
 import { type Sketch, samplePicture } from './control/testing.ts';
+import type { Spool } from './metering/spool/spool.ts';
 import { heldIds, newFolder, openTestSpool, retainedFinals } from './metering/spool/testing.ts';
 import { createRequestPath, type RequestPath } from './request-path.ts';
 import { createLogger } from './telemetry/logger.ts';
@@ -21,6 +22,7 @@ export interface TestNode {
   readonly apiKey: string;
   readonly path: RequestPath;
   readonly metrics: Metrics;
+  readonly spool: Spool;
   readonly deadlines: Deadlines;
   /** Requests that the provider has seen. */
   readonly asked: IncomingMessage[];
@@ -81,6 +83,7 @@ export async function startTestNode(provider: Provider, sketch: Sketch = {}): Pr
     apiKey,
     path,
     metrics,
+    spool,
     deadlines,
     asked,
     pass(ms) {

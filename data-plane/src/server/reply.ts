@@ -46,8 +46,6 @@ export class HttpReply implements Reply {
     this.#response = response;
     this.#terms = terms;
     response.once('close', () => this.#close());
-    // A pipelined request has no socket to answer on before its turn, and hears nothing when that closes.
-    if (response.socket === null) request.socket.once('close', () => this.#close());
     // A write to a socket that the client has reset: 'close' tells the rest of the story.
     response.on('error', () => {});
   }
@@ -69,7 +67,6 @@ export class HttpReply implements Reply {
   }
 
   #close(): void {
-    if (this.#closed) return;
     this.#closed = true;
     this.#whenClosed?.();
     this.#terms.onClosed();

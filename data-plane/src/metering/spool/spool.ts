@@ -227,7 +227,7 @@ class FolderSpool implements Spool {
 
   intent(record: Intent, written: Written): void {
     this.#checkDisk();
-    const error = this.refusing ? new GatewayError('overloaded') : undefined;
+    const error = this.refusing ? new GatewayError('overloaded', { retryAfterSeconds: 1 }) : undefined;
     this.#enqueue({ record: { type: 'intent', intent: record }, written, error });
   }
 
@@ -373,7 +373,10 @@ class FolderSpool implements Spool {
         this.#options.alarm('the spool could not be written', { err: cause, records: rest.length, lost: failures > 1 });
         if (failures > 1) {
           for (const entry of rest)
-            entry.error ??= new GatewayError(entry.record.type === 'intent' ? 'overloaded' : 'internal_error', { cause });
+            entry.error ??= new GatewayError(entry.record.type === 'intent' ? 'overloaded' : 'internal_error', {
+              retryAfterSeconds: 1,
+              cause,
+            });
           return;
         }
         rest = isDiskFull(cause) ? this.#refuseIntents(rest, cause) : this.#changeFile(rest);
@@ -385,7 +388,8 @@ class FolderSpool implements Spool {
   #refuseIntents(entries: readonly Pending[], cause: unknown): readonly Pending[] {
     this.#diskFull = true;
     this.#deleteAcked(0);
-    for (const entry of entries) if (entry.record.type === 'intent') entry.error ??= new GatewayError('overloaded', { cause });
+    for (const entry of entries)
+      if (entry.record.type === 'intent') entry.error ??= new GatewayError('overloaded', { retryAfterSeconds: 1, cause });
     return entries.filter((entry) => entry.error === undefined);
   }
 
