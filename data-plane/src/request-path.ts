@@ -1,16 +1,15 @@
 /** The request path of a node, wired: the rooms of the pipeline behind the server, and the way it is drained. */
-import type { IncomingMessage, Server } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { isWellFormedApiKey } from '@meridian/domain/api-key';
 import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
 import { nanoToUsdNumberLiteral } from '@meridian/domain/money';
 import type { Final, Intent } from '@meridian/domain/usage-record';
-import type { FastifyInstance } from 'fastify';
 import { admit } from './admission/admit.ts';
 import { authenticate, type Principal, presentedKey } from './admission/authenticate.ts';
 import type { KeyTable } from './admission/key-table.ts';
 import type { Config } from './config.ts';
-import { openaiChat } from './dialect/openai-chat/index.ts';
+import type { Dialect } from './dialect/dialect.ts';
 import { type Ending, settle } from './metering/settle.ts';
 import type { UsageSink } from './metering/usage-sink.ts';
 import { handle, type Rooms } from './pipeline.ts';
@@ -35,6 +34,8 @@ export const FLUSH_WITHIN_MS = 1_000;
 
 export interface RequestPathDeps {
   readonly config: Config;
+  /** What clients speak. */
+  readonly dialect: Dialect;
   readonly picture: KeyTable & Catalogue;
   readonly spool: UsageSink;
   readonly upstream: Upstream;
@@ -46,7 +47,7 @@ export interface RequestPathDeps {
 
 export interface RequestPath {
   /** Ready to listen. */
-  readonly server: FastifyInstance<Server>;
+  readonly server: ReturnType<typeof createServer>;
   /** Requests whose final is not written yet. */
   readonly running: number;
   /** Streams that are read on after their client left. */
@@ -60,7 +61,7 @@ export interface RequestPath {
 }
 
 export function createRequestPath(deps: RequestPathDeps): RequestPath {
-  const { config, picture, spool, upstream, deadlines, metrics, log, ids } = deps;
+  const { config, dialect, picture, spool, upstream, deadlines, metrics, log, ids } = deps;
   const { nowMs } = ids;
   const leftBehind = new LeftBehind(deadlines);
   const inFlight = new Set<RunningAttempt>();
@@ -124,7 +125,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
 
   const server = createServer({
     region: config.region,
-    dialect: openaiChat,
+    dialect,
     newRequestId: () => newId('req', ids),
     nowMs,
     authenticate: authenticateRequest,
@@ -144,7 +145,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
   registerRoutes(server, {
     handle: (exchange, reply) => {
       running++;
-      handle(rooms, { ...exchange, dialect: openaiChat }, reply)
+      handle(rooms, { ...exchange, dialect }, reply)
         .catch((thrown: unknown) => {
           log.error({ request_id: exchange.requestId, err: thrown }, 'a request ended in a way that was not foreseen');
           reply.fail(GatewayError.from(thrown));
@@ -213,17 +214,14 @@ function count(metrics: Metrics, final: Final): void {
 }
 
 function logRequest(log: Logger, final: Final): void {
-  log.info(
-    {
-      request_id: final.requestId,
-      account: final.accountId,
-      model: final.answeringModelId ?? final.askedModel,
-      outcome: final.outcome,
-      status: final.status,
-      code: final.errorCode,
-      charge_nano: final.chargeNano.toString(),
-      ms: final.durationMs,
-    },
-    'request',
-  );
+  log.request({
+    requestId: final.requestId,
+    account: final.accountId,
+    model: final.answeringModelId ?? final.askedModel,
+    outcome: final.outcome,
+    status: final.status,
+    code: final.errorCode,
+    chargeNano: final.chargeNano,
+    ms: final.durationMs,
+  });
 }

@@ -1,0 +1,48 @@
+import pino from 'pino';
+import { describe, expect, it } from 'vitest';
+import { type RequestLine, requestLines } from './logger.ts';
+
+const LINE: RequestLine = {
+  requestId: 'req_1',
+  account: 'acc_1',
+  model: 'a"b\n\u2028c',
+  outcome: 'failed',
+  status: 502,
+  code: 'upstream_error',
+  chargeNano: 0n,
+  ms: 7,
+};
+
+function written(level: string, line: RequestLine): string[] {
+  const lines: string[] = [];
+  const log = pino({ level, enabled: level !== 'silent' }, pino.destination({ dest: '/dev/null', sync: true }));
+  requestLines(log, { node: 'n"1' }, (text) => lines.push(text)).request(line);
+  return lines;
+}
+
+describe('the line of a request', () => {
+  it('is one line of JSON, whatever the client called its model', () => {
+    const [text = ''] = written('info', LINE);
+    expect(text.indexOf('\n')).toBe(text.length - 1);
+    expect(JSON.parse(text)).toEqual({
+      level: 30,
+      time: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
+      node: 'n"1',
+      request_id: 'req_1',
+      account: 'acc_1',
+      model: 'a"b\n\u2028c',
+      outcome: 'failed',
+      status: 502,
+      code: 'upstream_error',
+      charge_nano: '0',
+      ms: 7,
+      msg: 'request',
+    });
+  });
+
+  it('has no code where nothing failed, and is not written where the level leaves it out', () => {
+    expect(JSON.parse(written('info', { ...LINE, code: undefined })[0] ?? '')).not.toHaveProperty('code');
+    expect(written('warn', LINE)).toEqual([]);
+    expect(written('silent', LINE)).toEqual([]);
+  });
+});
