@@ -9,6 +9,7 @@ import { Picture } from './control/picture.ts';
 import { SnapshotStore } from './control/snapshot-store.ts';
 import { startSyncClient } from './control/sync-client.ts';
 import { startUsageClient } from './control/usage-client.ts';
+import { openaiChat } from './dialect/openai-chat/index.ts';
 import { openSpool } from './metering/spool/spool.ts';
 import { createRequestPath } from './request-path.ts';
 import { createHealthServer } from './server/health.ts';
@@ -58,7 +59,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
   const sync = startSyncClient({ ...link, spoolId: spool.spoolId, incarnation, build: BUILD, picture, store, clock: ids, log });
   const usage = startUsageClient({ ...link, spool, log: (message, fields) => log.info(fields, message) });
 
-  const path = createRequestPath({ config, picture, spool, upstream, deadlines, metrics, log, ids });
+  const path = createRequestPath({ config, dialect: openaiChat, picture, spool, upstream, deadlines, metrics, log, ids });
 
   const health = createHealthServer(metrics, () => {
     const checks = { picture: sync.status().dbEpoch !== '', spool: !spool.refusing, serving: !path.isDraining };

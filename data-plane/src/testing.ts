@@ -6,6 +6,7 @@ import { connect, type Server, type Socket } from 'node:net';
 import type { Final } from '@meridian/domain/usage-record';
 import { loadConfig } from './config.ts';
 import { type Sketch, samplePicture } from './control/testing.ts';
+import { openaiChat } from './dialect/openai-chat/index.ts';
 import type { Spool } from './metering/spool/spool.ts';
 import { heldIds, newFolder, openTestSpool, retainedFinals } from './metering/spool/testing.ts';
 import { createRequestPath, type RequestPath } from './request-path.ts';
@@ -73,7 +74,7 @@ export async function startTestNode(provider: Provider, sketch: Sketch = {}): Pr
   const upstream = createUpstream({ deadlines });
   const metrics = createMetrics();
   const log = createLogger('silent', {});
-  const path = createRequestPath({ config, picture, spool, upstream, deadlines, metrics, log, ids: heldIds() });
+  const path = createRequestPath({ config, dialect: openaiChat, picture, spool, upstream, deadlines, metrics, log, ids: heldIds() });
   await path.server.listen({ host: '127.0.0.1', port: 0 });
   const port = portOf(path.server.server);
 

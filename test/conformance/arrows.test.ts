@@ -31,6 +31,7 @@ const DATA_PLANE: Readonly<Record<string, readonly string[]>> = {
   pipeline: ['exchange', 'admission', 'routing', 'metering', 'dialect', 'canonical'],
   server: ['pipeline', 'exchange', 'dialect', 'admission', 'routing', 'upstream'],
   config: [],
+  'request-path': ['admission', 'config', 'dialect', 'metering', 'pipeline', 'provider', 'routing', 'server', 'upstream'],
   app: ['*'],
   main: ['app', 'config'],
 };
