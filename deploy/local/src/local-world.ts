@@ -251,7 +251,8 @@ function explained(error: unknown, settings: LocalSettings, logFolder: string): 
   if (!(error instanceof StartError)) return error;
   if (error.processName === 'control-plane' && settings.databaseUrl !== undefined && error.message.includes('PostgreSQL server'))
     return new Error(`DATABASE_URL: ${error.message}`, { cause: error });
-  return new Error(
-    `${error.message}${error.message.includes('\n') ? `\nIts log is ${shown(join(logFolder, `${error.processName}.log`))}` : ''}`,
-  );
+  // PostgreSQL's owner names it by itself.
+  const who = error.processName === 'postgres' ? '' : `${error.processName} did not start: `;
+  const log = error.message.includes('\n') ? `\nIts log is ${shown(join(logFolder, `${error.processName}.log`))}` : '';
+  return new Error(`${who}${error.message}${log}`, { cause: error });
 }
