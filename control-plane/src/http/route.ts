@@ -77,9 +77,16 @@ export function addRoute<Answer, Params = unknown, Query = unknown, Headers = un
       });
       reply.code(contract.status ?? 200);
       if (answer instanceof RawAnswer) return reply.type(answer.contentType).send(answer.text);
-      return reply.type('application/json; charset=utf-8').send(JSON.stringify(contract.answer.parse(answer)));
+      return reply.type('application/json; charset=utf-8').send(JSON.stringify(checkedAnswer(contract, answer)));
     },
   });
+}
+
+/** An answer that breaks its contract is our mistake: it must not be told to the caller as theirs. */
+function checkedAnswer<Answer>(contract: { readonly url: string; readonly answer: z.ZodType<Answer> }, answer: Answer): Answer {
+  const checked = contract.answer.safeParse(answer);
+  if (!checked.success) throw new Error(`the answer of ${contract.url} breaks its contract`, { cause: checked.error });
+  return checked.data;
 }
 
 /** A part without a schema is not looked at; its type is then the default of `addRoute`, `unknown`, which everything satisfies. */

@@ -1,9 +1,11 @@
 import { connect as connectSocket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { connect } from '../database/connect.ts';
 import { authorizedRoutes, type Role } from './authorize.ts';
 import { openApiPath } from './openapi.ts';
-import { MAX_BODY_BYTES } from './server.ts';
+import { addRoute } from './route.ts';
+import { buildHttp, MAX_BODY_BYTES } from './server.ts';
 import { ADMIN_TOKEN, type TestHttp, testHttp, testStack } from './testing.ts';
 
 const JSON_BODY = { 'content-type': 'application/json' };
@@ -34,6 +36,32 @@ describe('the HTTP server', () => {
     expect([answer.statusCode, answer.json().error.code]).toEqual([status, code]);
     expect(answer.json().error.type).toBe(code);
     expect(answer.body).not.toMatch(/at .*\.ts|node_modules|FST_/);
+  });
+
+  it('takes an answer that breaks its contract for our mistake, not for the caller’s', async () => {
+    const { services } = http;
+    const broken = buildHttp({
+      productName: 'Meridian',
+      version: '0',
+      logger: false,
+      newRequestId: () => 'request',
+      sessions: services.sessions,
+      accountRoutes: [],
+      operatorRoutes: [
+        (app) =>
+          addRoute(
+            app,
+            { method: 'GET', url: '/admin/v1/broken', summary: 'Broken.', answer: z.object({ id: z.string().max(3) }) },
+            async () => ({
+              id: 'too long',
+            }),
+          ),
+      ],
+    });
+    const answer = await broken.inject({ url: '/admin/v1/broken', headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+    await broken.close();
+    expect([answer.statusCode, answer.json().error.code]).toEqual([500, 'internal_error']);
+    expect(answer.body).not.toContain('too long');
   });
 
   it('names what is not there', async () => {
