@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect, DatabaseUnreachableError } from './connect.ts';
 import { migrate, readMigrations } from './migrate.ts';
 import { emptyTestDatabase, type TestDatabase, testDatabase } from './testing.ts';
-import { sqlState, transaction } from './transaction.ts';
+import { sqlState, type Transaction, transaction } from './transaction.ts';
 
 describe('connect', () => {
   let database: TestDatabase;
@@ -88,6 +88,22 @@ describe('transaction', () => {
       });
     expect(await Promise.all([lockBoth(locks), lockBoth(locks.toReversed())])).toEqual([1, 2]);
     expect(attempts.length).toBe(3);
+  });
+
+  it('runs again when another has made the same row in between, so that it finds it', async () => {
+    const plan = { id: 'made-twice', name: 'Made twice', api_access: true, created_at: new Date() };
+    const find = (trx: Transaction) => trx.selectFrom('plan').select('id').where('id', '=', plan.id).executeTakeFirst();
+    const outcome = transaction(database.db, async (trx) => {
+      if ((await find(trx)) !== undefined) return 'found';
+      await database.db
+        .insertInto('plan')
+        .values(plan)
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
+      await trx.insertInto('plan').values(plan).execute();
+      return 'made';
+    });
+    expect(await outcome).toBe('found');
   });
 
   it('gives up after a bounded number of collisions, with the error of the server', async () => {

@@ -10,11 +10,13 @@ const MAX_ATTEMPTS = 5;
 
 const SERIALIZATION_FAILURE = '40001';
 const DEADLOCK_DETECTED = '40P01';
+export const FOREIGN_KEY_VIOLATION = '23503';
+export const UNIQUE_VIOLATION = '23505';
 
 /**
  * READ COMMITTED: work that needs more locks its rows, in the order cursor, budgets, balances, hourly rows, config heads.
- * A serialization failure or a deadlock rolls back and runs `work` again from the start, so `work` must keep
- * nothing outside the transaction; the last failure is thrown.
+ * A serialization failure, a deadlock, or a row that another transaction made in between rolls back and runs `work` again from
+ * the start, where it finds that row; so `work` must keep nothing outside the transaction. The last failure is thrown.
  */
 export async function transaction<T>(db: Database, work: (trx: Transaction) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
@@ -28,7 +30,7 @@ export async function transaction<T>(db: Database, work: (trx: Transaction) => P
 
 function isCollision(error: unknown): boolean {
   const code = sqlState(error);
-  return code === SERIALIZATION_FAILURE || code === DEADLOCK_DETECTED;
+  return code === SERIALIZATION_FAILURE || code === DEADLOCK_DETECTED || code === UNIQUE_VIOLATION;
 }
 
 /** The five-character SQLSTATE of an error that came from the server, else undefined. */
