@@ -5,9 +5,10 @@ import { COMPONENTS } from '@meridian/domain/usage';
 import { z } from 'zod';
 import { MAX_CARDS, pricesOf, readPrices } from './rate-card.ts';
 
+/** Prices travel as 64-bit numbers of nano-USD. */
 const USD_PER_MILLION = z
   .string('must be a decimal string such as "2.50"')
-  .regex(/^\d{1,12}(\.\d{1,9})?$/, 'must be a decimal amount of USD with at most 9 decimals');
+  .regex(/^\d{1,9}(\.\d{1,9})?$/, 'must be a decimal amount of USD below 1,000,000,000 with at most 9 decimals');
 
 const CARD = z
   .strictObject({

@@ -1,7 +1,7 @@
 /** Providers, models, aliases and endpoints, for operators. */
 import { z } from 'zod';
 import { oneOrMany } from '../http/bulk.ts';
-import { ID, NAME, REGION, TIME_OUT, time } from '../http/field.ts';
+import { ID, NAME, REGION, TIME_OUT, text, time } from '../http/field.ts';
 import { listed, listedWhole, listOf, PAGE_FIELDS, PAGE_QUERY, pageOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
@@ -38,7 +38,11 @@ const BASE_PATH = z
   .max(200)
   .regex(/^(\/[A-Za-z0-9._~-]+)*$/, 'must be empty or a path such as /v1');
 const ADAPTER = z.string().regex(/^[a-z][a-z0-9-]{0,63}$/, 'must be the name of an adapter such as openai-compatible');
-const CAPABILITIES = z.array(z.string().min(1).max(64)).max(64);
+const CAPABILITIES = z.array(text(64)).max(64);
+const TOKENS = z
+  .int()
+  .positive()
+  .max(2 ** 31 - 1);
 const PRIORITY = z.int().min(0).max(1_000_000);
 
 const PROVIDER = z.object({
@@ -74,8 +78,8 @@ const NEW_MODEL = z
     vendor: z.string().regex(/^[a-z][a-z0-9-]{0,63}$/, 'must be a vendor such as openai'),
     name: NAME.optional(),
     mode: z.enum(MODEL_MODES).default('chat'),
-    context_tokens: z.int().positive().nullish(),
-    max_output_tokens: z.int().positive().nullish(),
+    context_tokens: TOKENS.nullish(),
+    max_output_tokens: TOKENS.nullish(),
     input: z.array(z.enum(MODALITIES)).default(['text']),
     output: z.array(z.enum(MODALITIES)).default(['text']),
     capabilities: CAPABILITIES.default([]),
@@ -116,7 +120,7 @@ const ENDPOINT = z.object({
 });
 
 const ENDPOINT_TERMS = {
-  upstream_model: z.string().min(1).max(200),
+  upstream_model: text(200),
   dialect: z.enum(DIALECT_NAMES),
   operations: z.array(z.enum(OPERATIONS)).min(1),
   regions: z.array(REGION).max(64),
@@ -256,8 +260,8 @@ function modelRoutes(catalog: CatalogService): Routes {
         params: ID_PARAMS,
         body: z.strictObject({
           name: NAME.optional(),
-          context_tokens: z.int().positive().optional(),
-          max_output_tokens: z.int().positive().optional(),
+          context_tokens: TOKENS.optional(),
+          max_output_tokens: TOKENS.optional(),
           input: z.array(z.enum(MODALITIES)).optional(),
           output: z.array(z.enum(MODALITIES)).optional(),
           capabilities: CAPABILITIES.optional(),

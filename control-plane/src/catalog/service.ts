@@ -6,7 +6,7 @@ import type { EndpointCost } from '@meridian/domain/price';
 import type { ConfigEntry } from '@meridian/domain/snapshot';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
-import { type Transaction, transaction } from '../database/transaction.ts';
+import { FOREIGN_KEY_VIOLATION, sqlState, type Transaction, transaction, UNIQUE_VIOLATION } from '../database/transaction.ts';
 import type { Publish } from '../snapshots/publish.ts';
 import {
   type AliasInput,
@@ -215,7 +215,7 @@ export class CatalogService {
     requireSoundCards(input.cost);
     const now = this.#now();
     const newEndpointId = newId('end', this.#deps.ids);
-    await store.insertEndpoint(trx, newEndpointId, input, now);
+    await store.insertEndpoint(trx, newEndpointId, input, now).catch((error: unknown) => refusedEndpoint(error, input));
     const cost = { endpointId: newEndpointId, version: 1, effectiveFromMs: now.getTime(), cards: input.cost };
     await store.insertCost(trx, cost, now);
     const row = await endpointRow(trx, newEndpointId);
@@ -255,7 +255,7 @@ export class CatalogService {
     }
     refuseDifferent(onDifferent, 'endpoint', id);
     requireSoundCards(input.cost);
-    await store.updateEndpoint(trx, id, input);
+    await store.updateEndpoint(trx, id, input).catch((error: unknown) => refusedEndpoint(error, input));
     if (costChanged) {
       const now = this.#now();
       const cost = { endpointId: id, version: present.cost_version + 1, effectiveFromMs: now.getTime(), cards: input.cost };
@@ -325,6 +325,21 @@ async function claim(trx: Transaction, modelId: string, names: readonly string[]
 function requireSoundCards(cards: EndpointInput['cost']): void {
   const problem = problemOfCards(cards);
   if (problem !== undefined) throw new GatewayError('invalid_request_error', { message: `cost: ${problem}.`, param: 'cost' });
+}
+
+/** What the table itself refuses of an endpoint, in words. */
+function refusedEndpoint(error: unknown, input: EndpointInput): never {
+  switch (sqlState(error)) {
+    case FOREIGN_KEY_VIOLATION:
+      return unknown(`credential of ${input.providerId}`, 'credential_id', input.credentialId ?? '');
+    case UNIQUE_VIOLATION:
+      throw new GatewayError('conflict', {
+        message: `There is already an endpoint of ${input.modelId} that leads to ${input.upstreamModel} of ${input.providerId}.`,
+        cause: error,
+      });
+    default:
+      throw error;
+  }
 }
 
 function refuseDifferent(onDifferent: OnDifferent, kind: string, id: string): void {

@@ -3,21 +3,33 @@ import { nanoToUsd, usdToNano } from '@meridian/domain/money';
 import { isRegion } from '@meridian/domain/region';
 import { z } from 'zod';
 
+/** PostgreSQL cannot keep U+0000, and no other control character has any business in a field. */
+const WITHOUT_CONTROL_CHARACTERS = /^[^\u0000-\u001f\u007f]*$/;
+
+/** A text in one line, of 1 to `maxChars` characters. */
+export function text(maxChars: number) {
+  return z.string().min(1).max(maxChars).regex(WITHOUT_CONTROL_CHARACTERS, 'must not contain control characters');
+}
+
 /** A name that people read: 1–100 characters without control characters. */
 export const NAME = z
   .string()
   .trim()
   .min(1, 'must not be empty')
   .max(100, 'must have at most 100 characters')
-  .regex(/^[^\u0000-\u001f\u007f]*$/, 'must not contain control characters');
+  .regex(WITHOUT_CONTROL_CHARACTERS, 'must not contain control characters');
 
 /** An id in a path or a body. Whether it exists is another question. */
-export const ID = z.string().min(1).max(256);
+export const ID = text(256);
+
+/** What follows has no RFC 3339 form in UTC. */
+const LATEST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
 
 /** RFC 3339 with an offset or `Z`, as milliseconds since 1970. */
 export const TIME = z.iso
   .datetime({ offset: true, message: 'must be an RFC 3339 time such as 2026-01-31T00:00:00Z' })
-  .transform((text) => Date.parse(text));
+  .transform((text) => Date.parse(text))
+  .refine((ms) => ms <= LATEST_MS, 'must be before the year 10000');
 
 /** A time that leaves: RFC 3339 in UTC. */
 export const TIME_OUT = z.iso.datetime();

@@ -1,5 +1,6 @@
 /** Lists: `{"object": "list", "data": […], "has_more"}`, asked for with `limit` and `after`. */
 import { z } from 'zod';
+import { ID } from './field.ts';
 
 export const MAX_PAGE_ITEMS = 1_000;
 const DEFAULT_PAGE_ITEMS = 100;
@@ -24,7 +25,7 @@ export const PAGE_FIELDS = {
     .transform(Number)
     .refine((limit) => limit >= 1 && limit <= MAX_PAGE_ITEMS, `must be between 1 and ${MAX_PAGE_ITEMS}`)
     .optional(),
-  after: z.string().min(1).max(256).optional(),
+  after: ID.optional(),
 };
 
 export const PAGE_QUERY = z.strictObject(PAGE_FIELDS);

@@ -172,6 +172,7 @@ describe('/v1/keys', () => {
     ['a field that is not there', { name: 'k', daily_cap: '5' }, 'daily_cap'],
     ['a date without a time', { name: 'k', expires_at: '2027-01-01' }, 'expires_at'],
     ['a time that has passed', { name: 'k', expires_at: '2020-01-01T00:00:00Z' }, 'expires_at'],
+    ['a time in the year 10000 of UTC', { name: 'k', expires_at: '9999-12-31T23:59:59-23:59' }, 'expires_at'],
     ['an unknown model', { name: 'k', models: ['gpt-5.4', 'gpt-nothing'] }, 'models[1]'],
     ['a model of another type', { name: 'k', models: [{}] }, 'models[0]'],
     ['a region that cannot be one', { name: 'k', regions: ['us', 'U S'] }, 'regions[1]'],

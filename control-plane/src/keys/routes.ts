@@ -8,7 +8,7 @@ import { type Caller, callerOf } from '../http/session.ts';
 import { type KeyRow, MAX_MODELS_PER_KEY, MAX_REGIONS_PER_KEY, shownStatus } from './key.ts';
 import type { KeyScope, KeyService } from './service.ts';
 
-const MODELS = z.array(z.string().min(1).max(256)).max(MAX_MODELS_PER_KEY);
+const MODELS = z.array(ID).max(MAX_MODELS_PER_KEY);
 const REGIONS = z.array(REGION).max(MAX_REGIONS_PER_KEY);
 const ID_PARAMS = z.strictObject({ id: ID });
 
