@@ -27,18 +27,24 @@ export async function startGateway(upstreamOrigin: string): Promise<RunningGatew
   const sink = await startControlSink(
     picture(upstreamOrigin, hashApiKey(Buffer.from(secrets.keyPepper, 'hex'), apiKey), Buffer.from(secrets.sealingKey, 'hex')),
   );
+  const stopSink = (): void => {
+    sink.close();
+    rmSync(folder, { recursive: true, force: true });
+  };
   const node = await launchNode(
     { secrets, logFolder: folder },
     { nodeId: 'bench', region: 'us', folder, port: 0, healthPort: 0, controlGrpcAddress: sink.address, controlUrl: 'http://127.0.0.1:9' },
-  );
+  ).catch((error: unknown) => {
+    stopSink();
+    throw error;
+  });
   return {
     url: node.readyText('url'),
     apiKey,
     pid: node.pid,
     async close() {
       await node.stop();
-      sink.close();
-      rmSync(folder, { recursive: true, force: true });
+      stopSink();
     },
   };
 }

@@ -1,6 +1,6 @@
 import pino from 'pino';
 import { describe, expect, it } from 'vitest';
-import { type RequestLine, requestLines } from './logger.ts';
+import { createLogger, type RequestLine, requestLines } from './logger.ts';
 
 const LINE: RequestLine = {
   requestId: 'req_1',
@@ -19,6 +19,13 @@ function written(level: string, line: RequestLine): string[] {
   requestLines(log, { node: 'n"1' }, (text) => lines.push(text)).request(line);
   return lines;
 }
+
+describe('the log', () => {
+  it('opens its destination', () => {
+    expect(createLogger('silent', {}).level).toBe('silent');
+    expect(createLogger('warn', {}).level).toBe('warn');
+  });
+});
 
 describe('the line of a request', () => {
   it('is one line of JSON, whatever the client called its model', () => {

@@ -20,7 +20,7 @@ export interface Logger extends pino.Logger {
 }
 
 /** Lines wait until there are so many bytes of them, or a second has passed. */
-const BLOCK_BYTES = 16 * 1024;
+const BLOCK_BYTES = 12 * 1024;
 const INFO_LEVEL = 30;
 
 export function createLogger(level: string, base: Readonly<Record<string, string>>): Logger {
