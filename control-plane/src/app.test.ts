@@ -1,10 +1,17 @@
+import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { create } from '@bufbuild/protobuf';
+import { credentials } from '@grpc/grpc-js';
+import { ReportRequestSchema, UsageService } from '@meridian/wire/gen/usage_pb';
+import { channelOptions } from '@meridian/wire/grpc-options';
+import { makeClient } from '@meridian/wire/grpc-service';
+import pg from 'pg';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type App, startApp } from './app.ts';
 import { type Config, loadConfig } from './config.ts';
 import { emptyTestDatabase } from './database/testing.ts';
-import { TestNode } from './rpc/testing.ts';
+import { authorized, TestNode } from './rpc/testing.ts';
 
 const ADMIN_TOKEN = 'admin-token-of-the-tests';
 
@@ -43,6 +50,7 @@ async function start(change: Partial<Config> = {}): Promise<App> {
 /** What the tests read of answers. */
 interface Answer {
   readonly id: string;
+  readonly rev: number;
   readonly applied: string[];
   readonly pending: string[];
   readonly data: unknown[];
@@ -64,7 +72,62 @@ async function admin(app: App, method: string, path: string, body?: unknown): Pr
   return answer;
 }
 
+/** Keeps every batch of usage waiting until the returned function is called. */
+async function holdIngest(): Promise<() => Promise<void>> {
+  const holder = new pg.Client({ connectionString: database.url });
+  await holder.connect();
+  await holder.query('BEGIN');
+  await holder.query('LOCK TABLE ingest_cursor IN ACCESS EXCLUSIVE MODE');
+  return async () => {
+    await holder.query('ROLLBACK');
+    await holder.end();
+  };
+}
+
+async function untilWaitingForLocks(sessions: number): Promise<void> {
+  const client = new pg.Client({ connectionString: database.url });
+  await client.connect();
+  for (let waiting = 0; waiting < sessions; ) {
+    const { rows } = await client.query<{ n: number }>(
+      'SELECT count(DISTINCT pid)::int AS n FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()',
+    );
+    waiting = rows[0]?.n ?? 0;
+  }
+  await client.end();
+}
+
 describe('a replica', () => {
+  it('brings a revocation to its nodes at once while more streams of usage wait for the database than it has connections', async () => {
+    const app = await start({ maxDatabaseConnections: 5 });
+    const node = await TestNode.follow(app.grpcAddress, 'us-1');
+    closing.push(() => node.close());
+    const { id } = await admin(app, 'POST', '/accounts', { name: 'Acme' });
+    const release = await holdIngest();
+    closing.push(release);
+    const client = makeClient(UsageService, app.grpcAddress, credentials.createInsecure(), channelOptions());
+    closing.push(() => client.channel.close());
+    const opened = Array.from({ length: 8 }, (_, index) => {
+      const stream = client.calls.report(authorized());
+      const open = {
+        spoolId: `spl_${index}`,
+        nodeId: `us-${index}`,
+        region: 'us',
+        incarnations: [{ incarnation: 1n, firstSeq: 1n, lastSeq: 1n }],
+      };
+      stream.write(create(ReportRequestSchema, { frame: { case: 'open', value: open } }));
+      return once(stream, 'data').finally(() => {
+        stream.on('error', () => undefined);
+        stream.cancel();
+      });
+    });
+    await untilWaitingForLocks(1);
+    const { rev } = await admin(app, 'POST', `/accounts/${id}/disable`);
+    await node.at('security', rev);
+    closing.splice(closing.indexOf(release), 1);
+    await release();
+    expect(await Promise.all(opened)).toHaveLength(8);
+  });
+
   it('migrates and seeds an empty database, answers on all its ports, and closes', async () => {
     const app = await start();
     expect((await fetch(`${app.healthUrl}/livez`)).status).toBe(200);

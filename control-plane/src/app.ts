@@ -1,17 +1,15 @@
 /** The composition root: builds the services, puts HTTP, gRPC and the background jobs on them, and takes them down again. */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { newId } from '@meridian/domain/ids';
 import { AccountService } from './accounts/service.ts';
 import { CatalogService } from './catalog/service.ts';
 import { type Config, PRODUCT_NAME } from './config.ts';
 import { CredentialService } from './credentials/service.ts';
-import { connect, type Database } from './database/connect.ts';
 import { migrate } from './database/migrate.ts';
+import { openPools, type Pools } from './database/pools.ts';
 import { buildHttp } from './http/server.ts';
 import { Sessions } from './http/session.ts';
 import { startJobs } from './jobs/jobs.ts';
@@ -28,13 +26,14 @@ import { SyncHub } from './rpc/sync-service.ts';
 import { UsageReports } from './rpc/usage-service.ts';
 import { applySeed } from './seed/service.ts';
 import { LogTail } from './snapshots/log-tail.ts';
+import { openReplicaFolder } from './snapshots/replica-folder.ts';
 import { publish, readHeads } from './snapshots/service.ts';
 import { SnapshotFiles } from './snapshots/snapshot-files.ts';
 import { createHealthServer } from './telemetry/health.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { createTierService } from './tiers/service.ts';
-import { createUsageService } from './usage/service.ts';
+import { createUsageService, type UsageAlarm } from './usage/service.ts';
 
 const VERSION = '0.1.0';
 /** A log that was not read for this long makes a replica unready: it would keep changes from its nodes. */
@@ -53,20 +52,20 @@ export interface App {
 export async function startApp(config: Config, logger: Logger = createLogger(config.logLevel)): Promise<App> {
   await migrate(config.databaseUrl);
   const metrics = createMetrics();
-  const db = connect(config.databaseUrl, {
+  const pools = openPools(config.databaseUrl, {
     maxConnections: config.maxDatabaseConnections,
     applicationName: 'meridian-control-plane',
     onIdleError: (error) => logger.warn({ err: error }, 'a connection to the database broke'),
   });
   /** Taken down in the reverse order in which they came up, also when the start fails half-way. */
-  const closers: (() => Promise<void>)[] = [() => db.destroy()];
+  const closers: (() => Promise<void>)[] = [() => pools.close()];
   const closeAll = async (): Promise<void> => {
     for (const close of closers.splice(0).reverse()) {
       await close().catch((error: unknown) => logger.error({ err: error }, 'something did not close'));
     }
   };
   try {
-    return await start(config, { db, logger, metrics }, closers, closeAll);
+    return await start(config, { pools, logger, metrics }, closers, closeAll);
   } catch (error) {
     await closeAll();
     throw error;
@@ -76,29 +75,30 @@ export async function startApp(config: Config, logger: Logger = createLogger(con
 type HttpServer = ReturnType<typeof buildHttp>;
 
 interface Base {
-  readonly db: Database;
+  readonly pools: Pools;
   readonly logger: Logger;
   readonly metrics: Metrics;
 }
 
 async function start(config: Config, base: Base, closers: (() => Promise<void>)[], closeAll: () => Promise<void>): Promise<App> {
-  const { db, logger, metrics } = base;
+  const { pools, logger, metrics } = base;
   const clock = { nowMs: () => Date.now() };
   const ids = { ...clock, randomBytes: (count: number) => randomBytes(count) };
   const services = buildServices(config, base, ids);
-  const { accounts, catalog, pricing, ledger, usage, tiers, nodes } = services;
+  const { accounts, catalog, pricing, ledger, tiers, nodes, ingest } = services;
 
-  const seeded = await applySeed({ db, ids, publish, accounts, catalog, pricing }, config.catalogueFile);
+  const seeded = await applySeed({ db: pools.api, ids, publish, accounts, catalog, pricing }, config.catalogueFile);
   await tiers.publishLadder();
   logger.info(seeded, 'catalogue applied');
 
-  const tail = await LogTail.start({ db });
-  const folder = await mkdtemp(join(tmpdir(), 'meridian-snapshots-'));
+  const tail = await LogTail.start({ db: pools.nodes });
+  const self = { pid: process.pid, startedAtMs: clock.nowMs() - process.uptime() * 1000 };
+  const folder = await openReplicaFolder(tmpdir(), self);
   const onBuilt = (snapshot: { byteCount: number; entityCount: number }, durationMs: number): void => {
     metrics.observeSnapshot(durationMs, snapshot.byteCount);
     logger.info({ durationMs, byteCount: snapshot.byteCount, entityCount: snapshot.entityCount }, 'snapshot built');
   };
-  const snapshots = new SnapshotFiles({ db, tail, ids, folder, onBuilt });
+  const snapshots = new SnapshotFiles({ db: pools.nodes, tail, ids, folder, onBuilt });
   closers.push(() => snapshots.close());
 
   const requireNode = joinTokenIdentity(config.joinToken);
@@ -109,21 +109,21 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     snapshots,
     nodes,
     admission,
-    readHeads: async () => (await readHeads(db)).revs,
+    readHeads: async () => (await readHeads(pools.nodes)).revs,
     ids,
     metrics,
     logger,
   });
   const downloads = new SnapshotDownloads({ requireNode, snapshots, logger });
-  const reports = new UsageReports({ requireNode, usage, dbEpoch: () => tail.dbEpoch, clock, metrics, logger });
+  const reports = new UsageReports({ requireNode, usage: ingest, dbEpoch: () => tail.dbEpoch, clock, metrics, logger });
   let polledAtMs = clock.nowMs();
   const jobs = startJobs({
-    db,
+    db: pools.api,
     tail,
     sync,
     nodes,
     accounts,
-    usage,
+    usage: services.usage,
     ledger,
     onPolled: () => {
       polledAtMs = clock.nowMs();
@@ -150,14 +150,20 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     version: VERSION,
     logger,
     newRequestId: () => newId('req', ids),
-    ...allRoutes({ ...services, ledger: withPublishing(ledger, () => jobs.publishBalancesSoon()), db, dbEpoch: () => tail.dbEpoch, clock }),
+    ...allRoutes({
+      ...services,
+      ledger: withPublishing(ledger, () => jobs.publishBalancesSoon()),
+      db: pools.api,
+      dbEpoch: () => tail.dbEpoch,
+      clock,
+    }),
   });
   closers.push(() => closeHttp(http, config.shutdownTimeoutMs / 4));
   const httpUrl = await listenHttp(http, config);
   const health = createHealthServer({
     registry: metrics.registry,
     checks: async () => ({
-      database: await readHeads(db).then(
+      database: await readHeads(pools.api).then(
         () => true,
         () => false,
       ),
@@ -179,7 +185,8 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
   };
 }
 
-function buildServices(config: Config, { db, logger, metrics }: Base, ids: { nowMs(): number; randomBytes(count: number): Uint8Array }) {
+function buildServices(config: Config, { pools, logger, metrics }: Base, ids: { nowMs(): number; randomBytes(count: number): Uint8Array }) {
+  const db = pools.api;
   const tiers = createTierService({ db, clock: ids, publish });
   const accounts = new AccountService({ db, ids, publish, tiers });
   const catalog = new CatalogService({ db, ids, publish });
@@ -188,16 +195,19 @@ function buildServices(config: Config, { db, logger, metrics }: Base, ids: { now
   const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: config.sealingKey });
   const sessions = new Sessions({ jwtSecret: config.jwtSecret, adminToken: config.adminToken, nowMs: ids.nowMs }, accounts, keys);
   const ledger = createLedger({ db, clock: ids });
-  const usage = createUsageService({
-    db,
+  const usageDeps = {
     clock: ids,
     prices: pricing,
-    onAlarm: (alarm) => {
+    onAlarm: (alarm: UsageAlarm) => {
       metrics.countUsageAlarm(alarm.kind);
       logger.error({ alarm: readable(alarm) }, `usage: ${alarm.kind}`);
     },
-  });
-  return { accounts, catalog, pricing, keys, credentials, sessions, ledger, usage, tiers, nodes: new NodeService({ db, clock: ids }) };
+  };
+  // Members read on other connections than those on which nodes report.
+  const usage = createUsageService({ db, ...usageDeps });
+  const ingest = createUsageService({ db: pools.ingest, ...usageDeps });
+  const nodes = new NodeService({ db: pools.nodes, clock: ids });
+  return { accounts, catalog, pricing, keys, credentials, sessions, ledger, usage, ingest, tiers, nodes };
 }
 
 /** Whoever has just paid is served at once, not a second later. */
