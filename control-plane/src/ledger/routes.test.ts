@@ -29,7 +29,8 @@ describe('credits', () => {
       },
     ]);
     expect((await move('t-1', { type: 'topup', amount_usd: '10', reference: 'invoice 1' })).json()).toEqual(first.json());
-    expect((await move('t-1', { type: 'topup', amount_usd: '11' })).statusCode).toBe(409);
+    const other = await move('t-1', { type: 'topup', amount_usd: '11' });
+    expect([other.statusCode, other.json().error.param]).toEqual([422, 'idempotency-key']);
     await move('t-2', { type: 'grant', amount_usd: '0.5' });
     await move('t-3', { type: 'adjustment', amount_usd: '-2.000000001', reference: 'a correction' });
     const all = (await http.as(token, 'GET', '/v1/credits')).json();
@@ -57,7 +58,10 @@ describe('credits', () => {
     ['a number as the amount', 'b-1', { type: 'topup', amount_usd: 1 }, 400, 'amount_usd'],
     ['too many decimals', 'b-2', { type: 'topup', amount_usd: '0.0000000001' }, 400, 'amount_usd'],
     ['an exponent', 'b-3', { type: 'topup', amount_usd: '1e3' }, 400, 'amount_usd'],
-    ['a negative top-up', 'b-4', { type: 'topup', amount_usd: '-1' }, 400, 'amount'],
+    ['a negative top-up', 'b-4', { type: 'topup', amount_usd: '-1' }, 400, 'amount_usd'],
+    ['an adjustment by nothing', 'b-8', { type: 'adjustment', amount_usd: '0' }, 400, 'amount_usd'],
+    ['a reference with control characters', 'b-7', { type: 'topup', amount_usd: '1', reference: 'a\u0000' }, 400, 'reference'],
+    ['a kind of credit with a top-up', 'b-9', { type: 'topup', amount_usd: '1', credit: 'bonus' }, 400, 'credit'],
     ['another type', 'b-5', { type: 'gift', amount_usd: '1' }, 400, 'type'],
     ['more taken than there is', 'b-6', { type: 'adjustment', amount_usd: '-1000' }, 422, null],
   ])('refuse %s', async (_, key, body, status, param) => {

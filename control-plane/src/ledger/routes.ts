@@ -1,7 +1,7 @@
 /** `/v1/credits` for members; top-ups, grants and adjustments for operators. */
 import { GatewayError } from '@meridian/domain/error';
 import { z } from 'zod';
-import { ID, money, NANO_OUT, TIME_OUT, time, USD, USD_OUT } from '../http/field.ts';
+import { ID, money, NANO_OUT, TIME_OUT, text, time, USD, USD_OUT } from '../http/field.ts';
 import { listed, listOf, PAGE_QUERY, pageOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
@@ -92,11 +92,17 @@ export function creditOperatorRoutes(ledger: Ledger, requireAccount: (accountId:
           type: z.enum(['topup', 'grant', 'adjustment']),
           amount_usd: USD,
           credit: z.enum(['paid', 'bonus']).optional().describe('Of an adjustment; paid unless told.'),
-          reference: z.string().max(500).optional(),
+          reference: text(500).optional(),
         }),
         answer: CREDIT_ANSWER,
       },
       async ({ params, headers, body }) => {
+        if (body.credit !== undefined && body.type !== 'adjustment') {
+          throw new GatewayError('invalid_request_error', {
+            message: `A ${body.type} does not choose its kind of credit.`,
+            param: 'credit',
+          });
+        }
         await requireAccount(params.id);
         const request: CreditRequest = {
           idempotencyKey: headers['idempotency-key'],

@@ -233,7 +233,7 @@ async function move(
 
 function answerAgain(request: CreditRequest, content: string, known: store.IdempotencyRow): CreditAnswer {
   if (known.content !== content) {
-    throw new GatewayError('conflict', { message: 'This idempotency key was used for another request.' });
+    throw new GatewayError('invalid_state', { message: 'This idempotency key was used for another request.', param: 'idempotency-key' });
   }
   return {
     transferId: known.transferId,
@@ -260,17 +260,17 @@ function assertRequest(request: CreditRequest): void {
   const invalid = (message: string, param: string) => new GatewayError('invalid_request_error', { message, param });
   const { idempotencyKey, reference = '' } = request;
   if (idempotencyKey.length === 0 || idempotencyKey.length > MAX_KEY_CHARS || idempotencyKey.includes('\0')) {
-    throw invalid(`An idempotency key has 1 to ${MAX_KEY_CHARS} characters.`, 'idempotency_key');
+    throw invalid(`An idempotency key has 1 to ${MAX_KEY_CHARS} characters.`, 'idempotency-key');
   }
   if (reference.length > MAX_REFERENCE_CHARS || reference.includes('\0')) {
     throw invalid(`A reference has at most ${MAX_REFERENCE_CHARS} characters.`, 'reference');
   }
-  if (request.amountNano === 0n) throw invalid('The amount must not be zero.', 'amount');
+  if (request.amountNano === 0n) throw invalid('The amount must not be zero.', 'amount_usd');
 }
 
 function requirePositive(request: CreditRequest): void {
   if (request.amountNano <= 0n) {
-    throw new GatewayError('invalid_request_error', { message: 'The amount must be greater than zero.', param: 'amount' });
+    throw new GatewayError('invalid_request_error', { message: 'The amount must be greater than zero.', param: 'amount_usd' });
   }
 }
 
