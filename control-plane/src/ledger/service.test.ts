@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type TestDatabase, testDatabase } from '../database/testing.ts';
 import { sqlState, transaction } from '../database/transaction.ts';
 import { createLedger, type Ledger, ledgerBalances, spend, takeChangedBalances, transferSums, wallets } from './service.ts';
+import { insertSnapshot } from './store.ts';
 
 const clock = { nowMs: () => Date.UTC(2026, 4, 4, 12) };
 
@@ -103,18 +104,20 @@ describe('an idempotency key', () => {
     ['amount', { amountNano: 101n }],
     ['account', { accountId: 'acc_2' }],
     ['reference', { reference: 'other' }],
-  ])('conflicts with another %s, also at the same moment', async (_, change) => {
+  ])('is refused with another %s, also at the same moment', async (_, change) => {
     const request = { idempotencyKey: 'a', accountId: 'acc_1', amountNano: 100n };
     const outcomes = await Promise.allSettled([ledger.topUp(request), ledger.topUp({ ...request, ...change })]);
     const refused = outcomes.filter((outcome) => outcome.status === 'rejected');
-    expect(refused).toMatchObject([{ reason: { code: 'conflict' } }]);
+    expect(refused).toMatchObject([{ reason: { code: 'invalid_state' } }]);
     const all = await wallets(database.db);
     expect(all.filter((wallet) => wallet.paidNano > 0n)).toHaveLength(1);
   });
 
-  it('conflicts with another operation', async () => {
+  it('is refused with another operation', async () => {
     await ledger.topUp({ idempotencyKey: 'a', accountId: 'acc_1', amountNano: 100n });
-    await expect(ledger.grant({ idempotencyKey: 'a', accountId: 'acc_1', amountNano: 100n })).rejects.toMatchObject({ code: 'conflict' });
+    await expect(ledger.grant({ idempotencyKey: 'a', accountId: 'acc_1', amountNano: 100n })).rejects.toMatchObject({
+      code: 'invalid_state',
+    });
   });
 });
 
@@ -252,6 +255,34 @@ describe('a snapshot', () => {
     commit.resolve();
     await slow;
     await snapshot;
+    expect(await ledgerBalances(database.db)).toEqual(await transferSums(database.db));
+  });
+});
+
+describe('two snapshots at once', () => {
+  it('are taken one after the other, since each adds to the one before', async () => {
+    await ledger.topUp({ idempotencyKey: 'a', accountId: 'acc_1', amountNano: 10n });
+    const written = Promise.withResolvers<void>();
+    const commit = Promise.withResolvers<void>();
+    const first = transaction(database.db, async (trx) => {
+      await insertSnapshot(trx, 1n, 0);
+      written.resolve();
+      await commit.promise;
+    });
+    await written.promise;
+    await ledger.topUp({ idempotencyKey: 'b', accountId: 'acc_1', amountNano: 5n });
+    let isDone = false;
+    const second = ledger.takeSnapshot().finally(() => {
+      isDone = true;
+    });
+    for (;;) {
+      const { rows } = await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'`.execute(database.db);
+      if (rows.length > 0) break;
+      expect(isDone).toBe(false);
+    }
+    commit.resolve();
+    await first;
+    await second;
     expect(await ledgerBalances(database.db)).toEqual(await transferSums(database.db));
   });
 });

@@ -6,6 +6,9 @@ import type { Balance, Posting } from './ledger.ts';
 
 type Reader = Database | Transaction;
 
+/** Any number will do, as long as no other advisory lock in the database has it. */
+const SNAPSHOT_LOCK = 7_235_003;
+
 export interface TransferRow {
   readonly id: bigint;
   readonly postedAt: Date;
@@ -163,6 +166,8 @@ export async function selectSettledId(trx: Transaction): Promise<bigint> {
 
 /** Writes the balances, up to and with transfer `uptoId`, of the accounts that moved since the last run. Returns how many. */
 export async function insertSnapshot(trx: Transaction, uptoId: bigint, takenAtMs: number): Promise<number> {
+  // Two at once would each add the same transfers to the other's balances. The tables may not be locked by the application's role.
+  await sql`SELECT pg_advisory_xact_lock(${SNAPSHOT_LOCK})`.execute(trx);
   const { rows: heads } = await sql<{ upto_id: bigint }>`SELECT coalesce(max(upto_id), 0) AS upto_id FROM ledger_snapshot_run`.execute(trx);
   const since = heads[0]?.upto_id ?? 0n;
   if (uptoId <= since) return 0;
