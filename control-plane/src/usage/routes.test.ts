@@ -1,4 +1,5 @@
 import type { Final } from '@meridian/domain/usage-record';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type TestHttp, testHttp } from '../http/testing.ts';
 
@@ -112,6 +113,28 @@ describe('/v1/usage', () => {
     const [header = '', first = ''] = asked.body.split('\r\n');
     expect(header).toMatch(/^model,key,member,region,requests,charged_requests,estimated_requests,input,.*,cost_usd,cost_nano$/);
     expect(first).toMatch(new RegExp(`^gpt-5.4,key_1,${owner.memberId},eu,1,1,0,1000,.*,0.0028,2800000$`));
+  });
+
+  it('gives a table whole or not at all, and says of a list whether more follows', async () => {
+    const many = await http.account('many keys');
+    const insertKeys = (from: number, to: number) =>
+      sql`
+      INSERT INTO usage_hourly SELECT h.* FROM generate_series(${from}::int, ${to}::int) n, LATERAL (
+        SELECT (jsonb_populate_record(old, jsonb_build_object('account_id', ${many.accountId}::text, 'key_id', 'key_' || n))).*
+        FROM usage_hourly old WHERE key_id = 'key_1' AND account_id = ${accountId}) h`.execute(http.db);
+    const list = async () => {
+      const { data, has_more } = (await http.as(many.token, 'GET', '/v1/usage?group_by=key')).json();
+      return [data.length, has_more];
+    };
+    const table = () => http.as(many.token, 'GET', '/v1/usage?group_by=key&format=csv');
+    await insertKeys(1, 1_000);
+    expect(await list()).toEqual([1_000, false]);
+    await insertKeys(1_001, 1_001);
+    expect(await list()).toEqual([1_000, true]);
+    expect((await table()).body.trimEnd().split('\r\n').length).toBe(1 + 1_001);
+    await insertKeys(1_002, 10_001);
+    const refused = await table();
+    expect([refused.statusCode, refused.json().error.param]).toEqual([400, 'from']);
   });
 
   it('shows a developer their own usage and receipts only, and another account nothing', async () => {

@@ -11,9 +11,10 @@ import { addRoute, RawAnswer } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
 import { callerOf } from '../http/session.ts';
 import type { Receipt, UsageService } from './service.ts';
-import { USAGE_DIMENSIONS, type UsageDimension, type UsageRow } from './store.ts';
+import { USAGE_DIMENSIONS, type UsageDimension, type UsageRow } from './usage.ts';
 
 const MAX_ROWS = 1_000;
+const MAX_CSV_ROWS = 10_000;
 const MAX_RANGE_DAYS = 366;
 const DEFAULT_RANGE_DAYS = 30;
 const DAY_MS = 86_400_000;
@@ -109,17 +110,19 @@ export function usageRoutes(usage: UsageService, clock: { nowMs(): number }): Ro
         const fromMs = query.from ?? toMs - DEFAULT_RANGE_DAYS * DAY_MS;
         requireRange(fromMs, toMs);
         const groupBy = query.group_by ?? ['day'];
+        const wantsCsv = query.format === 'csv' || (query.format === undefined && /\btext\/csv\b/i.test(request.headers.accept ?? ''));
+        const maxRows = wantsCsv ? MAX_CSV_ROWS : MAX_ROWS;
         const rows = await usage.listUsage({
           accountId: caller.accountId,
           ...(caller.reach === 'own' ? { memberId: caller.memberId } : {}),
           fromMs,
           toMs,
           groupBy,
-          limit: MAX_ROWS,
+          limit: maxRows + 1,
         });
-        const wantsCsv = query.format === 'csv' || (query.format === undefined && /\btext\/csv\b/i.test(request.headers.accept ?? ''));
+        if (wantsCsv && rows.length > maxRows) throw tooManyRows();
         if (wantsCsv) return new RawAnswer('text/csv; charset=utf-8', csv(tableOf(rows, groupBy)));
-        return { object: 'list', data: rows.map(presentRow), has_more: rows.length === MAX_ROWS };
+        return { object: 'list', data: rows.slice(0, maxRows).map(presentRow), has_more: rows.length > maxRows };
       },
     );
     addRoute(
@@ -141,6 +144,12 @@ export function usageRoutes(usage: UsageService, clock: { nowMs(): number }): Ro
       },
     );
   };
+}
+
+/** A table that ends without a word would be taken for the whole. */
+function tooManyRows(): GatewayError {
+  const message = `This is more than ${MAX_CSV_ROWS} rows: ask for a shorter time or fewer dimensions.`;
+  return new GatewayError('invalid_request_error', { message, param: 'from' });
 }
 
 function requireRange(fromMs: number, toMs: number): void {

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type TestDatabase, testDatabase } from '../database/testing.ts';
 import { sqlState } from '../database/transaction.ts';
 import { createLedger, type Ledger, ledgerBalances } from '../ledger/service.ts';
-import { type BatchRecord, SequenceGapError, type UsageBatch } from './batch.ts';
+import { type BatchRecord, MAX_BATCH_RECORDS, SequenceGapError, type UsageBatch } from './batch.ts';
 import { createUsageService, type UsageAlarm, type UsageService } from './service.ts';
 import { ADMITTED_AT_MS, settledFinal, TEST_PRICES } from './testing.ts';
 
@@ -170,7 +170,7 @@ describe('many nodes at once', () => {
       }),
     );
     expect(await spentNano()).toBe(500n * CHARGE);
-    expect(await usage.listUsage({ accountId: 'acc_1', fromMs: 0, toMs: clock.nowMs(), groupBy: [] })).toMatchObject([
+    expect(await usage.listUsage({ accountId: 'acc_1', fromMs: 0, toMs: clock.nowMs(), groupBy: [], limit: 100 })).toMatchObject([
       { requests: 500n, chargeNano: 500n * CHARGE, listNano: 500n * 700_000n, costNano: 500n * 500_000n },
     ]);
     expect(alarms).toEqual([]);
@@ -243,6 +243,8 @@ describe('a record that cannot be ingested', () => {
     ['a charge for a failure', { outcome: 'failed' as const, chargeNano: 5n }],
     ['a text with a zero byte', { askedModel: 'a\0b' }],
     ['a text that is no Unicode', { upstream: 1, memberId: '\ud800' }],
+    ['a lease whose name has a zero byte', { leases: [{ leaseId: 'a\0\ud800', amount: 0n }] }],
+    ['units worth more than any request', { usage: { input: 1e12 }, chargeNano: 10_000_000n }],
     ['negative units', { usage: { input: -1 }, chargeNano: 0n }],
     ['a time outside this century', { admittedAtMs: 1e17 }],
     ['a status that is no number', { status: Number.NaN }],
@@ -254,6 +256,14 @@ describe('a record that cannot be ingested', () => {
     const letter = await database.db.selectFrom('usage_dead_letter').selectAll().executeTakeFirstOrThrow();
     expect(letter).toMatchObject({ seq: 2n, account_id: 'acc_1' });
     expect(JSON.parse(letter.payload.toString('utf8'))).toMatchObject({ requestId: 'req_2' });
+  });
+
+  it('does not stop a spool that holds nothing else', async () => {
+    const payload = Uint8Array.of(1);
+    const unreadable = { reason: 'torn', accountId: undefined, requestId: undefined, chargeNano: undefined, leases: [], payload };
+    const records = Array.from({ length: MAX_BATCH_RECORDS }, (_, index) => ({ seq: index + 1, unreadable }));
+    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: MAX_BATCH_RECORDS, records }));
+    expect(await count('usage_dead_letter')).toBe(MAX_BATCH_RECORDS);
   });
 
   it('keeps what could be read of one that was not decoded', async () => {
@@ -376,7 +386,7 @@ describe('what is read back', () => {
     ];
     await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 4, records: finals.map((final, index) => ({ seq: index + 1, final })) }));
     await usage.ingestBatch(batch({ spoolId: 'spl_eu', region: 'eu', firstSeq: 1, lastSeq: 1 }));
-    const query = { accountId: 'acc_1', fromMs: ADMITTED_AT_MS, toMs: ADMITTED_AT_MS + 2 * 86_400_000 };
+    const query = { accountId: 'acc_1', fromMs: ADMITTED_AT_MS, toMs: ADMITTED_AT_MS + 2 * 86_400_000, limit: 100 };
     const byDay = await usage.listUsage({ ...query, groupBy: ['day'] });
     expect(byDay).toMatchObject([
       { group: { day: '2026-05-04' }, requests: 3n, chargedRequests: 3n, chargeNano: 3n * CHARGE, units: { input: 300n, output: 150n } },

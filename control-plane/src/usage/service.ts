@@ -10,10 +10,11 @@ import type { Posting } from '../ledger/ledger.ts';
 import { spend } from '../ledger/service.ts';
 import { assertBatch, type BatchRecord, SequenceGapError, type UsageBatch } from './batch.ts';
 import * as store from './store.ts';
-import { faultOf, type RatedFinal, rateFinal, sumBatch } from './usage.ts';
+import { faultOf, faultOfRating, type RatedFinal, rateFinal, sumBatch, type UsageQuery, type UsageRow } from './usage.ts';
 
 const MAX_CACHED_PRICES = 10_000;
-const MAX_USAGE_ROWS = 1_000;
+/** A table for a spreadsheet, and one row that tells that there are more. */
+const MAX_USAGE_ROWS = 10_001;
 const PARTITION_DAYS_AHEAD = 7;
 
 /** Where list prices are looked up; the price book satisfies it. */
@@ -93,8 +94,8 @@ export interface UsageService {
   open(spool: Pick<UsageBatch, 'spoolId' | 'nodeId' | 'region'> & { readonly retained: readonly Retained[] }): Promise<Acked[]>;
   /** All cursors of a spool. */
   cursors(spoolId: string): Promise<Acked[]>;
-  /** Sums by day, model, key, member, region, from the hourly rows; at most 1,000 rows. */
-  listUsage(query: Omit<store.UsageQuery, 'limit'> & { readonly limit?: number }): Promise<store.UsageRow[]>;
+  /** Sums by day, model, key, member, region, from the hourly rows; at most 10,001 rows. */
+  listUsage(query: UsageQuery): Promise<UsageRow[]>;
   /** Throws `not_found` when the account has no such request (or its usage has not arrived yet). */
   receipt(accountId: string, requestId: string): Promise<Receipt>;
   /** List amount of charged calls by account over whole hours: spend before any markup, what volume tiers are valued from. */
@@ -122,7 +123,7 @@ export function createUsageService(dependencies: UsageDependencies): UsageServic
       return opened.map(({ incarnation, ackedSeq }) => ({ incarnation, ackedSeq }));
     },
     cursors: (spoolId) => store.selectCursors(db, spoolId),
-    listUsage: (query) => store.selectUsage(db, { ...query, limit: Math.min(query.limit ?? MAX_USAGE_ROWS, MAX_USAGE_ROWS) }),
+    listUsage: (query) => store.selectUsage(db, { ...query, limit: Math.min(query.limit, MAX_USAGE_ROWS) }),
     receipt: async (accountId, requestId) => {
       const event = await store.selectEvent(db, accountId, requestId);
       if (event === undefined) throw new GatewayError('not_found', { message: 'There is no usage of such a request.' });
@@ -159,10 +160,14 @@ async function sortRecords(records: readonly BatchRecord[], prices: Prices): Pro
     final.answeringModelId === undefined ? [] : [{ modelId: final.answeringModelId, version: final.answeringPriceVersion }],
   );
   const find = await prices(named);
-  const rated = sound.map(({ seq, final }) => {
+  const rated: RatedFinal[] = [];
+  for (const { seq, final } of sound) {
     const price = final.answeringModelId === undefined ? undefined : find(final.answeringModelId, final.answeringPriceVersion);
-    return { seq, final, rating: rateFinal(final, price) };
-  });
+    const rating = rateFinal(final, price);
+    const fault = faultOfRating(rating);
+    if (fault === undefined) rated.push({ seq, final, rating });
+    else letters.push(deadLetter({ seq, final }, fault));
+  }
   return { rated, letters };
 }
 

@@ -5,9 +5,11 @@ import { sql } from 'kysely';
 import type { Database } from '../database/connect.ts';
 import type { Transaction } from '../database/transaction.ts';
 import type { Unreadable, UsageBatch } from './batch.ts';
-import { type BatchSums, costOf, type RatedFinal } from './usage.ts';
+import { type BatchSums, costOf, type RatedFinal, type UsageDimension, type UsageQuery, type UsageRow } from './usage.ts';
 
 type Reader = Database | Transaction;
+
+const MAX_ROWS_A_STATEMENT = 5_000;
 type Span = Pick<UsageBatch, 'spoolId' | 'nodeId' | 'region' | 'incarnation'>;
 
 /** The same 64 bits as the signed number that the column holds. */
@@ -165,21 +167,19 @@ export interface DeadLetter extends Unreadable {
 }
 
 export async function insertDeadLetters(trx: Transaction, batchId: bigint, letters: readonly DeadLetter[]): Promise<void> {
-  await trx
-    .insertInto('usage_dead_letter')
-    .values(
-      letters.map((letter) => ({
-        batch_id: batchId,
-        seq: BigInt(letter.seq),
-        reason: storable(letter.reason),
-        account_id: letter.accountId === undefined ? null : storable(letter.accountId),
-        request_id: letter.requestId === undefined ? null : storable(letter.requestId),
-        charge_nano: letter.chargeNano?.toString() ?? null,
-        leases: storable(toJson(leaseRows(letter.leases))),
-        payload: Buffer.from(letter.payload),
-      })),
-    )
-    .execute();
+  for (const some of inPieces(letters)) {
+    const rows = some.map((letter) => ({
+      batch_id: batchId,
+      seq: BigInt(letter.seq),
+      reason: storable(letter.reason),
+      account_id: letter.accountId === undefined ? null : storable(letter.accountId),
+      request_id: letter.requestId === undefined ? null : storable(letter.requestId),
+      charge_nano: letter.chargeNano?.toString() ?? null,
+      leases: toJson(leaseRows(letter.leases)),
+      payload: Buffer.from(letter.payload),
+    }));
+    await trx.insertInto('usage_dead_letter').values(rows).execute();
+  }
 }
 
 /** A final as the payload of a dead letter: JSON in UTF-8, whatever its texts hold. */
@@ -188,20 +188,23 @@ export function finalPayload(final: Final): Uint8Array {
 }
 
 export async function insertMismatches(trx: Transaction, batchId: bigint, finals: readonly RatedFinal[]): Promise<void> {
-  await trx
-    .insertInto('usage_rating_mismatch')
-    .values(
-      finals.map(({ seq, final, rating }) => ({
-        batch_id: batchId,
-        seq: BigInt(seq),
-        admitted_at: new Date(final.admittedAtMs),
-        request_id: final.requestId,
-        account_id: final.accountId,
-        charge_nano: final.chargeNano,
-        rated_nano: rating.ratedNano ?? null,
-      })),
-    )
-    .execute();
+  for (const some of inPieces(finals)) {
+    const rows = some.map(({ seq, final, rating }) => ({
+      batch_id: batchId,
+      seq: BigInt(seq),
+      admitted_at: new Date(final.admittedAtMs),
+      request_id: final.requestId,
+      account_id: final.accountId,
+      charge_nano: final.chargeNano,
+      rated_nano: rating.ratedNano ?? null,
+    }));
+    await trx.insertInto('usage_rating_mismatch').values(rows).execute();
+  }
+}
+
+/** Rows as one statement takes them, which has room for 65,535 parameters. */
+function* inPieces<T>(rows: readonly T[]): Generator<readonly T[]> {
+  for (let at = 0; at < rows.length; at += MAX_ROWS_A_STATEMENT) yield rows.slice(at, at + MAX_ROWS_A_STATEMENT);
 }
 
 const HOURLY_KEY = ['account_id', 'hour', 'model_id', 'key_id', 'member_id', 'price_version', 'tier_id'] as const;
@@ -254,9 +257,6 @@ export async function addUncharged(trx: Transaction, sums: BatchSums['uncharged'
     ON CONFLICT (account_id, day) DO UPDATE SET cost_nano = d.cost_nano + excluded.cost_nano`.execute(trx);
 }
 
-export const USAGE_DIMENSIONS = ['day', 'model', 'key', 'member', 'region'] as const;
-export type UsageDimension = (typeof USAGE_DIMENSIONS)[number];
-
 const DIMENSION_SQL: Readonly<Record<UsageDimension, string>> = {
   day: `to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD')`,
   model: 'model_id',
@@ -264,32 +264,6 @@ const DIMENSION_SQL: Readonly<Record<UsageDimension, string>> = {
   member: 'member_id',
   region: 'region',
 };
-
-export interface UsageQuery {
-  readonly accountId: string;
-  /** From the hour that holds this moment … */
-  readonly fromMs: number;
-  /** … to the last hour that starts before this one. */
-  readonly toMs: number;
-  readonly groupBy: readonly UsageDimension[];
-  /** Only what this member's keys used. */
-  readonly memberId?: string;
-  readonly limit: number;
-}
-
-export interface UsageRow {
-  /** The value of each dimension asked for; a day as `2026-05-04` (UTC), a model that never answered as an empty text. */
-  readonly group: Readonly<Partial<Record<UsageDimension, string>>>;
-  readonly requests: bigint;
-  readonly chargedRequests: bigint;
-  readonly estimatedRequests: bigint;
-  readonly units: Readonly<Record<Component, bigint>>;
-  readonly chargeNano: bigint;
-  readonly listNano: bigint;
-  readonly varianceNano: bigint;
-  /** What it cost us: for operators only. */
-  readonly costNano: bigint;
-}
 
 /** Sums of the hourly rows, in the order of their dimensions. */
 export async function selectUsage(db: Reader, query: UsageQuery): Promise<UsageRow[]> {
@@ -368,7 +342,7 @@ export async function makePartitions(db: Reader, nowMs: number, daysAhead: numbe
 }
 
 function leaseRows(leases: Final['leases']) {
-  return leases.map((lease) => ({ lease_id: lease.leaseId, amount: lease.amount }));
+  return leases.map((lease) => ({ lease_id: storable(lease.leaseId), amount: lease.amount }));
 }
 
 /** JSON with amounts as decimal texts: a plain number would lose digits. */
