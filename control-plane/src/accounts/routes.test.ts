@@ -81,10 +81,13 @@ describe('accounts', () => {
   it('tell their members who they are, where they stand and what is left', async () => {
     const { accountId, ownerId, token } = await http.account('me');
     await http.admin('POST', `/admin/v1/accounts/${accountId}/credits`, { type: 'topup', amount_usd: '5' }, { 'idempotency-key': 'me-1' });
-    expect((await http.as(token, 'GET', '/v1/me')).json()).toEqual({
+    const asMember = (await http.as(token, 'GET', '/v1/me')).json();
+    expect(asMember).toEqual({
       object: 'me',
       account: { id: accountId, name: 'me', status: 'active' },
       member: { id: ownerId, role: 'owner' },
+      key: null,
+      region: null,
       plan: { id: 'starter', name: 'Starter', api_access: true },
       tier: {
         id: 'starter',
@@ -93,8 +96,15 @@ describe('accounts', () => {
         spend_30d_usd: '0.00',
         next: { id: 'growth', name: 'Growth', markup_percent: 30, missing_usd: '50.00' },
       },
-      balance: { balance_usd: '5.00', balance_nano: '5000000000', as_of: new Date(http.clock.nowMs()).toISOString() },
+      balance: {
+        balance_usd: '5.00',
+        balance_nano: '5000000000',
+        as_of: new Date(http.clock.nowMs()).toISOString(),
+        unreported_usd: '0.00',
+      },
     });
+    const { id, key } = (await http.as(token, 'POST', '/v1/keys', { name: 'mine' })).json();
+    expect((await http.as(key, 'GET', '/v1/me')).json()).toEqual({ ...asMember, key: { id, name: 'mine' } });
     const account = (await http.as(token, 'GET', '/v1/account')).json();
     expect(account).toMatchObject({ id: accountId, members: [{ id: ownerId, role: 'owner' }] });
   });

@@ -33,13 +33,16 @@ const MEMBER = z.object({
 });
 const PLAN = z.object({ id: z.string(), object: z.literal('plan'), name: z.string(), api_access: z.boolean() });
 const TIER = z.object({ id: z.string(), name: z.string(), markup_percent: z.number() });
+/** The same fields as a node's answer; what only a node or only a key can say is null. */
 const ME = z.object({
   object: z.literal('me'),
   account: z.object({ id: z.string(), name: z.string(), status: STATUS }),
   member: z.object({ id: z.string(), role: z.enum(ROLES) }),
+  key: z.object({ id: z.string(), name: z.string() }).nullable().describe('The API key that asks; null with an account token.'),
+  region: z.string().nullable().describe('The region of the node that answers; null here.'),
   plan: z.object({ id: z.string(), name: z.string(), api_access: z.boolean() }),
   tier: TIER.extend({ spend_30d_usd: USD_OUT, next: TIER.extend({ missing_usd: USD_OUT }).nullable() }),
-  balance: z.object({ balance_usd: USD_OUT, balance_nano: NANO_OUT, as_of: TIME_OUT }),
+  balance: z.object({ balance_usd: USD_OUT, balance_nano: NANO_OUT, as_of: TIME_OUT, unreported_usd: USD_OUT }),
 });
 
 /** Routes for members. */
@@ -63,7 +66,7 @@ export function accountRoutes(accounts: AccountService, tiers: Pick<TierService,
       app,
       { method: 'GET', url: '/v1/me', summary: 'Who is calling: account, plan, volume tier, balance.', answer: ME },
       async ({ request }) => {
-        const { accountId, memberId, role } = callerOf(request);
+        const { accountId, memberId, role, key } = callerOf(request);
         const account = await accounts.get(accountId);
         const [plan, balanceNano, standing] = await Promise.all([
           accounts.plan(account.plan_id),
@@ -74,9 +77,11 @@ export function accountRoutes(accounts: AccountService, tiers: Pick<TierService,
           object: 'me',
           account: { id: account.id, name: account.name, status: account.status },
           member: { id: memberId, role },
+          key: key ?? null,
+          region: null,
           plan: { id: plan.id, name: plan.name, api_access: plan.api_access },
           tier: presentStanding(standing),
-          balance: { ...money('balance', balanceNano), as_of: time(clock.nowMs()) },
+          balance: { ...money('balance', balanceNano), as_of: time(clock.nowMs()), unreported_usd: nanoToUsd(0n) },
         };
       },
     );

@@ -16,6 +16,8 @@ export interface Caller {
   readonly accountId: string;
   readonly memberId: string;
   readonly role: Role;
+  /** The API key that was shown in the place of an account token. */
+  readonly key: { readonly id: string; readonly name: string } | undefined;
   /** How far the caller reaches on this route; never `none`. */
   readonly reach: Exclude<Reach, 'none'>;
 }
@@ -39,16 +41,28 @@ export interface Members {
   standing(memberId: string): Promise<MemberStanding | undefined>;
 }
 
+export interface KeyOwner {
+  readonly memberId: string;
+  readonly key: { readonly id: string; readonly name: string };
+}
+
 /** What a session needs to know of API keys; `keys/service` satisfies it. */
 export interface KeyOwners {
-  /** The member behind a key that may be used now. */
-  memberOfKey(key: string): Promise<string | undefined>;
+  /** Whose key it is, if it may be used now. */
+  ownerOfKey(key: string): Promise<KeyOwner | undefined>;
 }
 
 export interface SessionSettings {
   readonly jwtSecret: Uint8Array;
   readonly adminToken: string;
   nowMs(): number;
+}
+
+/** What a token or a key says of its bearer; an account only where it was signed. */
+interface Identity {
+  readonly memberId: string;
+  readonly accountId: string | undefined;
+  readonly key: KeyOwner['key'] | undefined;
 }
 
 /** Routes on which an API key is as good as an account token: they tell a key about itself. */
@@ -88,15 +102,15 @@ export class Sessions {
   readonly requireMember = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     reply.header('cache-control', 'no-store');
     const route = routeName(request.method === 'HEAD' ? 'GET' : request.method, request.routeOptions.url ?? '');
-    const memberId = await this.#memberId(request, KEY_ROUTES.includes(route));
-    const standing = await this.#members.standing(memberId.member);
+    const shown = await this.#identity(request, KEY_ROUTES.includes(route));
+    const standing = await this.#members.standing(shown.memberId);
     if (standing === undefined || standing.memberStatus !== 'active' || standing.accountStatus !== 'active') throw invalidToken();
-    if (memberId.account !== undefined && memberId.account !== standing.accountId) throw invalidToken();
+    if (shown.accountId !== undefined && shown.accountId !== standing.accountId) throw invalidToken();
     const reach = reachOf(standing.role, route);
     if (reach === 'none') {
       throw new GatewayError('permission_denied', { message: `A member with the role ${standing.role} may not do this.` });
     }
-    request.caller = { accountId: standing.accountId, memberId: standing.memberId, role: standing.role, reach };
+    request.caller = { accountId: standing.accountId, memberId: standing.memberId, role: standing.role, key: shown.key, reach };
   };
 
   /** Fastify's `onRequest` of the operator API. */
@@ -107,16 +121,16 @@ export class Sessions {
     if (token === undefined || !timingSafeEqual(hash('sha256', token, 'buffer'), this.#adminTokenHash)) throw invalidToken();
   };
 
-  async #memberId(request: FastifyRequest, keysAllowed: boolean): Promise<{ member: string; account: string | undefined }> {
+  async #identity(request: FastifyRequest, keysAllowed: boolean): Promise<Identity> {
     const token = bearer(request) ?? (keysAllowed ? header(request, 'x-api-key') : undefined);
     if (token === undefined) throw invalidToken();
     if (token.split('.').length === 3) return this.#verify(token);
-    const member = keysAllowed ? await this.#keys.memberOfKey(token) : undefined;
-    if (member === undefined) throw keysAllowed ? new GatewayError('invalid_api_key') : invalidToken();
-    return { member, account: undefined };
+    const owner = keysAllowed ? await this.#keys.ownerOfKey(token) : undefined;
+    if (owner === undefined) throw keysAllowed ? new GatewayError('invalid_api_key') : invalidToken();
+    return { ...owner, accountId: undefined };
   }
 
-  async #verify(token: string): Promise<{ member: string; account: string }> {
+  async #verify(token: string): Promise<Identity> {
     const { payload } = await jwtVerify(token, this.#settings.jwtSecret, {
       algorithms: ['HS256'],
       issuer: ISSUER,
@@ -127,7 +141,7 @@ export class Sessions {
       throw invalidToken(cause);
     });
     if (typeof payload.sub !== 'string' || typeof payload.account !== 'string') throw invalidToken();
-    return { member: payload.sub, account: payload.account };
+    return { memberId: payload.sub, accountId: payload.account, key: undefined };
   }
 }
 

@@ -120,12 +120,13 @@ export class KeyService {
     });
   }
 
-  /** The member behind a key that may be used now; undefined for any other text. */
-  async memberOfKey(key: string): Promise<string | undefined> {
+  /** Whose key it is, if it may be used now; undefined for any other text. */
+  async ownerOfKey(key: string): Promise<{ memberId: string; key: { id: string; name: string } } | undefined> {
     const { keyPrefix, pepper } = this.#deps;
     if (!isWellFormedApiKey(keyPrefix, key)) return undefined;
     const row = await store.findKeyByHash(this.#deps.db, hashApiKey(pepper, key));
-    return row !== undefined && shownStatus(row, this.#deps.ids.nowMs()) === 'active' ? row.member_id : undefined;
+    if (row === undefined || shownStatus(row, this.#deps.ids.nowMs()) !== 'active') return undefined;
+    return { memberId: row.member_id, key: { id: row.id, name: row.name } };
   }
 
   #requireFuture(expiresAtMs: number | undefined): void {
