@@ -1,5 +1,4 @@
 /** Checks the books: every figure that must agree with another, at one moment. */
-import { sql } from 'kysely';
 import type { Database } from '../database/connect.ts';
 import type { Transaction } from '../database/transaction.ts';
 import { creditAccount } from '../ledger/ledger.ts';
@@ -74,13 +73,13 @@ async function usageChecks(trx: Transaction): Promise<AuditCheck[]> {
     compare('the upstream cost of each batch = its transfer', 'cost'),
     compare('the variance of each batch = its transfer', 'variance'),
     checkNone('one charge for each batch, account and kind of credit', {}, await store.selectRepeatedCharges(trx)),
-    checkNone('hourly sums = events', { events: await store.count(trx, sql`usage_event`) }, await store.selectHourlyDifferences(trx)),
-    checkNone('cursors are contiguous', { cursors: await store.count(trx, sql`ingest_cursor`) }, await store.selectCursorGaps(trx)),
+    checkNone('hourly sums = events', { events: await store.countRows(trx, 'usage_event') }, await store.selectHourlyDifferences(trx)),
+    checkNone('cursors are contiguous', { cursors: await store.countRows(trx, 'ingest_cursor') }, await store.selectCursorGaps(trx)),
     checkNone('no records were lost', {}, await store.selectLost(trx)),
     checkNone('each request is counted once', {}, await store.selectRepeatedRequests(trx)),
     checkNone(
       'no second final says something else than the first',
-      { duplicates: await store.count(trx, sql`usage_duplicate`) },
+      { duplicates: await store.countRows(trx, 'usage_duplicate') },
       await store.selectDifferingDuplicates(trx),
     ),
     checkNone('no dead letters', {}, letters),

@@ -1,5 +1,6 @@
 /** The audit's SQL. It reads the tables themselves, not through the code that wrote them. */
 import { type RawBuilder, sql } from 'kysely';
+import type { Tables } from '../database/tables.ts';
 import type { Transaction } from '../database/transaction.ts';
 
 /** Charges, cost and variance of the events of each batch. */
@@ -78,7 +79,11 @@ export async function countStrayEvents(trx: Transaction, fromMs: number, toMs: n
   return count(trx, sql`usage_event_default WHERE admitted_at >= ${new Date(fromMs)} AND admitted_at < ${new Date(toMs)}`);
 }
 
-export async function count(trx: Transaction, from: RawBuilder<unknown>): Promise<bigint> {
+export function countRows(trx: Transaction, table: keyof Tables): Promise<bigint> {
+  return count(trx, sql.table(table));
+}
+
+async function count(trx: Transaction, from: RawBuilder<unknown>): Promise<bigint> {
   const { rows } = await sql<{ n: bigint }>`SELECT count(*) AS n FROM ${from}`.execute(trx);
   return rows[0]?.n ?? 0n;
 }
