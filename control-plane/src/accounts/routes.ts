@@ -65,7 +65,7 @@ export function accountRoutes(accounts: AccountService, tiers: Pick<TierService,
     addRoute(
       app,
       { method: 'GET', url: '/v1/me', summary: 'Who is calling: account, plan, volume tier, balance.', answer: ME },
-      async ({ request }) => {
+      async ({ request }): Promise<z.infer<typeof ME>> => {
         const { accountId, memberId, role, key } = callerOf(request);
         const account = await accounts.get(accountId);
         const [plan, balanceNano, standing] = await Promise.all([

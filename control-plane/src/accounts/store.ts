@@ -86,10 +86,6 @@ export async function bumpAccounts(trx: Transaction, ids: readonly string[]): Pr
     .execute();
 }
 
-export function findMember(db: Database, id: string): Promise<MemberRow | undefined> {
-  return db.selectFrom('member').selectAll().where('id', '=', id).executeTakeFirst();
-}
-
 export function listMembers(db: Database, accountId: string): Promise<MemberRow[]> {
   return db.selectFrom('member').selectAll().where('account_id', '=', accountId).orderBy('id').execute();
 }
