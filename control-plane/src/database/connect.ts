@@ -75,12 +75,37 @@ function asApplication(pool: pg.Pool, server: string): PostgresPool {
           client.release(true);
           throw new DatabaseUnreachableError(server, error);
         }
+        nameLostConnections(client, server);
         prepared.add(client);
       }
       return client;
     },
     end: () => pool.end(),
   };
+}
+
+/** Makes a query whose connection is lost on the way fail as one that got no connection. */
+function nameLostConnections(client: pg.PoolClient, server: string): void {
+  const query: (...request: never[]) => unknown = client.query.bind(client);
+  const named = (...request: never[]): unknown => {
+    const outcome = query(...request);
+    if (!(outcome instanceof Promise)) return outcome;
+    return outcome.catch((error: unknown) => {
+      throw isLostConnection(error) ? new DatabaseUnreachableError(server, error) : error;
+    });
+  };
+  // It answers as the method it stands for does, in each of its many forms.
+  client.query = named as typeof client.query;
+}
+
+/** Ended by the server (SQLSTATE class 08, shutdown, crash, start), by the network, or known to the driver as ended. */
+function isLostConnection(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  return (
+    /^(08...|57P0[123]|ECONNRESET|EPIPE)$/.test(code) ||
+    /^(Connection terminated|Client has encountered a connection error)/.test(error.message)
+  );
 }
 
 function getTypeParser(oid: number, format?: 'text' | 'binary'): (value: string) => unknown {

@@ -47,6 +47,23 @@ describe('connect', () => {
 });
 
 describe('a connection that the server ends', () => {
+  it('in the middle of a query is told as a server that cannot be used', async () => {
+    const database = await testDatabase({ maxConnections: 2 });
+    const owner = new pg.Client({ connectionString: database.url });
+    await owner.connect();
+    await owner.query('SELECT pg_advisory_lock(1)');
+    const waiting = expect(sql`SELECT pg_advisory_lock(1)`.execute(database.db)).rejects.toThrow(DatabaseUnreachableError);
+    for (let ended = 0; ended === 0; ) {
+      const { rowCount } = await owner.query(
+        'SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())',
+      );
+      ended = rowCount ?? 0;
+    }
+    await waiting;
+    await owner.end();
+    await database.drop();
+  });
+
   it('fails the work that holds it and no more: the process lives, and the next work gets another one', async () => {
     const database = await testDatabase({ maxConnections: 2 });
     const broken = transaction(database.db, async (trx) => {

@@ -276,7 +276,10 @@ describe('two snapshots at once', () => {
       isDone = true;
     });
     for (;;) {
-      const { rows } = await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'`.execute(database.db);
+      const { rows } = await sql`SELECT 1 FROM pg_locks
+        WHERE NOT granted AND locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`.execute(
+        database.db,
+      );
       if (rows.length > 0) break;
       expect(isDone).toBe(false);
     }
