@@ -173,6 +173,7 @@ describe('the catalogue', () => {
     ['an unknown provider', { provider_id: 'nothing' }, 'provider_id'],
     ['no cost', { cost: undefined }, 'cost'],
     ['an unknown component', { cost: [{ prices_usd_per_million: { inputs: '1' } }] }, 'cost[0].prices_usd_per_million.inputs'],
+    ['a credential that is not there', { credential_id: 'crd_nothing' }, 'credential_id'],
     ['a number as a price', { cost: [{ prices_usd_per_million: { input: 1 } }] }, 'cost[0].prices_usd_per_million.input'],
     ['a negative price', { cost: [{ prices_usd_per_million: { input: '-1' } }] }, 'cost[0].prices_usd_per_million.input'],
     ['two cards for one case', { cost: [...FREE, ...FREE] }, 'cost'],
@@ -210,6 +211,19 @@ describe('the catalogue', () => {
     expect(rows.some((row) => row.payload.includes(secret))).toBe(false);
     expect((await http.admin('POST', '/admin/v1/credentials', { provider_id: 'sealed', secret: 'a\r\nb: c' })).statusCode).toBe(400);
     expect((await http.admin('POST', '/admin/v1/credentials', { provider_id: 'nothing', secret: 'x' })).statusCode).toBe(400);
+  });
+
+  it('brings an announced list price into force at once when that is asked for', async () => {
+    await http.admin('POST', '/admin/v1/models', { id: 'announced-1', vendor: 'acme' });
+    const publish = (input: string, effective_from?: string) =>
+      http.admin('POST', '/admin/v1/list-prices', {
+        model_id: 'announced-1',
+        effective_from,
+        cards: [{ prices_usd_per_million: { input } }],
+      });
+    await publish('1');
+    await publish('2', new Date(http.clock.nowMs() + 86_400_000).toISOString());
+    expect((await publish('2')).json().data[0]).toMatchObject({ version: 3, effective_from: new Date(http.clock.nowMs()).toISOString() });
   });
 
   it('publishes versions of list prices, announces one, and asks before selling under cost', async () => {

@@ -38,7 +38,7 @@ export class PricingService {
   }
 
   /**
-   * Publishes the next version of each model's price; all or none. The price that is the newest already makes no new version.
+   * Publishes the next version of each model's price; all or none. The price that is in force already makes no new version.
    * Throws `invalid_state` when a price lies under the cost of an endpoint and is not confirmed.
    */
   async publishPrices(inputs: readonly PriceInput[]): Promise<ListPrice[]> {
@@ -67,10 +67,9 @@ export class PricingService {
     if (problem !== undefined) throw new GatewayError('invalid_request_error', { message: `cards: ${problem}.`, param: 'cards' });
     const versions = await store.priceVersions(trx, input.modelId);
     const newest = versions.at(-1);
-    if (newest !== undefined && input.effectiveFromMs === undefined && sameCards(newest.cards, input.cards)) {
-      return { price: newest, entries: [] };
-    }
     const nowMs = this.#deps.ids.nowMs();
+    const isInForce = newest !== undefined && newest.effectiveFromMs <= nowMs;
+    if (isInForce && input.effectiveFromMs === undefined && sameCards(newest.cards, input.cards)) return { price: newest, entries: [] };
     const price: ListPrice = {
       modelId: input.modelId,
       version: (newest?.version ?? 0) + 1,
