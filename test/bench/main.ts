@@ -42,6 +42,8 @@ const WORKLOADS = [
 ] as const;
 const TARGETS: readonly Target[] = [direct, nginx, bareProxy, gateway];
 const WARMUP_MS = 500;
+/** Before anything is measured: what runs on Node is compiled by then. */
+const FIRST_WARMUP_MS = 4_000;
 const REFERENCE = bareProxy.name;
 
 interface Settings {
@@ -139,6 +141,11 @@ async function bench(settings: Settings): Promise<void> {
       else running.set(target.name, started);
     }
     const results: Record<string, Record<string, { rounds: Round[]; median: Figures }>> = {};
+    for (const { connections, stream } of [WORKLOADS[0], WORKLOADS[2]]) {
+      for (const { origin, apiKey } of running.values()) {
+        await measure({ origin, apiKey, connections, stream, warmupMs: 0, measureMs: FIRST_WARMUP_MS });
+      }
+    }
     for (const workload of WORKLOADS) {
       const rounds = new Map<string, Round[]>([...running.keys()].map((name) => [name, []]));
       for (let round = 0; round < settings.rounds; round++) {
