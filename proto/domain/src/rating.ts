@@ -69,8 +69,25 @@ export interface Ladder {
   readonly percent: bigint;
 }
 
+/** Cards are immutable and few, requests are many: each ladder is put together once. */
+const laddersByCards = new WeakMap<readonly RateCard[], Map<ServiceTier, Ladder>>();
+
 /** A service tier's own cards where there are any, else the standard ones at the tier's percentage. */
 export function ladderFor(cards: readonly RateCard[], serviceTier: ServiceTier): Ladder {
+  let byTier = laddersByCards.get(cards);
+  if (byTier === undefined) {
+    byTier = new Map();
+    laddersByCards.set(cards, byTier);
+  }
+  let ladder = byTier.get(serviceTier);
+  if (ladder === undefined) {
+    ladder = makeLadder(cards, serviceTier);
+    byTier.set(serviceTier, ladder);
+  }
+  return ladder;
+}
+
+function makeLadder(cards: readonly RateCard[], serviceTier: ServiceTier): Ladder {
   const own = cards.filter((card) => card.serviceTier === serviceTier);
   const ladder = own.length > 0 ? own : cards.filter((card) => card.serviceTier === 'standard');
   return {
