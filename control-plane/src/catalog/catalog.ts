@@ -1,6 +1,6 @@
 /** What providers, models, aliases and endpoints are, and how they are published. */
 import { DIALECT_NAMES, type DialectName, OPERATIONS, type Operation } from '@meridian/domain/dialect';
-import { type Modality, type ModelMode, modelNames, modelServes, normalizeModelName } from '@meridian/domain/model';
+import { type Modality, type Model, type ModelMode, modelNames, modelServes, normalizeModelName } from '@meridian/domain/model';
 import type { RateCard } from '@meridian/domain/price';
 import type { ConfigEntry } from '@meridian/domain/snapshot';
 import type { StoredCard } from '../database/tables/catalog.ts';
@@ -36,20 +36,6 @@ export interface ProviderRow {
   readonly default_credential_id: string | null;
   readonly version: number;
   readonly created_at: Date;
-}
-
-export interface ModelInput {
-  readonly id: string;
-  readonly vendor: string;
-  readonly displayName: string;
-  readonly mode: ModelMode;
-  readonly contextTokens: number | undefined;
-  readonly maxOutputTokens: number | undefined;
-  readonly inputModalities: readonly Modality[];
-  readonly outputModalities: readonly Modality[];
-  readonly capabilities: readonly string[];
-  readonly hidesReasoning: boolean;
-  readonly enabled: boolean;
 }
 
 export interface ModelRow {
@@ -131,7 +117,7 @@ export function modelEntry(row: ModelRow): ConfigEntry {
   return { kind: 'model', id: row.id, version: row.version, body: { kind: 'model', value: modelOf(row) } };
 }
 
-export function modelOf(row: ModelRow): ModelInput {
+export function modelOf(row: ModelRow): Model {
   return {
     id: row.id,
     vendor: row.vendor,

@@ -1,11 +1,12 @@
 /** Models, for operators. */
+import type { Model } from '@meridian/domain/model';
 import { z } from 'zod';
 import { oneOrMany } from '../http/bulk.ts';
 import { ID, NAME, TIME_OUT, text, time } from '../http/field.ts';
 import { listed, listedWhole, listOf, PAGE_QUERY, pageOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
-import { MODALITIES, MODEL_MODES, type ModelInput, type ModelRow } from './catalog.ts';
+import { MODALITIES, MODEL_MODES, type ModelRow } from './catalog.ts';
 import { given } from './given.ts';
 import { MODEL_NAME } from './model-name-field.ts';
 import type { CatalogService } from './service.ts';
@@ -48,7 +49,7 @@ const NEW_MODEL = z
     enabled: z.boolean().default(true),
   })
   .transform(
-    (body): ModelInput => ({
+    (body): Model => ({
       id: body.id,
       vendor: body.vendor,
       displayName: body.name ?? body.id,
@@ -120,7 +121,7 @@ export function modelRoutes(catalog: CatalogService): Routes {
         presentModel(
           await catalog.changeModel(
             params.id,
-            given<Omit<ModelInput, 'id'>>({
+            given<Omit<Model, 'id'>>({
               displayName: body.name,
               contextTokens: body.context_tokens,
               maxOutputTokens: body.max_output_tokens,

@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
+import type { Model } from '@meridian/domain/model';
 import type { EndpointCost } from '@meridian/domain/price';
 import type { ConfigEntry } from '@meridian/domain/snapshot';
 import type { Database } from '../database/connect.ts';
@@ -16,7 +17,6 @@ import {
   type EndpointInput,
   type EndpointRow,
   endpointEntry,
-  type ModelInput,
   type ModelRow,
   modelEntry,
   modelOf,
@@ -98,11 +98,11 @@ export class CatalogService {
   // Models
 
   /** All or none. Throws `conflict` for a name that another model has. */
-  createModels(inputs: readonly ModelInput[]): Promise<ModelRow[]> {
+  createModels(inputs: readonly Model[]): Promise<ModelRow[]> {
     return this.#publishingAll(inputs, (trx, input) => this.saveModelIn(trx, input, 'refuse'));
   }
 
-  async changeModel(id: string, change: Partial<Omit<ModelInput, 'id'>>): Promise<ModelRow> {
+  async changeModel(id: string, change: Partial<Omit<Model, 'id'>>): Promise<ModelRow> {
     return this.#publishing(async (trx) => {
       const present = (await store.lockModel(trx, id)) ?? notFound('model', id);
       return this.saveModelIn(trx, { ...modelOf(present), ...change }, 'replace');
@@ -132,7 +132,7 @@ export class CatalogService {
     );
   }
 
-  async saveModelIn(trx: Transaction, input: ModelInput, onDifferent: OnDifferent): Promise<Saved<ModelRow>> {
+  async saveModelIn(trx: Transaction, input: Model, onDifferent: OnDifferent): Promise<Saved<ModelRow>> {
     const present = await store.lockModel(trx, input.id);
     if (present !== undefined) {
       if (isDeepStrictEqual(modelOf(present), { ...input })) return { row: present, entries: [] };

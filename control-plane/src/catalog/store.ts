@@ -1,10 +1,11 @@
 /** The SQL of providers, models, aliases and endpoints. */
+import type { Model } from '@meridian/domain/model';
 import type { EndpointCost } from '@meridian/domain/price';
 import { sql } from 'kysely';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
 import type { Transaction } from '../database/transaction.ts';
-import type { AliasRow, EndpointInput, EndpointRow, ModelInput, ModelRow, ProviderInput, ProviderRow } from './catalog.ts';
+import type { AliasRow, EndpointInput, EndpointRow, ModelRow, ProviderInput, ProviderRow } from './catalog.ts';
 import { readCards, storeCards } from './rate-card.ts';
 
 const NEXT_VERSION = sql<number>`version + 1`;
@@ -62,7 +63,7 @@ export function listModels(db: Database, page: Page): Promise<ModelRow[]> {
   return query.execute();
 }
 
-export function insertModel(trx: Transaction, model: ModelInput, now: Date): Promise<ModelRow> {
+export function insertModel(trx: Transaction, model: Model, now: Date): Promise<ModelRow> {
   return trx
     .insertInto('model')
     .values({ id: model.id, ...modelColumns(model), created_at: now })
@@ -70,7 +71,7 @@ export function insertModel(trx: Transaction, model: ModelInput, now: Date): Pro
     .executeTakeFirstOrThrow();
 }
 
-export function updateModel(trx: Transaction, model: ModelInput): Promise<ModelRow> {
+export function updateModel(trx: Transaction, model: Model): Promise<ModelRow> {
   return trx
     .updateTable('model')
     .set({ ...modelColumns(model), version: NEXT_VERSION })
@@ -261,7 +262,7 @@ function providerColumns(provider: ProviderInput) {
   };
 }
 
-function modelColumns(model: ModelInput) {
+function modelColumns(model: Model) {
   return {
     vendor: model.vendor,
     display_name: model.displayName,

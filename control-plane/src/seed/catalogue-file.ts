@@ -1,4 +1,5 @@
 /** The catalogue file: what an operator writes in YAML, read and checked, with the line of whatever is wrong. */
+import type { Model } from '@meridian/domain/model';
 import { type RateCard, SERVICE_TIERS } from '@meridian/domain/price';
 import { COMPONENTS } from '@meridian/domain/usage';
 import { isMap, isScalar, LineCounter, type ParsedNode, parseDocument } from 'yaml';
@@ -10,7 +11,6 @@ import {
   type EndpointInput,
   MODALITIES,
   MODEL_MODES,
-  type ModelInput,
   OPERATIONS,
   operationsOf,
   ownNames,
@@ -19,7 +19,7 @@ import {
 import { problemOfCards, readPrices } from '../catalog/rate-card.ts';
 
 export interface CatalogueModel {
-  readonly model: ModelInput;
+  readonly model: Model;
   readonly aliases: readonly AliasInput[];
   readonly price: readonly RateCard[];
   readonly endpoints: readonly EndpointInput[];
