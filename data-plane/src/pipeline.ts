@@ -58,12 +58,13 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
     return;
   }
   const delivery = facts.stream ? new Delivery(reply, rooms.timers) : undefined;
+  const model = echoedModel(facts, plan);
   const running = rooms.attempt({
     requestId: exchange.requestId,
     dialect,
     request,
     candidates: plan.candidates,
-    streamTerms: facts.stream ? { wantsStreamUsage: facts.wantsStreamUsage, model: echoedModel(facts, plan) } : undefined,
+    streamTerms: facts.stream ? { wantsStreamUsage: facts.wantsStreamUsage, model } : undefined,
     delivery,
   });
   reply.onGone(() => {
@@ -85,7 +86,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
           actualModel: end.answer.facts.model ?? end.served.candidate.model.id,
           costUsdLiteral,
         },
-        end.answer.rewrite({ model: echoedModel(facts, plan), costUsdLiteral }),
+        end.answer.rewrite({ model, costUsdLiteral }),
       );
       return;
     case 'stream':
@@ -165,11 +166,11 @@ function outcomeOf(end: AttemptEnd, facts: RequestFacts, clientGone: boolean): E
     case 'abandoned':
       return generatedNothing(end.served?.facts) ? 'failed' : 'client_gone';
     case 'answer':
-      if (facts.operation === 'chat' && end.answer.facts.empty) return 'empty';
+    case 'stream': {
+      const { empty } = end.kind === 'answer' ? end.answer.facts : end.stream.facts;
+      if (facts.operation === 'chat' && empty) return 'empty';
       return clientGone ? 'client_gone' : 'success';
-    case 'stream':
-      if (end.stream.facts.empty) return 'empty';
-      return clientGone ? 'client_gone' : 'success';
+    }
     default:
       return end satisfies never;
   }

@@ -1,6 +1,5 @@
 /** The request path of a node, wired: the rooms of the pipeline behind the server, and the way it is drained. */
 import type { IncomingMessage } from 'node:http';
-import { isWellFormedApiKey } from '@meridian/domain/api-key';
 import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
 import { nanoToUsdNumberLiteral } from '@meridian/domain/money';
@@ -14,7 +13,7 @@ import { type Ending, settle } from './metering/settle.ts';
 import type { UsageSink } from './metering/usage-sink.ts';
 import { handle, type Rooms } from './pipeline.ts';
 import { providerFor } from './provider/registry.ts';
-import { attempt, type RunningAttempt } from './routing/attempt.ts';
+import { type AttemptRooms, attempt, type RunningAttempt } from './routing/attempt.ts';
 import type { Catalogue } from './routing/catalogue.ts';
 import { LeftBehind } from './routing/left-behind.ts';
 import { plan } from './routing/plan.ts';
@@ -84,6 +83,12 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
   const authenticateRequest = (request: IncomingMessage, atMs: number): Principal =>
     authenticate(picture, authenticateSettings, presentedKey(request.headers), atMs);
 
+  const attemptRooms: AttemptRooms = {
+    upstream,
+    providerFor,
+    timeouts: (candidate, request) => patience(config, request.facts, candidate.model.maxOutputTokens),
+    nowMs,
+  };
   const rooms: Rooms = {
     plan: (facts, principal, atMs) => plan(picture, facts, principal.key, config.region, atMs),
     admit: (principal, demand) => admit(principal, demand, spool),
@@ -92,15 +97,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
         spool.intent(intent, (error) => (error === undefined ? resolve() : reject(error)));
       }),
     attempt: (job) => {
-      const started = attempt(
-        {
-          upstream,
-          providerFor,
-          timeouts: (candidate, request) => patience(config, request.facts, candidate.model.maxOutputTokens),
-          nowMs,
-        },
-        job,
-      );
+      const started = attempt(attemptRooms, job);
       if (cutWith !== undefined) started.interrupt(cutWith);
       return started;
     },
@@ -161,7 +158,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     forward: (request, reply) => forward(upstream, config.controlUrl, request, reply),
     presentsApiKey: (request) => {
       const presented = presentedKey(request.headers);
-      return presented === undefined || presented.startsWith(config.keyPrefix) || isWellFormedApiKey(config.keyPrefix, presented);
+      return presented === undefined || presented.startsWith(config.keyPrefix);
     },
     authenticate: (request) => authenticateRequest(request.raw, request.visit.arrivedMs),
   });

@@ -54,6 +54,8 @@ export class Delivery {
   #timer: { cancel(): void } | undefined;
   #meta: AnswerMeta | undefined;
   #clientGone = false;
+  /** Keep-alive intervals since the last event was handed on. */
+  #lastWriteTicks = 0;
   /** What waits for the client to read on. */
   #paused: Feed | undefined;
   readonly #client: ClientStream;
@@ -115,7 +117,6 @@ export class Delivery {
     this.#timer?.cancel();
     if (this.#clientGone) return;
     if (this.#state === 'held') this.#client.open(this.#meta);
-    this.#state = 'committed';
     this.#client.finish(events);
   }
 
@@ -129,9 +130,6 @@ export class Delivery {
   dispose(): void {
     this.#timer?.cancel();
   }
-
-  /** Keep-alive intervals since the last event was handed on. */
-  #lastWriteTicks = 0;
 
   #waited(): void {
     if (this.#clientGone || this.#state !== 'held') return;
