@@ -68,7 +68,12 @@ class Reporter {
   }
 
   open(ranges: readonly (readonly [first: number, last: number])[] = [[1, 100]]): void {
-    const incarnations = ranges.map(([first, last]) => ({ incarnation: INCARNATION, firstSeq: BigInt(first), lastSeq: BigInt(last) }));
+    const incarnations = ranges.map(([first, last]) => ({
+      incarnation: INCARNATION,
+      firstSeq: BigInt(first),
+      lastSeq: BigInt(last),
+      ackedSeq: 0n,
+    }));
     this.#send({
       case: 'open',
       value: {
@@ -77,6 +82,7 @@ class Reporter {
         region: 'us',
         spoolId: 'spl_1',
         dbEpoch: '',
+        replacesSpoolId: '',
         incarnations: incarnations.map((each) => ({ $typeName: 'meridian.v1.RetainedIncarnation', ...each })),
       },
     });

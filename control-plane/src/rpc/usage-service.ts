@@ -154,7 +154,7 @@ function refusalOf(error: unknown): GatewayError {
 
 /** A record that could not be read goes on with what can be read of it, to the dead letters. */
 function recordOf(record: ReceivedRecord): BatchRecord {
-  if (record.ok) return { seq: record.seq, final: record.final };
+  if (record.ok) return record.kind === 'final' ? { seq: record.seq, final: record.final } : { seq: record.seq, lease: record.lease };
   const final = record.message.record.case === 'final' ? record.message.record.value : undefined;
   return {
     seq: record.seq,

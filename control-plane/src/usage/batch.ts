@@ -1,6 +1,7 @@
 /** What a node sends up: the records of a span of its spool. */
 import type { GatewayErrorOptions } from '@meridian/domain/error';
 import { GatewayError } from '@meridian/domain/error';
+import type { LeaseRecord } from '@meridian/domain/lease';
 import type { Final, LeaseAmount } from '@meridian/domain/usage-record';
 
 /** Records in one batch, at most. */
@@ -17,7 +18,10 @@ export interface Unreadable {
   readonly payload: Uint8Array;
 }
 
-export type BatchRecord = { readonly seq: number; readonly final: Final } | { readonly seq: number; readonly unreadable: Unreadable };
+export type BatchRecord =
+  | { readonly seq: number; readonly final: Final }
+  | { readonly seq: number; readonly lease: LeaseRecord }
+  | { readonly seq: number; readonly unreadable: Unreadable };
 
 /** `firstSeq..lastSeq` of one incarnation (a random unsigned 64-bit number): the records that the control plane needs of them, in order. */
 export interface UsageBatch {

@@ -152,6 +152,8 @@ async function sortRecords(records: readonly BatchRecord[], prices: Prices): Pro
       letters.push({ seq: record.seq, ...record.unreadable });
       continue;
     }
+    // Leases are not counted yet.
+    if ('lease' in record) continue;
     const fault = faultOf(record.final);
     if (fault === undefined) sound.push(record);
     else letters.push(deadLetter(record, fault));

@@ -1,4 +1,5 @@
 /** What admission needs to know of the configuration; the picture in `control/` satisfies it. All lookups are in memory. */
+import type { Cap } from '@meridian/domain/budget';
 import type { Account, ApiKey, Member, Plan } from '@meridian/domain/snapshot';
 import type { Ladder, Tier } from '@meridian/domain/tier';
 
@@ -13,6 +14,8 @@ export interface KeyTable {
   account(id: string): Account | undefined;
   member(id: string): Member | undefined;
   plan(id: string): Plan | undefined;
+  /** Of a key, a member or an account; empty for one without. */
+  capsOf(scopeId: string): readonly Cap[];
   ladder(): Ladder;
   /** The account's assigned tier, else the ladder's first; undefined only while there is no ladder. */
   tierOf(accountId: string): TierStanding | undefined;

@@ -1,7 +1,10 @@
 /** Who may call: keys by their hash, accounts, members, plans and tiers, as the picture fills them in. */
+import type { Cap } from '@meridian/domain/budget';
 import type { Account, ApiKey, Member, Plan, TierAssignment } from '@meridian/domain/snapshot';
 import type { Ladder } from '@meridian/domain/tier';
 import type { KeyTable, TierStanding } from '../admission/key-table.ts';
+
+const NO_CAPS: readonly Cap[] = [];
 
 export class PictureKeyTable implements KeyTable {
   readonly #keysByHash = new Map<string, ApiKey>();
@@ -9,6 +12,7 @@ export class PictureKeyTable implements KeyTable {
   readonly #members = new Map<string, Member>();
   readonly #plans = new Map<string, Plan>();
   readonly #assignments = new Map<string, TierAssignment>();
+  readonly #caps = new Map<string, readonly Cap[]>();
   readonly #ladders = new Map<string, Ladder>();
   #ladder: Ladder = [];
 
@@ -26,6 +30,10 @@ export class PictureKeyTable implements KeyTable {
 
   plan(id: string): Plan | undefined {
     return this.#plans.get(id);
+  }
+
+  capsOf(scopeId: string): readonly Cap[] {
+    return this.#caps.get(scopeId) ?? NO_CAPS;
   }
 
   ladder(): Ladder {
@@ -56,6 +64,15 @@ export class PictureKeyTable implements KeyTable {
 
   setPlan(id: string, plan: Plan | undefined): void {
     put(this.#plans, id, plan);
+  }
+
+  /** `before` is what the cap was until now. A list is replaced, never changed: a request may hold it. */
+  setCap(before: Cap | undefined, cap: Cap | undefined): void {
+    if (before !== undefined) {
+      const left = this.capsOf(before.scopeId).filter((other) => other.id !== before.id);
+      put(this.#caps, before.scopeId, left.length === 0 ? undefined : left);
+    }
+    if (cap !== undefined) this.#caps.set(cap.scopeId, [...this.capsOf(cap.scopeId), cap]);
   }
 
   setAssignment(accountId: string, assignment: TierAssignment | undefined): void {

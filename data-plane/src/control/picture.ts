@@ -9,6 +9,7 @@
  * Not safe for two writers: one sync client applies, everybody reads.
  */
 import { createHash } from 'node:crypto';
+import type { Cap } from '@meridian/domain/budget';
 import type { Model } from '@meridian/domain/model';
 import { openSecret } from '@meridian/domain/sealed-secret';
 import {
@@ -85,6 +86,7 @@ export class Picture implements KeyTable, Catalogue {
       account: map(),
       member: map(),
       api_key: map(),
+      cap: map(),
       plan: map(),
       tier_assignment: map(),
       provider: map(),
@@ -180,6 +182,10 @@ export class Picture implements KeyTable, Catalogue {
 
   plan(id: string): Plan | undefined {
     return this.#keys.plan(id);
+  }
+
+  capsOf(scopeId: string): readonly Cap[] {
+    return this.#keys.capsOf(scopeId);
   }
 
   ladder(): Ladder {
@@ -283,6 +289,9 @@ export class Picture implements KeyTable, Catalogue {
         break;
       case 'api_key':
         this.#keys.setKey(readBody('api_key', before), readBody('api_key', after));
+        break;
+      case 'cap':
+        this.#keys.setCap(readBody('cap', before), readBody('cap', after));
         break;
       case 'plan':
         this.#keys.setPlan(id, readBody('plan', after));

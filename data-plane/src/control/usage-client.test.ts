@@ -90,7 +90,7 @@ class Ingest {
       if (record.seq <= cursor) continue;
       const key = `${batch.incarnation}/${record.seq}`;
       this.applied.set(key, (this.applied.get(key) ?? 0) + 1);
-      if (record.ok) this.order.push(record.final.requestId);
+      if (record.ok && record.kind === 'final') this.order.push(record.final.requestId);
     }
     const advanced = Math.max(cursor, batch.lastSeq);
     this.cursors.set(batch.incarnation, advanced);

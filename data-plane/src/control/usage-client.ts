@@ -198,6 +198,7 @@ class ReportingClient implements UsageClient {
       incarnation: range.incarnation,
       firstSeq: BigInt(range.firstSeq),
       lastSeq: BigInt(range.lastSeq),
+      ackedSeq: BigInt(spool.ackedSeq(range.incarnation)),
     }));
     const open = { nodeId, region, spoolId: spool.spoolId, dbEpoch: this.#dbEpoch, incarnations };
     stream.write(create(ReportRequestSchema, { frame: { case: 'open', value: open } }));

@@ -3,6 +3,7 @@
  * with every change, published on lanes. Each entry carries the entity's full state, so the newest version wins
  * whichever way it came.
  */
+import type { Cap } from './budget.ts';
 import type { DialectName, Operation } from './dialect.ts';
 import type { Model } from './model.ts';
 import type { Nano } from './money.ts';
@@ -119,6 +120,7 @@ export type ConfigBody =
   | { readonly kind: 'account'; readonly value: Account }
   | { readonly kind: 'member'; readonly value: Member }
   | { readonly kind: 'api_key'; readonly value: ApiKey }
+  | { readonly kind: 'cap'; readonly value: Cap }
   | { readonly kind: 'plan'; readonly value: Plan }
   | { readonly kind: 'tier_assignment'; readonly value: TierAssignment }
   | { readonly kind: 'provider'; readonly value: Provider }
@@ -135,6 +137,7 @@ export const CONFIG_KINDS = [
   'account',
   'member',
   'api_key',
+  'cap',
   'plan',
   'tier_assignment',
   'provider',

@@ -8,7 +8,7 @@ import type { Nano } from './money.ts';
 import type { ServiceTier } from './price.ts';
 import type { Exactness, Usage } from './usage.ts';
 
-/** An amount taken from one lease (nano-USD, or a count). Empty lists until leases come. */
+/** An amount taken from one lease, in the unit of its budget: reserved in an intent, charged in a final. */
 export interface LeaseAmount {
   readonly leaseId: string;
   readonly amount: bigint;

@@ -1,5 +1,6 @@
 /** Reads finals for the upload: whole runs of seqs, from one place in an incarnation up to what is durable. */
 import fs from 'node:fs';
+import type { LeaseRecord } from '@meridian/domain/lease';
 import type { Final } from '@meridian/domain/usage-record';
 import type { IncarnationFiles, SegmentFile } from './folder.ts';
 import { decodePayload, RECORD_TYPE } from './record.ts';
@@ -12,6 +13,7 @@ export interface SpoolBatch {
   readonly firstSeq: number;
   readonly lastSeq: number;
   readonly finals: readonly { readonly seq: number; readonly final: Final }[];
+  readonly leases: readonly { readonly seq: number; readonly lease: LeaseRecord }[];
 }
 
 export interface BatchLimits {
@@ -32,7 +34,13 @@ export async function readBatch(
   limits: BatchLimits,
   alarm: SpoolAlarm,
 ): Promise<SpoolBatch | undefined> {
-  const batch = { incarnation: files.incarnation, firstSeq: fromSeq, lastSeq: fromSeq - 1, finals: [] as { seq: number; final: Final }[] };
+  const batch = {
+    incarnation: files.incarnation,
+    firstSeq: fromSeq,
+    lastSeq: fromSeq - 1,
+    finals: [] as { seq: number; final: Final }[],
+    leases: [],
+  };
   const budget = { records: limits.maxRecords, bytes: limits.maxBytes, readBytes: MAX_READ_BYTES, alarm };
   for (const segment of [...files.segments]) {
     const endSeq = Math.min(segment.lastSeq, upToSeq);

@@ -50,11 +50,11 @@ export class RecentFinals {
       if (recent.seq < fromSeq) continue;
       bytes += recent.bytes;
       if (finals.length > 0 && (finals.length === limits.maxRecords || bytes > limits.maxBytes)) {
-        return { incarnation: this.#incarnation, firstSeq: fromSeq, lastSeq: finals.at(-1)?.seq ?? fromSeq, finals };
+        return { incarnation: this.#incarnation, firstSeq: fromSeq, lastSeq: finals.at(-1)?.seq ?? fromSeq, finals, leases: [] };
       }
       finals.push({ seq: recent.seq, final: recent.final });
     }
-    return { incarnation: this.#incarnation, firstSeq: fromSeq, lastSeq: upToSeq, finals };
+    return { incarnation: this.#incarnation, firstSeq: fromSeq, lastSeq: upToSeq, finals, leases: [] };
   }
 
   #forget(end: number): void {

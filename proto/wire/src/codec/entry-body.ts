@@ -1,5 +1,6 @@
 /** The body of a configuration entry, kind by kind. */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { BUDGET_UNITS, CAP_SCOPES, CAP_WINDOWS, type Cap, MAX_LIMIT } from '@meridian/domain/budget';
 import { DIALECT_NAMES, OPERATIONS } from '@meridian/domain/dialect';
 import type { Modality, Model, ModelMode } from '@meridian/domain/model';
 import { isRegion, type Region } from '@meridian/domain/region';
@@ -60,6 +61,11 @@ function bodyInit(body: ConfigBody): NonNullable<MessageInitShape<typeof ConfigE
         },
       };
     }
+    case 'cap':
+      return {
+        case: 'cap',
+        value: { ...body.value, limit: BigInt(body.value.limit) },
+      };
     case 'plan':
       return { case: 'plan', value: body.value };
     case 'tier_assignment':
@@ -109,6 +115,8 @@ export function bodyFromWire(body: WireBody): ConfigBody {
       return { kind: 'member', value: member(body.value) };
     case 'apiKey':
       return { kind: 'api_key', value: apiKey(body.value) };
+    case 'cap':
+      return { kind: 'cap', value: cap(body.value) };
     case 'plan':
       return { kind: 'plan', value: plan(body.value) };
     case 'tierAssignment':
@@ -168,6 +176,20 @@ function apiKey(value: wire.ApiKey): ApiKey {
     allowedModels: value.allowedModels.map((id, index) => readText(`api_key.allowed_models[${index}]`, id)),
     // An empty list means everywhere, so a region that cannot be read must not be dropped from it.
     allowedRegions: regions('api_key.allowed_regions', value.allowedRegions),
+  };
+}
+
+function cap(value: wire.Cap): Cap {
+  const limit = readSafeInteger('cap.limit', value.limit);
+  if (limit > MAX_LIMIT) throw new WireFormatError('cap.limit', `is above 2^52: ${limit}`);
+  return {
+    id: readText('cap.id', value.id),
+    accountId: readText('cap.account_id', value.accountId),
+    scope: readWord('cap.scope', value.scope, CAP_SCOPES),
+    scopeId: readText('cap.scope_id', value.scopeId),
+    window: readWord('cap.window', value.window, CAP_WINDOWS),
+    unit: readWord('cap.unit', value.unit, BUDGET_UNITS),
+    limit,
   };
 }
 

@@ -1,7 +1,8 @@
 /**
- * Finals as the bytes of a `UsageRecords`, written by hand: a node encodes one for every request it serves, and the
+ * Finals, and leases beside them, as the bytes of a `UsageRecords`, written by hand: a node encodes one for every request it serves, and the
  * generated encoder takes longer for it than all the rest of the upload. A test holds both to the same bytes' meaning.
  */
+import type { LeaseRecord } from '@meridian/domain/lease';
 import { COMPONENTS } from '@meridian/domain/usage';
 import type { Attempt, Final } from '@meridian/domain/usage-record';
 
@@ -31,6 +32,24 @@ export class UsageRecordsWriter {
     this.#number(1, seq);
     const message = this.#begin(2);
     this.#final(final);
+    this.#end(message);
+    this.#end(record);
+  }
+
+  /** Adds what a node wrote down about a lease. */
+  addLease(seq: number, lease: LeaseRecord): void {
+    const record = this.#begin(1);
+    this.#number(1, seq);
+    const message = this.#begin(3);
+    this.#text(1, lease.leaseId);
+    const budget = this.#begin(2);
+    this.#text(1, lease.budget.capId);
+    this.#number(2, lease.budget.windowStartMs);
+    this.#end(budget);
+    this.#number(3, lease.granted);
+    this.#number(4, lease.returned);
+    this.#number(5, lease.used);
+    this.#number(6, lease.closed ? 1 : 0);
     this.#end(message);
     this.#end(record);
   }

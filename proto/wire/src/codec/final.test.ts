@@ -125,7 +125,7 @@ describe('a batch of usage', () => {
     .tuple(fc.nat({ max: 5 }), fc.array(arbitraryFinal, { maxLength: 8 }), fc.nat({ max: 3 }))
     .map(([gap, finals, tail]) => {
       const entries = finals.map((final, index) => ({ seq: 7 + (index + 1) * (gap + 1), final }));
-      return { incarnation: 2n ** 64n - 3n, firstSeq: 7, lastSeq: (entries.at(-1)?.seq ?? 7) + tail, finals: entries };
+      return { incarnation: 2n ** 64n - 3n, firstSeq: 7, lastSeq: (entries.at(-1)?.seq ?? 7) + tail, finals: entries, leases: [] };
     });
 
   it('comes back as it was, also without a final in it', async () => {
@@ -136,7 +136,7 @@ describe('a batch of usage', () => {
           incarnation: batch.incarnation,
           firstSeq: batch.firstSeq,
           lastSeq: batch.lastSeq,
-          records: batch.finals.map(({ seq, final }) => ({ seq, ok: true, final })),
+          records: batch.finals.map(({ seq, final }) => ({ seq, ok: true, kind: 'final', final })),
         });
       }),
       { numRuns: 50 },
@@ -147,7 +147,7 @@ describe('a batch of usage', () => {
     const [final] = fc.sample(arbitraryFinal, 1);
     if (final === undefined) throw new Error('no sample');
     const finals = Array.from({ length: 1000 }, (_, index) => ({ seq: index + 1, final }));
-    const back = await usageBatchFromWire(await usageBatchToWire({ incarnation: 1n, firstSeq: 1, lastSeq: 1000, finals }));
+    const back = await usageBatchFromWire(await usageBatchToWire({ incarnation: 1n, firstSeq: 1, lastSeq: 1000, finals, leases: [] }));
     expect(back.records.map((record) => record.seq)).toEqual(finals.map((entry) => entry.seq));
   });
 
@@ -158,7 +158,7 @@ describe('a batch of usage', () => {
       { seq: 1, final: { ...bad, chargeNano: -5n } },
       { seq: 2, final: good },
     ];
-    const back = await usageBatchFromWire(await usageBatchToWire({ incarnation: 1n, firstSeq: 1, lastSeq: 2, finals }));
+    const back = await usageBatchFromWire(await usageBatchToWire({ incarnation: 1n, firstSeq: 1, lastSeq: 2, finals, leases: [] }));
     expect(back.records).toMatchObject([
       { seq: 1, ok: false, error: { field: 'charge_nano' }, message: { seq: 1n } },
       { seq: 2, ok: true, final: good },
@@ -168,7 +168,7 @@ describe('a batch of usage', () => {
   it('is refused as a whole when it is no gzip, or its seqs do not lie in order inside it', async () => {
     const [final] = fc.sample(arbitraryFinal, 1);
     if (final === undefined) throw new Error('no sample');
-    const batch = { incarnation: 1n, firstSeq: 5, lastSeq: 6, finals: [{ seq: 5, final }] };
+    const batch = { incarnation: 1n, firstSeq: 5, lastSeq: 6, finals: [{ seq: 5, final }], leases: [] };
     const message = await usageBatchToWire(batch);
     await expect(usageBatchFromWire({ ...message, recordsGzip: Buffer.from('no gzip') })).rejects.toThrow('records_gzip');
     await expect(usageBatchFromWire({ ...message, firstSeq: 6n })).rejects.toThrow('records[0].seq');

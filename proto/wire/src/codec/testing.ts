@@ -1,5 +1,6 @@
 /** Arbitrary configuration entries of every kind, for property tests of either plane. */
 
+import { BUDGET_UNITS, CAP_SCOPES, CAP_WINDOWS, MAX_LIMIT } from '@meridian/domain/budget';
 import { DIALECT_NAMES, OPERATIONS } from '@meridian/domain/dialect';
 import { normalizeModelName } from '@meridian/domain/model';
 import { SERVICE_TIERS } from '@meridian/domain/price';
@@ -51,6 +52,18 @@ function bodyOf(entityId: string): Readonly<Record<ConfigKind, fc.Arbitrary<Conf
         expiresAtMs: fc.option(timeMs, { nil: undefined }),
         allowedModels: fc.array(id, { maxLength: 3 }),
         allowedRegions: fc.array(region, { maxLength: 3 }),
+      }),
+    ),
+    cap: body(
+      'cap',
+      fc.record({
+        id: own,
+        accountId: id,
+        scope: fc.constantFrom(...CAP_SCOPES),
+        scopeId: id,
+        window: fc.constantFrom(...CAP_WINDOWS),
+        unit: fc.constantFrom(...BUDGET_UNITS),
+        limit: fc.integer({ min: 0, max: MAX_LIMIT }),
       }),
     ),
     plan: body('plan', fc.record({ id: own, name: text, apiAccess: fc.boolean() })),

@@ -1,13 +1,15 @@
-/** A run of a spool's seqs on the wire: the finals in it as gzip of a UsageRecords. */
+/** A run of a spool's seqs on the wire: the finals and leases in it as gzip of a UsageRecords. */
 import { promisify } from 'node:util';
 import { constants, gunzip, gzip } from 'node:zlib';
 import { create, fromBinary } from '@bufbuild/protobuf';
+import type { LeaseRecord } from '@meridian/domain/lease';
 import type { Final } from '@meridian/domain/usage-record';
 import type * as wire from '../gen/meridian/v1/usage_pb.js';
 import { UsageBatchSchema, UsageRecordsSchema } from '../gen/meridian/v1/usage_pb.js';
 import { readSafeInteger } from './field.ts';
 import { finalFromWire } from './final.ts';
 import { UsageRecordsWriter } from './final-writer.ts';
+import { leaseRecordFromWire } from './lease.ts';
 import { WireFormatError } from './wire-format-error.ts';
 
 /** The most that a batch may grow to when it is unpacked. */
@@ -23,11 +25,14 @@ export interface UsageBatch {
   readonly lastSeq: number;
   /** In ascending order of their seqs, which lie in firstSeq … lastSeq. */
   readonly finals: readonly { readonly seq: number; readonly final: Final }[];
+  /** Likewise; no seq is in both lists. */
+  readonly leases: readonly { readonly seq: number; readonly lease: LeaseRecord }[];
 }
 
-/** One record of a received batch: a final, or what kept it from being read (with the message, for the dead letters). */
+/** One record of a received batch: a final, a lease, or what kept it from being read (with the message, for the dead letters). */
 export type ReceivedRecord =
-  | { readonly seq: number; readonly ok: true; readonly final: Final }
+  | { readonly seq: number; readonly ok: true; readonly kind: 'final'; readonly final: Final }
+  | { readonly seq: number; readonly ok: true; readonly kind: 'lease'; readonly lease: LeaseRecord }
   | { readonly seq: number; readonly ok: false; readonly error: WireFormatError; readonly message: wire.UsageRecord };
 
 export interface ReceivedBatch {
@@ -44,13 +49,22 @@ const SLICE_RECORDS = 128;
 export async function usageBatchToWire(batch: UsageBatch): Promise<wire.UsageBatch> {
   const writer = new UsageRecordsWriter();
   const parts: Buffer[] = [];
+  const leases = [...batch.leases];
+  const addLeasesBefore = (seq: number): void => {
+    for (let next = leases[0]; next !== undefined && next.seq < seq; next = leases[0]) {
+      writer.addLease(next.seq, next.lease);
+      leases.shift();
+    }
+  };
   for (const [index, { seq, final }] of batch.finals.entries()) {
+    addLeasesBefore(seq);
     writer.add(seq, final);
     if ((index + 1) % SLICE_RECORDS !== 0) continue;
     // Messages whose only field is repeated may be joined end to end.
     parts.push(writer.take());
     await new Promise((resolve) => setImmediate(resolve));
   }
+  addLeasesBefore(Number.POSITIVE_INFINITY);
   parts.push(writer.take());
   return create(UsageBatchSchema, {
     incarnation: batch.incarnation,
@@ -81,8 +95,14 @@ export async function usageBatchFromWire(message: wire.UsageBatch): Promise<Rece
 
 function readRecord(seq: number, message: wire.UsageRecord): ReceivedRecord {
   try {
-    if (message.record.case !== 'final') throw new WireFormatError('record', 'is of an unknown kind');
-    return { seq, ok: true, final: finalFromWire(message.record.value) };
+    switch (message.record.case) {
+      case 'final':
+        return { seq, ok: true, kind: 'final', final: finalFromWire(message.record.value) };
+      case 'lease':
+        return { seq, ok: true, kind: 'lease', lease: leaseRecordFromWire(message.record.value) };
+      default:
+        throw new WireFormatError('record', 'is of an unknown kind');
+    }
   } catch (error) {
     if (error instanceof WireFormatError) return { seq, ok: false, error, message };
     throw error;

@@ -116,6 +116,12 @@ export declare type ConfigEntry = Message<"meridian.v1.ConfigEntry"> & {
      */
     value: Ladder;
     case: "ladder";
+  } | {
+    /**
+     * @generated from field: meridian.v1.Cap cap = 22;
+     */
+    value: Cap;
+    case: "cap";
   } | { case: undefined; value?: undefined };
 };
 
@@ -611,6 +617,60 @@ export declare type Ladder = Message<"meridian.v1.Ladder"> & {
  * Use `create(LadderSchema)` to create a new message.
  */
 export declare const LadderSchema: GenMessage<Ladder>;
+
+/**
+ * A setting: how much a key, a member or an account may use in one window.
+ *
+ * @generated from message meridian.v1.Cap
+ */
+export declare type Cap = Message<"meridian.v1.Cap"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string account_id = 2;
+   */
+  accountId: string;
+
+  /**
+   * `key`, `member`, `account`.
+   *
+   * @generated from field: string scope = 3;
+   */
+  scope: string;
+
+  /**
+   * @generated from field: string scope_id = 4;
+   */
+  scopeId: string;
+
+  /**
+   * `utc_day`, `utc_month`.
+   *
+   * @generated from field: string window = 5;
+   */
+  window: string;
+
+  /**
+   * `nano_usd`, `chat_completions`, `images`.
+   *
+   * @generated from field: string unit = 6;
+   */
+  unit: string;
+
+  /**
+   * @generated from field: int64 limit = 7;
+   */
+  limit: bigint;
+};
+
+/**
+ * Describes the message meridian.v1.Cap.
+ * Use `create(CapSchema)` to create a new message.
+ */
+export declare const CapSchema: GenMessage<Cap>;
 
 /**
  * Lanes have their own head, cursor and window each. Numbers are the lock order.

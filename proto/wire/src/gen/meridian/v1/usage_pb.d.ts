@@ -4,6 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { LeaseRecord } from "./lease_pb.js";
 
 /**
  * Describes the file meridian/v1/usage.proto.
@@ -68,6 +69,13 @@ export declare type ReportOpen = Message<"meridian.v1.ReportOpen"> & {
    * @generated from field: repeated meridian.v1.RetainedIncarnation incarnations = 5;
    */
   incarnations: RetainedIncarnation[];
+
+  /**
+   * The folder's former id, where it went backwards and was given another; its leases close once all that is retained is in.
+   *
+   * @generated from field: string replaces_spool_id = 6;
+   */
+  replacesSpoolId: string;
 };
 
 /**
@@ -94,6 +102,13 @@ export declare type RetainedIncarnation = Message<"meridian.v1.RetainedIncarnati
    * @generated from field: uint64 last_seq = 3;
    */
   lastSeq: bigint;
+
+  /**
+   * As the node remembers it: more than the control plane's cursor tells of a restored database.
+   *
+   * @generated from field: uint64 acked_seq = 4;
+   */
+  ackedSeq: bigint;
 };
 
 /**
@@ -171,6 +186,12 @@ export declare type UsageRecord = Message<"meridian.v1.UsageRecord"> & {
      */
     value: Final;
     case: "final";
+  } | {
+    /**
+     * @generated from field: meridian.v1.LeaseRecord lease = 3;
+     */
+    value: LeaseRecord;
+    case: "lease";
   } | { case: undefined; value?: undefined };
 };
 
