@@ -1,5 +1,6 @@
 /** Mixed traffic through the official SDK: whole and streamed, with tools and embeddings, left by their clients, and failing upstream. */
 import OpenAI from 'openai';
+import { seededRandom } from '../random.ts';
 import { REGIONS, type World } from '../world/world.ts';
 
 /** What the client saw of one request. */
@@ -58,7 +59,7 @@ const TOOL = {
 
 /** Sends all of it and returns what the clients saw, in the order of sending. */
 export async function sendTraffic(world: World, options: TrafficOptions): Promise<Sent[]> {
-  const random = mulberry32(options.seed);
+  const random = seededRandom(options.seed);
   const clients = REGIONS.map(
     (region) => new OpenAI({ baseURL: `${world.url(region)}/v1`, apiKey: world.apiKey, maxRetries: 0, timeout: 60_000 }),
   );
@@ -212,15 +213,4 @@ function note(sent: Sent, response: Response, usage: unknown): void {
   sent.requestId = response.headers.get('x-request-id');
   const cost = (usage as { cost_usd?: number } | undefined)?.cost_usd;
   if (cost !== undefined) sent.costUsd = cost;
-}
-
-/** A small seeded generator, so that a run can be repeated. */
-function mulberry32(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }
