@@ -1,9 +1,10 @@
 /** Every table of the control plane: one file a migration, each named as its migration is. */
 import type { AccountTables } from './tables/accounts.ts';
+import type { BudgetTables } from './tables/budgets.ts';
 import type { CatalogTables } from './tables/catalog.ts';
 import type { ConfigTables } from './tables/config.ts';
 import type { LedgerTables } from './tables/ledger.ts';
 import type { TierTables } from './tables/tiers.ts';
 import type { UsageTables } from './tables/usage.ts';
 
-export interface Tables extends ConfigTables, AccountTables, CatalogTables, LedgerTables, UsageTables, TierTables {}
+export interface Tables extends ConfigTables, AccountTables, CatalogTables, LedgerTables, UsageTables, TierTables, BudgetTables {}

@@ -52,6 +52,7 @@ export interface UsageTables {
     list_nano: bigint;
     variance_nano: bigint;
     cost_nano: bigint;
+    written_off_nano: Generated<bigint>;
     stream: boolean;
     status: number;
     error_code: string | null;
@@ -103,6 +104,7 @@ export interface UsageTables {
     list_nano: bigint;
     variance_nano: bigint;
     cost_nano: bigint;
+    written_off_nano: Generated<bigint>;
   };
   usage_uncharged_daily: {
     account_id: string;
