@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { maxCost } from './max-cost.ts';
+import { ENDLESS_TOKENS, maxCost, outputTokensFor, outputTokensWithin } from './max-cost.ts';
 import { type ListPrice, type RateCard, SERVICE_TIERS, type ServiceTier } from './price.ts';
 import { rate } from './rating.ts';
 import { INPUT_COMPONENTS, inputTokens, OUTPUT_COMPONENTS, outputTokens, type Usage } from './usage.ts';
@@ -64,5 +64,46 @@ describe('the most a request can cost', () => {
     expect(maxCost({ inputTokens: 1_000, outputTokens: 500, serviceTier: 'standard', prices }, 4_000)).toBe(2_800n);
     expect(maxCost({ inputTokens: 1_000, outputTokens: 500, serviceTier: 'priority', prices }, 0)).toBe(3_000n);
     expect(maxCost({ inputTokens: 1_000, outputTokens: 500, serviceTier: 'flex', prices }, 0)).toBe(2_000n);
+  });
+});
+
+describe('the output that an amount buys', () => {
+  const terms = fc.record({
+    prices: fc.array(listPrice, { minLength: 1, maxLength: 3 }),
+    inputTokens: fc.nat(2_000),
+    serviceTier: fc.constantFrom(...SERVICE_TIERS),
+  });
+
+  it('costs no more than the amount with the input, and one token more would cost as much or more', () => {
+    fc.assert(
+      fc.property(terms, fc.nat(5_000), fc.bigInt({ min: 0n, max: 10n ** 12n }), (demand, markupBasisPoints, amountNano) => {
+        const outputTokens = outputTokensWithin(demand, markupBasisPoints, amountNano);
+        if (maxCost({ ...demand, outputTokens: 0 }, markupBasisPoints) > amountNano) {
+          expect(outputTokens).toBe(0);
+          return;
+        }
+        expect(maxCost({ ...demand, outputTokens }, markupBasisPoints)).toBeLessThanOrEqual(amountNano);
+        if (outputTokens === ENDLESS_TOKENS) return;
+        expect(maxCost({ ...demand, outputTokens: outputTokens + 1 }, markupBasisPoints)).toBeGreaterThanOrEqual(amountNano);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('leaves the price of the input aside where only the output is asked about, not the step that it reaches', () => {
+    const cards = [0, 100].map((aboveInputTokens) => ({
+      serviceTier: 'standard' as const,
+      aboveInputTokens,
+      prices: { input: 5_000_000n, output: aboveInputTokens === 0 ? 1_000_000n : 4_000_000n },
+    }));
+    const demand = (inputTokens: number) =>
+      ({ inputTokens, serviceTier: 'standard', prices: [{ modelId: 'm', version: 1, effectiveFromMs: 0, cards }] }) as const;
+    expect([100, 101].map((tokens) => outputTokensFor(demand(tokens), 0, 1_000n))).toEqual([1_000, 250]);
+    expect([100, 101].map((tokens) => outputTokensWithin(demand(tokens), 0, 1_000n))).toEqual([500, 123]);
+  });
+
+  it('is endless where output has no price', () => {
+    const prices: ListPrice[] = [{ modelId: 'm', version: 1, effectiveFromMs: 0, cards: [] }];
+    expect(outputTokensFor({ inputTokens: 9, serviceTier: 'standard', prices }, 4_000, 0n)).toBe(ENDLESS_TOKENS);
   });
 });

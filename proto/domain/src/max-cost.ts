@@ -1,7 +1,7 @@
 /** The most a request can cost its customer, bounded before it is sent anywhere. */
 import type { Nano } from './money.ts';
 import type { ListPrice, NanoPerMillion, RateCard, ServiceTier } from './price.ts';
-import { ladderFor, priceOf, stepsReached, withMarkup } from './rating.ts';
+import { beforeMarkup, ladderFor, priceOf, stepsReached, withMarkup } from './rating.ts';
 import { type Component, INPUT_COMPONENTS, OUTPUT_COMPONENTS } from './usage.ts';
 
 export interface CostDemand {
@@ -22,19 +22,56 @@ export function maxCost(demand: CostDemand, markupBasisPoints: number): Nano {
   const inputTokens = BigInt(demand.inputTokens);
   const outputTokens = BigInt(demand.outputTokens);
   let most = 0n;
-  for (const price of demand.prices) {
-    for (const serviceTier of demand.serviceTier === 'standard' ? STANDARD_ONLY : [demand.serviceTier, ...STANDARD_ONLY]) {
-      for (const level of levelsOf(price.cards, serviceTier)) {
-        if (level.fromInputTokens > demand.inputTokens) continue;
-        const amount = withMarkup(inputTokens * level.input + outputTokens * level.output, level.percent, markupBasisPoints);
-        if (amount > most) most = amount;
-      }
-    }
+  for (const level of levelsReached(demand)) {
+    const amount = withMarkup(inputTokens * level.input + outputTokens * level.output, level.percent, markupBasisPoints);
+    if (amount > most) most = amount;
   }
   return most;
 }
 
+/** What of a demand is known before its output is bounded. */
+export type InputDemand = Omit<CostDemand, 'outputTokens'>;
+
+/** As many output tokens as there can be at most, where they cost nothing. */
+export const ENDLESS_TOKENS = Number.MAX_SAFE_INTEGER;
+
+/** The most output tokens that an amount (≥ 0) buys at the dearest output price, the input left aside. */
+export function outputTokensFor(demand: InputDemand, markupBasisPoints: number, amountNano: Nano): number {
+  return outputWithin({ ...demand, inputTokens: 0 }, levelsReached(demand), markupBasisPoints, amountNano);
+}
+
+/**
+ * The most output tokens with which the whole request costs at most the amount (≥ 0), as `maxCost` counts it; 0 where
+ * the input alone costs as much. At most half a nano-dollar, which rounding could still give, is left unused.
+ */
+export function outputTokensWithin(demand: InputDemand, markupBasisPoints: number, amountNano: Nano): number {
+  return outputWithin(demand, levelsReached(demand), markupBasisPoints, amountNano);
+}
+
+function outputWithin(demand: InputDemand, levels: Iterable<Level>, markupBasisPoints: number, amountNano: Nano): number {
+  const inputTokens = BigInt(demand.inputTokens);
+  let least = BigInt(ENDLESS_TOKENS);
+  for (const level of levels) {
+    const left = beforeMarkup(amountNano, level.percent, markupBasisPoints) - inputTokens * level.input;
+    if (left < 0n) return 0;
+    if (level.output === 0n) continue;
+    const tokens = left / level.output;
+    if (tokens < least) least = tokens;
+  }
+  return Number(least);
+}
+
 const STANDARD_ONLY: readonly ServiceTier[] = ['standard'];
+
+function* levelsReached(demand: InputDemand): Generator<Level> {
+  for (const price of demand.prices) {
+    for (const serviceTier of demand.serviceTier === 'standard' ? STANDARD_ONLY : [demand.serviceTier, ...STANDARD_ONLY]) {
+      for (const level of levelsOf(price.cards, serviceTier)) {
+        if (level.fromInputTokens <= demand.inputTokens) yield level;
+      }
+    }
+  }
+}
 
 /** The dearest prices of one long-context step. */
 interface Level {

@@ -106,6 +106,11 @@ export function withMarkup(unitsTimesPrice: bigint, percent: bigint, markupBasis
   return divideHalfEven(unitsTimesPrice * percent * (BASIS_POINTS + BigInt(markupBasisPoints)), UNITS_PER_PRICE * 100n * BASIS_POINTS);
 }
 
+/** The reverse of `withMarkup`: the largest Σ units × price that comes to no more than the amount, before rounding. */
+export function beforeMarkup(amountNano: Nano, percent: bigint, markupBasisPoints: number): bigint {
+  return (amountNano * UNITS_PER_PRICE * 100n * BASIS_POINTS) / (percent * (BASIS_POINTS + BigInt(markupBasisPoints)));
+}
+
 /** What a unit of a component costs where these steps apply, fallbacks included; undefined when it has no price. */
 export function priceOf(component: Component, steps: readonly RateCard[]): NanoPerMillion | undefined {
   for (const candidate of [component, ...(FALLBACKS[component] ?? [])]) {
