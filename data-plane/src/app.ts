@@ -55,7 +55,11 @@ export async function createNode(config: Config): Promise<RunningNode> {
     region: config.region,
     random: Math.random,
   };
-  const store = await SnapshotStore.open(config.dataFolder);
+  const store = await SnapshotStore.open({
+    dataFolder: config.dataFolder,
+    sealingKey: config.sealingKey,
+    alarm: (message, fields) => log.error(fields, message),
+  });
   const sync = startSyncClient({ ...link, spoolId: spool.spoolId, incarnation, build: BUILD, picture, store, clock: ids, log });
   const usage = startUsageClient({ ...link, spool, log: (message, fields) => log.info(fields, message) });
 

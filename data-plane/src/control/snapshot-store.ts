@@ -6,8 +6,10 @@
  * so that a crash at any point leaves generation n and both logs, which follow on from one another. The generation
  * before the newest stays as a fallback. On start the newest sound snapshot is read, then every log from its
  * generation on for as long as each delta continues the one before it; what does not is cut off and thrown away.
+ *
+ * Every byte that tells something is sealed (`picture-cipher.ts`). What does not open is told, counts as absent, and goes
+ * when the next whole snapshot is there: with the right key, or an older disk put back, it may open yet.
  */
-import { createHash } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromBinary } from '@bufbuild/protobuf';
@@ -16,17 +18,14 @@ import { type LaneRevisions, laneFromWire } from '@meridian/wire/codec/lane';
 import { type Delta, DeltaSchema } from '@meridian/wire/gen/sync_pb';
 import {
   type DeltaLog,
+  DeltaLogSealer,
   type DeltaRecord,
-  decodeDeltaLog,
-  decodeHeader,
-  encodeDeltaLogHeader,
-  encodeDeltaRecord,
-  encodeHeader,
-  HEADER_READ_BYTES,
+  openDeltaLog,
   type PictureHeader,
-  SHA256_BYTES,
-  SNAPSHOT_MAGIC,
+  SealedSnapshot,
+  sealSnapshot,
 } from './picture-file.ts';
+import { sealPlainFiles } from './plain-picture.ts';
 
 /** What was found on disk. */
 export interface StoredPicture {
@@ -40,37 +39,57 @@ export interface StoredPicture {
   readonly deltas: readonly Delta[];
 }
 
-const READ_BYTES = 1024 * 1024;
+const SNAPSHOT_NAME = /^snapshot-(\d{8})\.bin$/;
+const LOG_NAME = /^delta-(\d{8})\.log$/;
+
+export interface SnapshotStoreOptions {
+  readonly dataFolder: string;
+  /** 32 bytes that both planes hold; every file's own key comes from it. */
+  readonly sealingKey: Uint8Array;
+  /** Told of what cannot be read. */
+  readonly alarm: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+}
+
+interface OpenLog {
+  readonly file: FileHandle;
+  readonly sealer: DeltaLogSealer;
+  bytes: number;
+}
 
 export class SnapshotStore {
+  readonly #options: SnapshotStoreOptions;
   readonly #folder: string;
+  /** Snapshots that are no fallback. */
+  readonly #unreadable = new Set<number>();
   /** The highest generation that any file has. */
   #generation: number;
-  #log: { readonly file: FileHandle; bytes: number } | undefined;
+  #log: OpenLog | undefined;
   #stored: StoredPicture | undefined;
 
-  private constructor(folder: string, generation: number) {
+  private constructor(options: SnapshotStoreOptions, folder: string, generation: number) {
+    this.#options = options;
     this.#folder = folder;
     this.#generation = generation;
   }
 
   /** Opens the folder, making it when absent, and reads what it holds. */
-  static async open(dataFolder: string): Promise<SnapshotStore> {
-    const folder = join(dataFolder, 'picture');
+  static async open(options: SnapshotStoreOptions): Promise<SnapshotStore> {
+    const folder = join(options.dataFolder, 'picture');
     await mkdir(folder, { recursive: true });
+    for (const name of await readdir(folder)) if (name.endsWith('.tmp')) await rm(join(folder, name), { force: true });
+    const plainFiles = await sealPlainFiles(folder, options.sealingKey);
     const names = await readdir(folder);
-    for (const name of names) if (name.endsWith('.tmp')) await rm(join(folder, name), { force: true });
-    const snapshots = generationsOf(names, /^snapshot-(\d{8})\.bin$/);
-    const logs = generationsOf(names, /^delta-(\d{8})\.log$/);
-    const store = new SnapshotStore(folder, Math.max(0, ...snapshots, ...logs));
+    const snapshots = generationsOf(names, SNAPSHOT_NAME);
+    const logs = generationsOf(names, LOG_NAME);
+    const store = new SnapshotStore(options, folder, Math.max(0, ...snapshots, ...logs));
+    if (plainFiles > 0) await store.#syncFolder();
     for (const generation of snapshots.toReversed()) {
-      const found = await verifySnapshot(store.#snapshotPath(generation));
-      if (found === undefined) {
-        // Left here it would be kept as the fallback of the next one.
-        await rm(store.#snapshotPath(generation));
+      const header = await store.#verifySnapshot(generation);
+      if (header === undefined) {
+        store.#unreadable.add(generation);
         continue;
       }
-      store.#stored = await store.#follow(generation, found, logs);
+      store.#stored = await store.#follow(generation, header, logs);
       break;
     }
     return store;
@@ -97,7 +116,7 @@ export class SnapshotStore {
   async append(records: readonly DeltaRecord[]): Promise<void> {
     const log = this.#log;
     if (log === undefined) throw new Error('deltas cannot be stored without a snapshot before them');
-    const bytes = Buffer.concat(records.map(encodeDeltaRecord));
+    const bytes = Buffer.concat(records.map((record) => log.sealer.seal(record)));
     try {
       await log.file.appendFile(bytes);
       await log.file.datasync();
@@ -117,12 +136,13 @@ export class SnapshotStore {
    */
   async begin(header: PictureHeader): Promise<(content: AsyncIterable<Uint8Array>) => Promise<void>> {
     const generation = ++this.#generation;
-    const log = await beginLog(this.#logPath(generation), header);
+    const log = await this.#beginLog(generation, header);
     await this.#log?.file.close();
     this.#log = log;
+    await this.#syncFolder();
     return async (content) => {
       const path = this.#snapshotPath(generation);
-      await writeSnapshot(`${path}.tmp`, header, content);
+      await this.#writeSnapshot(`${path}.tmp`, header, content);
       await rename(`${path}.tmp`, path);
       await this.#syncFolder();
       await this.#removeBefore(generation);
@@ -135,16 +155,18 @@ export class SnapshotStore {
   }
 
   /** Replays the logs that follow on from a snapshot, cuts off what does not, and leaves the last of them open for more. */
-  async #follow(generation: number, snapshot: VerifiedSnapshot, logs: readonly number[]): Promise<StoredPicture> {
-    const cursors: Partial<Record<Lane, number>> = { ...snapshot.header.heads };
+  async #follow(generation: number, header: PictureHeader, logs: readonly number[]): Promise<StoredPicture> {
+    const cursors: Partial<Record<Lane, number>> = { ...header.heads };
     const deltas: Delta[] = [];
-    let asOfMs = snapshot.header.savedAtMs;
-    let last: { readonly generation: number; readonly endByte: number } | undefined;
+    let asOfMs = header.savedAtMs;
+    let last: { readonly generation: number; readonly endByte: number; readonly sealer: DeltaLogSealer } | undefined;
     let broken = false;
     for (const logGeneration of logs.filter((candidate) => candidate >= generation)) {
       const path = this.#logPath(logGeneration);
-      const log: DeltaLog | undefined = broken ? undefined : decodeDeltaLog(await readFile(path));
-      if (log === undefined || log.header.dbEpoch !== snapshot.header.dbEpoch) {
+      const log: DeltaLog | undefined = broken ? undefined : openDeltaLog(this.#options.sealingKey, await readFile(path));
+      if (log === undefined && !broken)
+        this.#options.alarm('stored deltas cannot be opened: sealed with another key, or damaged', { path });
+      if (log === undefined || log.header.dbEpoch !== header.dbEpoch) {
         broken = true;
         await rm(path, { force: true });
         continue;
@@ -152,32 +174,80 @@ export class SnapshotStore {
       const taken = takeContiguous(log, cursors, deltas);
       asOfMs = Math.max(asOfMs, taken.asOfMs);
       broken = taken.count < log.records.length;
-      last = { generation: logGeneration, endByte: log.ends[taken.count - 1] ?? log.recordsStart };
+      const endByte = log.ends[taken.count - 1] ?? log.recordsStart;
+      last = { generation: logGeneration, endByte, sealer: DeltaLogSealer.resume(log.cipher, taken.count) };
     }
     if (last === undefined) {
-      this.#log = await beginLog(this.#logPath(this.#generation), snapshot.header);
+      this.#log = await this.#beginLog(this.#generation, header);
     } else {
       const path = this.#logPath(last.generation);
       await truncate(path, last.endByte);
-      this.#log = { file: await open(path, 'a'), bytes: last.endByte };
+      this.#log = { file: await open(path, 'a'), sealer: last.sealer, bytes: last.endByte };
     }
     await this.#syncFolder();
     return {
-      dbEpoch: snapshot.header.dbEpoch,
-      heads: snapshot.header.heads,
+      dbEpoch: header.dbEpoch,
+      heads: header.heads,
       asOfMs,
-      content: () => readPart(this.#snapshotPath(generation), snapshot.startByte, snapshot.endByte),
+      content: () => this.#content(generation),
       deltas,
     };
   }
 
-  /** Keeps the generation before this one. */
+  /** Reads a snapshot through, so that what is given out is sound; undefined when a byte of it is missing or wrong. */
+  async #verifySnapshot(generation: number): Promise<PictureHeader | undefined> {
+    const path = this.#snapshotPath(generation);
+    const file = await open(path, 'r');
+    try {
+      const snapshot = await SealedSnapshot.open(this.#options.sealingKey, file);
+      if (snapshot === undefined) throw new Error('sealed with another key, or damaged at its start');
+      for await (const _ of snapshot.content(file));
+      return snapshot.header;
+    } catch (error) {
+      this.#options.alarm('a stored snapshot cannot be opened', { path, err: error });
+      return undefined;
+    } finally {
+      await file.close();
+    }
+  }
+
+  async *#content(generation: number): AsyncGenerator<Uint8Array> {
+    const file = await open(this.#snapshotPath(generation), 'r');
+    try {
+      const snapshot = await SealedSnapshot.open(this.#options.sealingKey, file);
+      if (snapshot === undefined) throw new Error('the stored snapshot was changed while it was read');
+      yield* snapshot.content(file);
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #writeSnapshot(path: string, header: PictureHeader, content: AsyncIterable<Uint8Array>): Promise<void> {
+    const file = await open(path, 'w');
+    try {
+      for await (const piece of sealSnapshot(this.#options.sealingKey, header, content)) await file.appendFile(piece);
+      await file.datasync();
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #beginLog(generation: number, header: PictureHeader): Promise<OpenLog> {
+    const { head, sealer } = DeltaLogSealer.begin(this.#options.sealingKey, header);
+    const file = await open(this.#logPath(generation), 'w');
+    await file.appendFile(head);
+    await file.datasync();
+    return { file, sealer, bytes: head.length };
+  }
+
+  /** Keeps the readable generation before this one. */
   async #removeBefore(generation: number): Promise<void> {
     const names = await readdir(this.#folder);
-    const snapshots = generationsOf(names, /^snapshot-(\d{8})\.bin$/);
-    const fallback = snapshots.filter((candidate) => candidate < generation).at(-1) ?? generation;
-    for (const old of snapshots) if (old < fallback) await rm(this.#snapshotPath(old), { force: true });
-    for (const old of generationsOf(names, /^delta-(\d{8})\.log$/)) if (old < fallback) await rm(this.#logPath(old), { force: true });
+    const snapshots = generationsOf(names, SNAPSHOT_NAME).filter((candidate) => candidate < generation);
+    const fallback = snapshots.filter((candidate) => !this.#unreadable.has(candidate)).at(-1) ?? generation;
+    for (const old of snapshots) if (old !== fallback) await rm(this.#snapshotPath(old), { force: true });
+    for (const old of generationsOf(names, LOG_NAME)) if (old < fallback) await rm(this.#logPath(old), { force: true });
+    this.#unreadable.clear();
   }
 
   async #syncFolder(): Promise<void> {
@@ -196,75 +266,6 @@ export class SnapshotStore {
   #logPath(generation: number): string {
     return join(this.#folder, `delta-${String(generation).padStart(8, '0')}.log`);
   }
-}
-
-interface VerifiedSnapshot {
-  readonly header: PictureHeader;
-  /** Where the content stands in the file. */
-  readonly startByte: number;
-  readonly endByte: number;
-}
-
-/** Reads a snapshot file through; undefined when a byte of it is missing or wrong. */
-async function verifySnapshot(path: string): Promise<VerifiedSnapshot | undefined> {
-  const file = await open(path, 'r');
-  try {
-    const { size } = await file.stat();
-    const head = Buffer.alloc(Math.min(size, HEADER_READ_BYTES));
-    await file.read(head, 0, head.length, 0);
-    const found = decodeHeader(SNAPSHOT_MAGIC, head);
-    const endByte = size - SHA256_BYTES;
-    if (found === undefined || endByte < found.end) return undefined;
-    const hash = createHash('sha256');
-    for await (const piece of readPart(path, 0, endByte)) hash.update(piece);
-    const trailer = Buffer.alloc(SHA256_BYTES);
-    await file.read(trailer, 0, SHA256_BYTES, endByte);
-    return hash.digest().equals(trailer) ? { header: found.header, startByte: found.end, endByte } : undefined;
-  } finally {
-    await file.close();
-  }
-}
-
-async function* readPart(path: string, startByte: number, endByte: number): AsyncGenerator<Uint8Array> {
-  const file = await open(path, 'r');
-  try {
-    let at = startByte;
-    while (at < endByte) {
-      const piece = Buffer.alloc(Math.min(READ_BYTES, endByte - at));
-      const { bytesRead } = await file.read(piece, 0, piece.length, at);
-      if (bytesRead === 0) throw new Error(`${path} became shorter while it was read`);
-      yield piece.subarray(0, bytesRead);
-      at += bytesRead;
-    }
-  } finally {
-    await file.close();
-  }
-}
-
-async function writeSnapshot(path: string, header: PictureHeader, content: AsyncIterable<Uint8Array>): Promise<void> {
-  const file = await open(path, 'w');
-  try {
-    const hash = createHash('sha256');
-    const head = encodeHeader(SNAPSHOT_MAGIC, header);
-    hash.update(head);
-    await file.appendFile(head);
-    for await (const piece of content) {
-      hash.update(piece);
-      await file.appendFile(piece);
-    }
-    await file.appendFile(hash.digest());
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
-}
-
-async function beginLog(path: string, header: PictureHeader): Promise<{ readonly file: FileHandle; bytes: number }> {
-  const file = await open(path, 'w');
-  const head = encodeDeltaLogHeader(header);
-  await file.appendFile(head);
-  await file.datasync();
-  return { file, bytes: head.length };
 }
 
 /** Moves the cursors over the log's deltas, adding those that are news; stops at the first that does not follow on. */

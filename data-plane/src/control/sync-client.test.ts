@@ -233,7 +233,7 @@ afterEach(async () => {
 
 async function startNode(options: { nowMs?: () => number; hasten?: number } = {}) {
   const picture = new Picture({ sealingKey: SEALING_KEY });
-  const store = await SnapshotStore.open(dataFolder);
+  const store = await SnapshotStore.open({ dataFolder, sealingKey: SEALING_KEY, alarm: () => undefined });
   const errors: object[] = [];
   const client = startSyncClient({
     address: `127.0.0.1:${control.port}`,
