@@ -209,7 +209,8 @@ class SyncDriver implements SyncClient {
 
   #connect(): void {
     const metadata = this.#metadata();
-    const client = makeClient(SyncService, this.#settings.address, credentials.createInsecure(), channelOptions());
+    const options = channelOptions({ flowControlWindowBytes: SNAPSHOT_FLOW_CONTROL_WINDOW_BYTES });
+    const client = makeClient(SyncService, this.#settings.address, credentials.createInsecure(), options);
     const stream = client.calls.sync(metadata);
     const connection: Connection = { client, stream };
     this.#connection = connection;
@@ -300,17 +301,17 @@ class SyncDriver implements SyncClient {
     this.#resolveReady();
   }
 
+  /** Over the connection that announced it: only that replica has it, and one address may lead to several. No delta is kept waiting, since none applies meanwhile. */
   async #downloadPacked(snapshot: SnapshotReference): Promise<Uint8Array[]> {
+    const connection = this.#connection;
+    if (connection === undefined) throw new Error('the connection has ended');
     const download = new AbortController();
     this.#download = download;
-    const options = channelOptions({ flowControlWindowBytes: SNAPSHOT_FLOW_CONTROL_WINDOW_BYTES });
-    const client = makeClient(SyncService, this.#settings.address, credentials.createInsecure(), options);
     try {
-      const packed = await fetchSnapshot(client.calls, this.#metadata(), snapshot.snapshotId, download.signal);
+      const packed = await fetchSnapshot(connection.client.calls, this.#metadata(), snapshot.snapshotId, download.signal);
       await verifySnapshot(packed, snapshot.sha256);
       return packed;
     } finally {
-      client.channel.close();
       this.#download = undefined;
     }
   }
