@@ -5,7 +5,7 @@
  * compared with.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -77,6 +77,8 @@ export class Arena {
 
   static async start(options: { readonly creditUsd: string; readonly logFolder?: string }): Promise<Arena> {
     const folder = mkdtempSync(join(tmpdir(), 'meridian-torture-'));
+    // Where the test runs as root, PostgreSQL does not, and has to get through.
+    chmodSync(folder, 0o711);
     if (options.logFolder !== undefined) mkdirSync(options.logFolder, { recursive: true });
     const common: Common = {
       secrets: randomSecrets(),
