@@ -1,5 +1,5 @@
 /**
- * Names in the spool's folder: `lock`, `spool.id`, `acked.json`, and `<incarnation>/<number>.seg`. A `.tmp` is a segment
+ * Names in the spool's folder: `lock`, `spool.id` (the id, and on a second line the one that it replaces), `acked.json`, and `<incarnation>/<number>.seg`. A `.tmp` is a segment
  * that was not finished, a `.damaged` one that was set aside as it was found.
  */
 import fs from 'node:fs';
@@ -27,6 +27,8 @@ export interface SegmentFile {
 
 export interface IncarnationFiles {
   readonly incarnation: bigint;
+  /** The folder's id when it was made; empty where no header tells. */
+  readonly spoolId: string;
   readonly ordinal: number;
   readonly folder: string;
   /** In ascending order of their numbers. */
@@ -59,21 +61,41 @@ export function listSegments(incarnationPath: string, disk: SpoolDisk): number[]
   return numbers.sort((a, b) => a - b);
 }
 
-/** The folder's spool id, made on first use. */
-export function readSpoolId(folder: string, disk: SpoolDisk, ids: IdSource): string {
-  const file = path.join(folder, 'spool.id');
-  if (fs.existsSync(file)) {
-    const id = fs.readFileSync(file, 'utf8').trim();
-    if (id !== '') return id;
-  }
-  return renewSpoolId(folder, disk, ids);
+export interface SpoolIds {
+  readonly current: string;
+  /** The id before the folder went backwards, while segments of that time are retained. */
+  readonly former: string | undefined;
 }
 
-/** Gives the folder another id: its cursors at the control plane start anew. */
-export function renewSpoolId(folder: string, disk: SpoolDisk, ids: IdSource): string {
-  const id = newId('spl', ids);
-  replaceFile(disk, path.join(folder, 'spool.id'), Buffer.from(`${id}\n`));
-  return id;
+/** The folder's spool id, made on first use, and the one that it replaces. */
+export function readSpoolIds(folder: string, disk: SpoolDisk, ids: IdSource): SpoolIds {
+  return knownSpoolIds(folder) ?? writeSpoolIds(folder, disk, { current: newId('spl', ids), former: undefined });
+}
+
+/**
+ * Gives the folder another id in place of the one that its incarnations were made under: its cursors at the control plane
+ * start anew, and its leases are no longer its own.
+ */
+export function renewSpoolId(folder: string, disk: SpoolDisk, ids: IdSource, former: string): SpoolIds {
+  return writeSpoolIds(folder, disk, { current: newId('spl', ids), former });
+}
+
+/** Forgets the former id. */
+export function settleSpoolId(folder: string, disk: SpoolDisk, ids: SpoolIds): SpoolIds {
+  return writeSpoolIds(folder, disk, { current: ids.current, former: undefined });
+}
+
+function knownSpoolIds(folder: string): SpoolIds | undefined {
+  const file = path.join(folder, 'spool.id');
+  if (!fs.existsSync(file)) return undefined;
+  const [current = '', former = ''] = fs.readFileSync(file, 'utf8').split('\n');
+  return current === '' ? undefined : { current, former: former === '' ? undefined : former };
+}
+
+function writeSpoolIds(folder: string, disk: SpoolDisk, ids: SpoolIds): SpoolIds {
+  const lines = ids.former === undefined ? [ids.current] : [ids.current, ids.former];
+  replaceFile(disk, path.join(folder, 'spool.id'), Buffer.from(`${lines.join('\n')}\n`));
+  return ids;
 }
 
 /** Acknowledged seq of each incarnation. A file that is missing or cannot be read costs a resend, nothing else. */

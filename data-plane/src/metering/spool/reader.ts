@@ -1,9 +1,9 @@
-/** Reads finals for the upload: whole runs of seqs, from one place in an incarnation up to what is durable. */
+/** Reads finals and leases for the upload: whole runs of seqs, from one place in an incarnation up to what is durable. */
 import fs from 'node:fs';
 import type { LeaseRecord } from '@meridian/domain/lease';
 import type { Final } from '@meridian/domain/usage-record';
 import type { IncarnationFiles, SegmentFile } from './folder.ts';
-import { decodePayload, RECORD_TYPE } from './record.ts';
+import { decodePayload, RECORD_TYPE, type SpoolRecord } from './record.ts';
 import { HEADER_BYTES, RECORD_HEADER_BYTES, scanRecords, segmentSalt } from './segment.ts';
 import type { SpoolAlarm } from './survey.ts';
 
@@ -18,7 +18,7 @@ export interface SpoolBatch {
 
 export interface BatchLimits {
   readonly maxRecords: number;
-  /** Of finals, as they lie in the spool. */
+  /** Of finals and leases, as they lie in the spool. */
   readonly maxBytes: number;
 }
 
@@ -39,7 +39,7 @@ export async function readBatch(
     firstSeq: fromSeq,
     lastSeq: fromSeq - 1,
     finals: [] as { seq: number; final: Final }[],
-    leases: [],
+    leases: [] as { seq: number; lease: LeaseRecord }[],
   };
   const budget = { records: limits.maxRecords, bytes: limits.maxBytes, readBytes: MAX_READ_BYTES, alarm };
   for (const segment of [...files.segments]) {
@@ -54,6 +54,12 @@ export async function readBatch(
   return batch.lastSeq < fromSeq ? undefined : batch;
 }
 
+interface OpenBatch {
+  lastSeq: number;
+  readonly finals: { seq: number; final: Final }[];
+  readonly leases: { seq: number; lease: LeaseRecord }[];
+}
+
 interface Budget {
   records: number;
   bytes: number;
@@ -62,12 +68,7 @@ interface Budget {
 }
 
 /** False when a limit ended the run before `endSeq`. */
-async function readSegmentRun(
-  segment: SegmentFile,
-  endSeq: number,
-  batch: { lastSeq: number; finals: { seq: number; final: Final }[] },
-  budget: Budget,
-): Promise<boolean> {
+async function readSegmentRun(segment: SegmentFile, endSeq: number, batch: OpenBatch, budget: Budget): Promise<boolean> {
   const salt = segmentSalt(segment.header.incarnation, segment.header.segment);
   const mark = segment.marks.findLast((candidate) => candidate.seq <= batch.lastSeq + 1);
   let offset = mark?.offset ?? HEADER_BYTES;
@@ -82,17 +83,16 @@ async function readSegmentRun(
       let limited = false;
       const result = scanRecords(window, 0, salt, afterSeq, (place) => {
         if (limited || place.seq <= batch.lastSeq || place.seq > endSeq) return;
-        if (place.type === RECORD_TYPE.final) {
+        if (place.type === RECORD_TYPE.final || place.type === RECORD_TYPE.lease) {
           const bytes = place.end - place.payloadStart;
-          if (batch.finals.length > 0 && (budget.records === 0 || budget.bytes < bytes)) {
+          if (batch.finals.length + batch.leases.length > 0 && (budget.records === 0 || budget.bytes < bytes)) {
             limited = true;
             return;
           }
           budget.records--;
           budget.bytes -= bytes;
           const decoded = decodePayload(place.type, window.subarray(place.payloadStart, place.end));
-          if (decoded.ok && decoded.record.type === 'final') batch.finals.push({ seq: place.seq, final: decoded.record.final });
-          else
+          if (!decoded.ok || !addTo(batch, place.seq, decoded.record))
             budget.alarm('a spool record cannot be uploaded', {
               file: segment.path,
               seq: place.seq,
@@ -125,4 +125,12 @@ async function readSegmentRun(
   } finally {
     await handle.close();
   }
+}
+
+/** False for a record that is not for the control plane. */
+function addTo(batch: OpenBatch, seq: number, record: SpoolRecord): boolean {
+  if (record.type === 'final') batch.finals.push({ seq, final: record.final });
+  else if (record.type === 'lease') batch.leases.push({ seq, lease: record.lease });
+  else return false;
+  return true;
 }

@@ -1,21 +1,45 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { KeptLease } from './lease-counters.ts';
 import { PayloadWriter } from './payload.ts';
 import { decodePayload, encodePayload, RECORD_TYPE, type SpoolRecord, summariseFinal } from './record.ts';
-import { arbitraryFinal, arbitraryIntent } from './testing.ts';
+import { arbitraryFinal, arbitraryIntent, arbitraryLease, finalOf, intentOf } from './testing.ts';
+
+const FINAL_OF_VERSION_1 = [
+  '0103006f6c6405006163635f310c000000000000000000c006450c7a421e006d656d5f30314b414a335a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a',
+  '5a1e006b65795f30314b414a335a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a0400636861740b006f70656e61692d636861740c006770742d352e',
+  '342d6d696e69070073746172746572a00f0000404b4c000000000000000700737563636573730500657861637413006f70656e61692f6770742d352e',
+  '342d6d696e69030000000300000008007374616e64617264030000000500696e707574b0040000000000000c006361636865645f696e707574900100',
+  '000000000006006f75747075745e01000000000000000000000000000001001e00656e645f30314b414a335a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a',
+  '5a5a5a06006f70656e616913006f70656e61692f6770742d352e342d6d696e69c8000000ffffbc020000000000000200000000000000006089400a00',
+  '7265715f37663363326101c8000000ffff0000000000406a400000000000f08940',
+].join('');
+
+const CHECKPOINT_OF_VERSION_1 = [
+  '0101000000070000000000000009000000000000000100000005000000000000000100000004006f70656e05006163635f310000c006450c7a421e00',
+  '6d656d5f30314b414a335a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a1e006b65795f30314b414a335a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a',
+  '5a5a0400636861740b006f70656e61692d636861740c006770742d352e342d6d696e69010013006f70656e61692f6770742d352e342d6d696e690300',
+  '0000070073746172746572a00f0000404b4c00000000000000',
+].join('');
 
 const uint64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+
+const arbitraryKeptLease: fc.Arbitrary<KeptLease> = fc
+  .tuple(arbitraryLease, fc.nat())
+  .map(([lease, closedAtMs]) => ({ ...lease, closedAtMs: lease.closed ? closedAtMs : undefined }));
 
 const arbitraryRecord: fc.Arbitrary<SpoolRecord> = fc.oneof(
   fc.record({ type: fc.constant('intent' as const), intent: arbitraryIntent }),
   fc.record({ type: fc.constant('final' as const), final: arbitraryFinal }),
   fc.record({ type: fc.constant('recovered' as const), incarnation: uint64 }),
+  fc.record({ type: fc.constant('lease' as const), lease: arbitraryLease }),
   fc.record({
     type: fc.constant('checkpoint' as const),
     checkpoint: fc.record({
       acked: fc.array(fc.record({ incarnation: uint64, seq: fc.maxSafeNat() }), { maxLength: 3 }),
       recovered: fc.array(uint64, { maxLength: 3 }),
       openIntents: fc.array(arbitraryIntent, { maxLength: 3 }),
+      leases: fc.array(arbitraryKeptLease, { maxLength: 3 }),
     }),
   }),
 );
@@ -56,18 +80,44 @@ describe('payloads of the spool', () => {
     );
   });
 
-  it('of another version or of the reserved type are reported', () => {
+  it('of another version or type are reported', () => {
     const bytes = encode({ type: 'recovered', incarnation: 7n });
-    expect(decodePayload(RECORD_TYPE.lease, bytes)).toEqual({ ok: false, reason: 'record type 3 is unknown' });
-    bytes[0] = 2;
-    expect(decodePayload(RECORD_TYPE.recovered, bytes)).toEqual({ ok: false, reason: 'payload version 2 is unknown' });
+    expect(decodePayload(6, bytes)).toEqual({ ok: false, reason: 'record type 6 is unknown' });
+    bytes[0] = 3;
+    expect(decodePayload(RECORD_TYPE.recovered, bytes)).toEqual({ ok: false, reason: 'payload version 3 is unknown' });
+    bytes[0] = 0;
+    expect(decodePayload(RECORD_TYPE.recovered, bytes)).toEqual({ ok: false, reason: 'payload version 0 is unknown' });
+  });
+
+  // Bytes that the first version wrote.
+  it('of the version that knew no leases are read', () => {
+    const final = decodePayload(RECORD_TYPE.final, Buffer.from(FINAL_OF_VERSION_1, 'hex'));
+    expect(final).toEqual({ ok: true, record: { type: 'final', final: finalOf('old', 12n) } });
+    expect(summariseFinal(Buffer.from(FINAL_OF_VERSION_1, 'hex'))).toEqual({
+      requestId: 'old',
+      accountId: 'acc_1',
+      chargeNano: 12n,
+      leases: [],
+    });
+    expect(decodePayload(RECORD_TYPE.checkpoint, Buffer.from(CHECKPOINT_OF_VERSION_1, 'hex'))).toEqual({
+      ok: true,
+      record: {
+        type: 'checkpoint',
+        checkpoint: {
+          acked: [{ incarnation: 7n, seq: 9 }],
+          recovered: [5n],
+          openIntents: [intentOf('open')],
+          leases: undefined,
+        },
+      },
+    });
   });
 
   it('give the summary of a final without the rest', () => {
     fc.assert(
       fc.property(arbitraryFinal, (final) => {
-        const { requestId, accountId, chargeNano } = final;
-        expect(summariseFinal(encode({ type: 'final', final }))).toEqual({ requestId, accountId, chargeNano });
+        const { requestId, accountId, chargeNano, leases } = final;
+        expect(summariseFinal(encode({ type: 'final', final }))).toEqual({ requestId, accountId, chargeNano, leases });
       }),
     );
   });

@@ -1,15 +1,21 @@
 /** What the spool's records hold, in bytes. Names travel as text so that the order of a list in the code is no part of the format. */
 import { DIALECT_NAMES, OPERATIONS } from '@meridian/domain/dialect';
 import { ERROR_CODES, type ErrorCode } from '@meridian/domain/error-code';
+import type { LeaseRecord } from '@meridian/domain/lease';
 import { SERVICE_TIERS } from '@meridian/domain/price';
 import { COMPONENTS, type Component, type Exactness, type Usage } from '@meridian/domain/usage';
 import { type Attempt, type Final, type Intent, type LeaseAmount, OUTCOMES } from '@meridian/domain/usage-record';
+import type { KeptLease } from './lease-counters.ts';
 import { DamagedPayload, PayloadReader, type PayloadWriter } from './payload.ts';
 
-/** First byte of every payload. */
-export const PAYLOAD_VERSION = 1;
+/**
+ * First byte of every payload. 1: there were no leases yet. 2: a FINAL's leases stand before the fields that the survey of a
+ * folder skips, and a CHECKPOINT has leases.
+ */
+export const PAYLOAD_VERSION = 2;
+const LEAST_PAYLOAD_VERSION = 1;
 
-/** Numbers on disk, never given to another type. `lease` is reserved. */
+/** Numbers on disk, never given to another type. */
 export const RECORD_TYPE = { intent: 1, final: 2, lease: 3, checkpoint: 4, recovered: 5 } as const;
 
 /** How far an incarnation's records are acknowledged by the control plane. */
@@ -24,11 +30,14 @@ export interface Checkpoint {
   /** Older incarnations whose open intents were closed. */
   readonly recovered: readonly bigint[];
   readonly openIntents: readonly Intent[];
+  /** Undefined in the checkpoints of a build that knew no leases. */
+  readonly leases: readonly KeptLease[] | undefined;
 }
 
 export type SpoolRecord =
   | { readonly type: 'intent'; readonly intent: Intent }
   | { readonly type: 'final'; readonly final: Final }
+  | { readonly type: 'lease'; readonly lease: LeaseRecord }
   | { readonly type: 'checkpoint'; readonly checkpoint: Checkpoint }
   | { readonly type: 'recovered'; readonly incarnation: bigint };
 
@@ -39,6 +48,7 @@ export interface FinalSummary {
   readonly requestId: string;
   readonly accountId: string;
   readonly chargeNano: bigint;
+  readonly leases: readonly LeaseAmount[];
 }
 
 const OPERATION_NAMES = new Set(OPERATIONS);
@@ -58,6 +68,9 @@ export function encodePayload(writer: PayloadWriter, record: SpoolRecord): void 
     case 'final':
       encodeFinal(writer, record.final);
       return;
+    case 'lease':
+      encodeLease(writer, record.lease);
+      return;
     case 'checkpoint':
       encodeCheckpoint(writer, record.checkpoint);
       return;
@@ -72,8 +85,8 @@ export function decodePayload(type: number, payload: Buffer): DecodedPayload {
   try {
     const reader = new PayloadReader(payload);
     const version = reader.u8();
-    if (version !== PAYLOAD_VERSION) return { ok: false, reason: `payload version ${version} is unknown` };
-    const record = decodeRecord(type, reader);
+    if (!isKnownVersion(version)) return { ok: false, reason: `payload version ${version} is unknown` };
+    const record = decodeRecord(type, version, reader);
     if (record === undefined) return { ok: false, reason: `record type ${type} is unknown` };
     reader.end();
     return { ok: true, record };
@@ -87,22 +100,34 @@ export function decodePayload(type: number, payload: Buffer): DecodedPayload {
 export function summariseFinal(payload: Buffer): FinalSummary | undefined {
   try {
     const reader = new PayloadReader(payload);
-    if (reader.u8() !== PAYLOAD_VERSION) return undefined;
-    return { requestId: reader.text(), accountId: reader.text(), chargeNano: reader.i64() };
+    const version = reader.u8();
+    if (!isKnownVersion(version)) return undefined;
+    return {
+      requestId: reader.text(),
+      accountId: reader.text(),
+      chargeNano: reader.i64(),
+      leases: version === 1 ? [] : decodeLeases(reader),
+    };
   } catch (error) {
     if (error instanceof DamagedPayload) return undefined;
     throw error;
   }
 }
 
-function decodeRecord(type: number, reader: PayloadReader): SpoolRecord | undefined {
+function isKnownVersion(version: number): boolean {
+  return version >= LEAST_PAYLOAD_VERSION && version <= PAYLOAD_VERSION;
+}
+
+function decodeRecord(type: number, version: number, reader: PayloadReader): SpoolRecord | undefined {
   switch (type) {
     case RECORD_TYPE.intent:
       return { type: 'intent', intent: decodeIntent(reader) };
     case RECORD_TYPE.final:
-      return { type: 'final', final: decodeFinal(reader) };
+      return { type: 'final', final: decodeFinal(version, reader) };
+    case RECORD_TYPE.lease:
+      return { type: 'lease', lease: decodeLease(reader) };
     case RECORD_TYPE.checkpoint:
-      return { type: 'checkpoint', checkpoint: decodeCheckpoint(reader) };
+      return { type: 'checkpoint', checkpoint: decodeCheckpoint(version, reader) };
     case RECORD_TYPE.recovered:
       return { type: 'recovered', incarnation: reader.u64() };
     default:
@@ -151,10 +176,11 @@ function decodeIntent(reader: PayloadReader): Intent {
 }
 
 function encodeFinal(writer: PayloadWriter, final: Final): void {
-  // `summariseFinal` reads these three.
+  // `summariseFinal` reads these four.
   writer.text(final.requestId);
   writer.text(final.accountId);
   writer.i64(final.chargeNano);
+  encodeLeases(writer, final.leases);
   writer.f64(final.admittedAtMs);
   writer.text(final.memberId);
   writer.text(final.keyId);
@@ -164,7 +190,6 @@ function encodeFinal(writer: PayloadWriter, final: Final): void {
   writer.text(final.tierId);
   writer.u32(final.markupBasisPoints);
   writer.i64(final.maxCostNano);
-  encodeLeases(writer, final.leases);
   writer.text(final.outcome);
   writer.text(final.exactness);
   writer.optionalText(final.answeringModelId);
@@ -182,10 +207,11 @@ function encodeFinal(writer: PayloadWriter, final: Final): void {
   writer.f64(final.durationMs);
 }
 
-function decodeFinal(reader: PayloadReader): Final {
+function decodeFinal(version: number, reader: PayloadReader): Final {
   const requestId = reader.text();
   const accountId = reader.text();
   const chargeNano = reader.i64();
+  const leases = version === 1 ? undefined : decodeLeases(reader);
   return {
     requestId,
     accountId,
@@ -199,7 +225,7 @@ function decodeFinal(reader: PayloadReader): Final {
     tierId: reader.text(),
     markupBasisPoints: reader.u32(),
     maxCostNano: reader.i64(),
-    leases: decodeLeases(reader),
+    leases: leases ?? decodeLeases(reader),
     outcome: reader.oneOf(OUTCOME_NAMES),
     exactness: reader.oneOf(EXACTNESS_NAMES),
     answeringModelId: reader.optionalText(),
@@ -255,6 +281,27 @@ function decodeLeases(reader: PayloadReader): LeaseAmount[] {
   return reader.list(reader.u16(), () => ({ leaseId: reader.text(), amount: reader.i64() }));
 }
 
+function encodeLease(writer: PayloadWriter, lease: LeaseRecord): void {
+  writer.text(lease.leaseId);
+  writer.text(lease.budget.capId);
+  writer.u53(lease.budget.windowStartMs);
+  writer.u53(lease.granted);
+  writer.u53(lease.returned);
+  writer.u53(lease.used);
+  writer.u8(lease.closed ? 1 : 0);
+}
+
+function decodeLease(reader: PayloadReader): LeaseRecord {
+  return {
+    leaseId: reader.text(),
+    budget: { capId: reader.text(), windowStartMs: reader.u53() },
+    granted: reader.u53(),
+    returned: reader.u53(),
+    used: reader.u53(),
+    closed: reader.bool(),
+  };
+}
+
 function encodeUsage(writer: PayloadWriter, usage: Usage): void {
   const countAt = writer.skip(4);
   let count = 0;
@@ -296,12 +343,24 @@ function encodeCheckpoint(writer: PayloadWriter, checkpoint: Checkpoint): void {
   for (const incarnation of checkpoint.recovered) writer.u64(incarnation);
   writer.u32(checkpoint.openIntents.length);
   for (const intent of checkpoint.openIntents) encodeIntent(writer, intent);
+  const leases = checkpoint.leases ?? [];
+  writer.u32(leases.length);
+  for (const lease of leases) {
+    encodeLease(writer, lease);
+    if (lease.closed) writer.f64(lease.closedAtMs ?? 0);
+  }
 }
 
-function decodeCheckpoint(reader: PayloadReader): Checkpoint {
+function decodeCheckpoint(version: number, reader: PayloadReader): Checkpoint {
   return {
     acked: reader.list(reader.u32(), () => ({ incarnation: reader.u64(), seq: reader.u53() })),
     recovered: reader.list(reader.u32(), () => reader.u64()),
     openIntents: reader.list(reader.u32(), () => decodeIntent(reader)),
+    leases: version === 1 ? undefined : reader.list(reader.u32(), () => decodeKeptLease(reader)),
   };
+}
+
+function decodeKeptLease(reader: PayloadReader): KeptLease {
+  const lease = decodeLease(reader);
+  return { ...lease, closedAtMs: lease.closed ? reader.f64() : undefined };
 }

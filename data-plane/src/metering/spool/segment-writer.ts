@@ -17,8 +17,8 @@ import type { SpoolAlarm } from './survey.ts';
 /** Records that were written together. */
 export interface WrittenRun {
   readonly lastSeq: number;
-  /** Highest seq of a final in it; 0 when there is none. */
-  readonly lastFinalSeq: number;
+  /** Highest seq in it of a record that the control plane waits for; 0 when there is none. */
+  readonly lastAwaitedSeq: number;
   readonly bytes: Buffer;
 }
 
@@ -28,8 +28,9 @@ export interface SegmentWriterOptions {
   readonly spoolId: string;
   readonly segmentBytes: number;
   readonly nowMs: () => number;
-  readonly checkpoint: () => Checkpoint;
-  readonly durable: (seq: number, lastFinalSeq: number) => void;
+  /** The state without what these written records did to it, which will stand behind the checkpoint. */
+  readonly checkpoint: (without: readonly Buffer[]) => Checkpoint;
+  readonly durable: (seq: number, lastAwaitedSeq: number) => void;
   readonly alarm: SpoolAlarm;
 }
 
@@ -203,8 +204,9 @@ export class SegmentWriter {
     };
     const salt = segmentSalt(files.incarnation, segment);
     const writer = new PayloadWriter(4096);
-    encodeRecord(writer, salt, firstSeq - 1, { type: 'checkpoint', checkpoint: this.#options.checkpoint() });
-    const takenOver = Buffer.concat(firstSeq > this.#writtenSeq ? [] : this.#undurable.map((run) => run.bytes));
+    const runs = firstSeq > this.#writtenSeq ? [] : this.#undurable.map((run) => run.bytes);
+    encodeRecord(writer, salt, firstSeq - 1, { type: 'checkpoint', checkpoint: this.#options.checkpoint(runs) });
+    const takenOver = Buffer.concat(runs);
     resalt(takenOver, salt);
     const bytes = Buffer.concat([encodeHeader(header), writer.view(), takenOver]);
     const path = segmentPath(files.folder, segment);
@@ -275,15 +277,15 @@ export class SegmentWriter {
   }
 
   #markDurable(seq: number): void {
-    let lastFinalSeq = 0;
+    let lastAwaitedSeq = 0;
     for (let run = this.#undurable[0]; run !== undefined && run.lastSeq <= seq; run = this.#undurable[0]) {
-      lastFinalSeq = Math.max(lastFinalSeq, run.lastFinalSeq);
+      lastAwaitedSeq = Math.max(lastAwaitedSeq, run.lastAwaitedSeq);
       this.#undurableBytes -= run.bytes.length;
       this.#undurable.shift();
     }
     if (seq <= this.#durableSeq) return;
     this.#durableSeq = seq;
-    this.#options.durable(seq, lastFinalSeq);
+    this.#options.durable(seq, lastAwaitedSeq);
   }
 
   #cutTail(file: SegmentFile): void {

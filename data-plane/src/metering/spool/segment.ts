@@ -101,6 +101,17 @@ export function resalt(records: Buffer, salt: number): void {
   }
 }
 
+/** Visits whole, valid records, without looking at their crcs. */
+export function walkRecords(records: Buffer, visit: (type: number, payload: Buffer) => void): void {
+  let offset = 0;
+  while (offset < records.length) {
+    const payloadStart = offset + RECORD_HEADER_BYTES;
+    const end = payloadStart + records.readUInt32LE(offset);
+    visit(records[payloadStart - 1] ?? 0, records.subarray(payloadStart, end));
+    offset = end;
+  }
+}
+
 /** Where a record lies in the scanned bytes. */
 export interface RecordPlace {
   readonly seq: number;

@@ -75,6 +75,20 @@ describe('the shipper', () => {
     expect(shipper.next(8100)).toEqual({ kind: 'read', incarnation: 1n, fromSeq: 5 });
   });
 
+  it('sends up to a seq at once when somebody waits for it, and lets what follows wait again', () => {
+    const shipper = openShipper(0);
+    shipper.durable(1000, 1, 1);
+    shipper.hurry(2);
+    expect(shipper.next(1000)).toEqual({ kind: 'read', incarnation: 1n, fromSeq: 1 });
+    shipper.sent(1000, { incarnation: 1n, firstSeq: 1, lastSeq: 1 });
+    shipper.durable(1010, 2, 2);
+    expect(shipper.next(1010)).toEqual({ kind: 'read', incarnation: 1n, fromSeq: 2 });
+    shipper.sent(1010, { incarnation: 1n, firstSeq: 2, lastSeq: 2 });
+    shipper.durable(1020, 3, 3);
+    shipper.hurry(1);
+    expect(shipper.next(1020)).toEqual({ kind: 'wait', waitMs: 50 });
+  });
+
   it('covers each seq exactly once by cursor, whatever streams break and whichever acknowledgements get lost', () => {
     fc.assert(
       fc.property(

@@ -9,9 +9,9 @@ import type { RetainedRange } from './spool.ts';
 
 export interface ShipperLimits {
   readonly inFlightBatches: number;
-  /** How long a durable final may wait for others to go with it. */
+  /** How long a durable final, or a lease's return, may wait for others to go with it. */
   readonly lingerMs: number;
-  /** How long seqs without a final among them may wait. */
+  /** How long seqs without either among them may wait. */
   readonly quietMs: number;
 }
 
@@ -44,13 +44,13 @@ export class Shipper {
   #phase: 'closed' | 'opening' | 'open' = 'closed';
   #cursors: Cursor[] = [];
   #inFlight: { readonly incarnation: bigint; readonly lastSeq: number }[] = [];
-  #durableFinalSeq = 0;
+  #durableAwaitedSeq = 0;
   /** What was durable when the stream began has waited long enough. */
   #backlogSeq = 0;
   /** Since when something of the current incarnation waits; undefined when nothing does. */
   #waitingSinceMs: number | undefined;
-  #finalSinceMs: number | undefined;
-  #urgent = false;
+  #awaitedSinceMs: number | undefined;
+  #urgentSeq = 0;
 
   constructor(limits: ShipperLimits = SHIPPER_LIMITS) {
     this.#limits = limits;
@@ -69,9 +69,9 @@ export class Shipper {
     return this.#cursors.reduce((sum, cursor) => sum + Math.max(0, cursor.lastSeq - cursor.ackedSeq), 0);
   }
 
-  /** From now on nothing waits for company: the node is going down. */
-  hurry(): void {
-    this.#urgent = true;
+  /** What lies at or below the seq of the current incarnation waits for no company; without a seq (the node goes down) nothing does any more. */
+  hurry(upToSeq = Number.POSITIVE_INFINITY): void {
+    this.#urgentSeq = Math.max(this.#urgentSeq, upToSeq);
   }
 
   /** A stream begins; `ranges` is what was announced on it, oldest first, the current incarnation last. */
@@ -81,7 +81,7 @@ export class Shipper {
     this.#cursors = ranges.map((range) => ({ ...range, sentSeq: 0, ackedSeq: 0 }));
     this.#backlogSeq = ranges.at(-1)?.lastSeq ?? 0;
     this.#waitingSinceMs = undefined;
-    this.#finalSinceMs = undefined;
+    this.#awaitedSinceMs = undefined;
   }
 
   /** The control plane's cursors; an incarnation that it does not name stands at 0. */
@@ -96,14 +96,14 @@ export class Shipper {
     });
   }
 
-  /** More of the current incarnation is durable. */
-  durable(nowMs: number, seq: number, finalSeq: number): void {
+  /** More of the current incarnation is durable; `awaitedSeq` is the last final, or return of a lease, among it. */
+  durable(nowMs: number, seq: number, awaitedSeq: number): void {
     const current = this.#cursors.at(-1);
     if (current === undefined) return;
     current.lastSeq = Math.max(current.lastSeq, seq);
-    this.#durableFinalSeq = Math.max(this.#durableFinalSeq, finalSeq);
+    this.#durableAwaitedSeq = Math.max(this.#durableAwaitedSeq, awaitedSeq);
     if (current.lastSeq > current.sentSeq) this.#waitingSinceMs ??= nowMs;
-    if (this.#durableFinalSeq > current.sentSeq) this.#finalSinceMs ??= nowMs;
+    if (this.#durableAwaitedSeq > current.sentSeq) this.#awaitedSinceMs ??= nowMs;
   }
 
   next(nowMs: number): ShipperStep {
@@ -125,7 +125,7 @@ export class Shipper {
     if (cursor !== this.#cursors.at(-1)) return;
     this.#waitingSinceMs = cursor.lastSeq > cursor.sentSeq ? nowMs : undefined;
     // What did not fit into this batch has waited already.
-    if (this.#durableFinalSeq <= cursor.sentSeq) this.#finalSinceMs = undefined;
+    if (this.#durableAwaitedSeq <= cursor.sentSeq) this.#awaitedSinceMs = undefined;
   }
 
   /** `stale`: nothing new. `ahead`: for seqs that were never sent on this stream; the stream is broken. */
@@ -144,10 +144,10 @@ export class Shipper {
   }
 
   #waitMs(nowMs: number, cursor: Cursor): number {
-    if (this.#urgent || cursor.sentSeq < this.#backlogSeq) return 0;
-    const final = this.#durableFinalSeq > cursor.sentSeq;
-    const limitMs = final ? this.#limits.lingerMs : this.#limits.quietMs;
-    const sinceMs = final ? this.#finalSinceMs : this.#waitingSinceMs;
+    if (cursor.sentSeq < this.#urgentSeq || cursor.sentSeq < this.#backlogSeq) return 0;
+    const awaited = this.#durableAwaitedSeq > cursor.sentSeq;
+    const limitMs = awaited ? this.#limits.lingerMs : this.#limits.quietMs;
+    const sinceMs = awaited ? this.#awaitedSinceMs : this.#waitingSinceMs;
     if (sinceMs === undefined || sinceMs > nowMs) return 0;
     return limitMs - (nowMs - sinceMs);
   }

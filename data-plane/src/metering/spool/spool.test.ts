@@ -17,7 +17,7 @@ describe('the spool', () => {
     await Promise.all([writeIntent(spool, intentOf('b')), writeFinal(spool, finalOf('a')), writeFinal(spool, finalOf('b', 5n))]);
     expect(spool.lastSeq).toBe(4);
     await durable(spool);
-    expect(spool.durableFinalSeq).toBe(4);
+    expect(spool.durableAwaitedSeq).toBe(4);
     expect(spool.incarnations()).toEqual([{ incarnation: 1n, firstSeq: 1, lastSeq: 4 }]);
     expect(await spool.readFrom(1n, 2, { maxRecords: 10, maxBytes: 1e6 })).toEqual({
       incarnation: 1n,
@@ -27,6 +27,7 @@ describe('the spool', () => {
         { seq: 3, final: finalOf('a') },
         { seq: 4, final: finalOf('b', 5n) },
       ],
+      leases: [],
     });
     expect(await spool.readFrom(1n, 5, { maxRecords: 10, maxBytes: 1e6 })).toBeUndefined();
     await spool.close();

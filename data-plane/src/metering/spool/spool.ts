@@ -9,19 +9,30 @@
 import fs from 'node:fs';
 import { GatewayError } from '@meridian/domain/error';
 import type { IdSource } from '@meridian/domain/ids';
-import { type Final, type Intent, recoveredFinal } from '@meridian/domain/usage-record';
-import type { UsageSink, Written } from '../usage-sink.ts';
+import type { LeaseRecord } from '@meridian/domain/lease';
+import { type Final, type Intent, type LeaseAmount, recoveredFinal } from '@meridian/domain/usage-record';
+import type { LeaseSink, LeaseWritten, UsageSink, Written } from '../usage-sink.ts';
 import { nodeDisk, type SpoolDisk } from './disk.ts';
-import { type IncarnationFiles, incarnationFolder, readAcked, readSpoolId, renewSpoolId, writeAcked } from './folder.ts';
+import {
+  type IncarnationFiles,
+  incarnationFolder,
+  readAcked,
+  readSpoolIds,
+  renewSpoolId,
+  type SpoolIds,
+  settleSpoolId,
+  writeAcked,
+} from './folder.ts';
+import type { SpoolLeases } from './lease-counters.ts';
 import { lockFolder } from './lock.ts';
 import { PayloadWriter } from './payload.ts';
 import { type BatchLimits, readBatch, type SpoolBatch } from './reader.ts';
-import { RecentFinals } from './recent-finals.ts';
-import type { SpoolRecord } from './record.ts';
+import { RecentRecords } from './recent-records.ts';
+import { type Checkpoint, RECORD_TYPE, type SpoolRecord, summariseFinal } from './record.ts';
 import { deleteAcked } from './retention.ts';
-import { encodeRecord } from './segment.ts';
+import { encodeRecord, walkRecords } from './segment.ts';
 import { SegmentWriter } from './segment-writer.ts';
-import { readCharges, type SpoolAlarm, surveyFolder } from './survey.ts';
+import { readCharges, type SpoolAlarm, type Survey, surveyFolder } from './survey.ts';
 import { UnackedCharges } from './unacked-charges.ts';
 
 export interface SpoolLimits {
@@ -63,16 +74,19 @@ export interface RetainedRange {
   readonly lastSeq: number;
 }
 
-/** Called when more is durable: up to which seq, and the highest durable seq of a final. */
-export type DurableListener = (durableSeq: number, durableFinalSeq: number) => void;
+/** Called when more is durable: up to which seq, and the highest durable seq of a record that the control plane waits for. */
+export type DurableListener = (durableSeq: number, durableAwaitedSeq: number) => void;
 
-export interface Spool extends UsageSink {
+export interface Spool extends UsageSink, LeaseSink {
   readonly spoolId: string;
+  /** The folder's former id, until all that was retained when it went backwards is acknowledged. */
+  readonly replacesSpoolId: string | undefined;
   readonly incarnation: bigint;
   /** Last written record. */
   readonly lastSeq: number;
   readonly durableSeq: number;
-  readonly durableFinalSeq: number;
+  /** Highest durable seq of a final, or of a lease's return or end: what the control plane waits for. */
+  readonly durableAwaitedSeq: number;
   /** What is retained and durable, oldest incarnation first, the current one last. */
   incarnations(): readonly RetainedRange[];
   ackedSeq(incarnation: bigint): number;
@@ -92,8 +106,9 @@ export interface Spool extends UsageSink {
 
 interface Pending {
   readonly record: SpoolRecord;
-  readonly written: Written;
+  readonly written: LeaseWritten;
   error: GatewayError | undefined;
+  seq: number;
 }
 
 const CHUNK_BYTES = 1024 * 1024;
@@ -113,13 +128,19 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   let spool: FolderSpool | undefined;
   try {
     const charges = new UnackedCharges();
-    let spoolId = readSpoolId(options.folder, disk, options.ids);
-    let survey = surveyFolder(options.folder, disk, readAcked(options.folder), charges, options.alarm);
+    const nowMs = options.ids.nowMs();
+    let ids = readSpoolIds(options.folder, disk, options.ids);
+    let survey = surveyFolder(options.folder, ids, disk, readAcked(options.folder), charges, nowMs, options.alarm);
     if (survey.incarnations.some((files) => (survey.acked.get(files.incarnation) ?? 0) > lastSeqOf(files))) {
-      options.alarm('the spool folder went backwards: more was acknowledged than it holds', { folder: options.folder, spoolId });
-      spoolId = renewSpoolId(options.folder, disk, options.ids);
+      options.alarm('the spool folder went backwards: more was acknowledged than it holds', {
+        folder: options.folder,
+        spoolId: ids.current,
+      });
+      // A process that died right here left an id that no incarnation was made under.
+      const used = survey.incarnations.some((files) => files.spoolId === ids.current);
+      ids = renewSpoolId(options.folder, disk, options.ids, used ? ids.current : (ids.former ?? ids.current));
       writeAcked(options.folder, disk, new Map());
-      survey = surveyFolder(options.folder, disk, new Map(), new UnackedCharges(), () => undefined);
+      survey = surveyFolder(options.folder, ids, disk, new Map(), new UnackedCharges(), nowMs, () => undefined);
       for (const files of survey.incarnations) readCharges(files, 0, charges);
     }
     const folder = incarnationFolder(options.folder, options.incarnation);
@@ -127,10 +148,11 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     disk.makeFolder(folder);
     await disk.syncFolder(options.folder);
     const ordinal = Math.max(0, ...survey.incarnations.map((files) => files.ordinal)) + 1;
-    const files: IncarnationFiles = { incarnation: options.incarnation, ordinal, folder, segments: [] };
-    spool = new FolderSpool({ ...options, disk, limits }, spoolId, [...survey.incarnations, files], files, survey.acked, charges, () =>
-      lock.release(),
-    );
+    const files: IncarnationFiles = { incarnation: options.incarnation, spoolId: ids.current, ordinal, folder, segments: [] };
+    if (ids.former !== undefined && survey.incarnations.every((retained) => retained.spoolId === ids.current)) {
+      ids = settleSpoolId(options.folder, disk, ids);
+    }
+    spool = new FolderSpool({ ...options, disk, limits }, ids, survey, files, charges, () => lock.release());
     await spool.recover(survey);
     return spool;
   } catch (error) {
@@ -147,6 +169,7 @@ function lastSeqOf(files: IncarnationFiles): number {
 class FolderSpool implements Spool {
   readonly spoolId: string;
   readonly incarnation: bigint;
+  readonly #ids: SpoolIds;
   readonly #options: SpoolOptions;
   readonly #limits: SpoolLimits;
   readonly #disk: SpoolDisk;
@@ -157,12 +180,13 @@ class FolderSpool implements Spool {
   readonly #segments: SegmentWriter;
   readonly #writer = new PayloadWriter(CHUNK_BYTES + 64 * 1024);
   readonly #openIntents = new Map<string, Intent>();
-  readonly #recent: RecentFinals;
+  readonly #leases: SpoolLeases;
+  readonly #recent: RecentRecords;
   readonly #recovered = new Set<bigint>();
   readonly #listeners = new Set<DurableListener>();
   #pending: Pending[] = [];
   #scheduled: NodeJS.Immediate | undefined;
-  #durableFinalSeq = 0;
+  #durableAwaitedSeq = 0;
   #recovering = true;
   #closed = false;
   #diskFull = false;
@@ -174,31 +198,32 @@ class FolderSpool implements Spool {
 
   constructor(
     options: SpoolOptions & { readonly disk: SpoolDisk; readonly limits: SpoolLimits },
-    spoolId: string,
-    files: IncarnationFiles[],
+    ids: SpoolIds,
+    survey: Survey,
     current: IncarnationFiles,
-    acked: Map<bigint, number>,
     charges: UnackedCharges,
     release: () => void,
   ) {
     this.#options = options;
     this.#limits = options.limits;
     this.#disk = options.disk;
-    this.spoolId = spoolId;
+    this.#ids = ids;
+    this.spoolId = ids.current;
     this.incarnation = options.incarnation;
-    this.#recent = new RecentFinals(options.incarnation);
-    this.#files = files;
-    this.#acked = acked;
+    this.#recent = new RecentRecords(options.incarnation);
+    this.#files = [...survey.incarnations, current];
+    this.#acked = survey.acked;
+    this.#leases = survey.leases;
     this.#charges = charges;
     this.#release = release;
     this.#segments = new SegmentWriter({
       disk: options.disk,
       files: current,
-      spoolId,
+      spoolId: ids.current,
       segmentBytes: options.limits.segmentBytes,
       nowMs: () => options.ids.nowMs(),
-      checkpoint: () => this.#checkpoint(),
-      durable: (seq, lastFinalSeq) => this.#durable(seq, lastFinalSeq),
+      checkpoint: (without) => this.#checkpoint(without),
+      durable: (seq, lastAwaitedSeq) => this.#durable(seq, lastAwaitedSeq),
       alarm: options.alarm,
     });
   }
@@ -211,8 +236,15 @@ class FolderSpool implements Spool {
     return this.#segments.durableSeq;
   }
 
-  get durableFinalSeq(): number {
-    return this.#durableFinalSeq;
+  get durableAwaitedSeq(): number {
+    return this.#durableAwaitedSeq;
+  }
+
+  get replacesSpoolId(): string | undefined {
+    const { current, former } = this.#ids;
+    if (former === undefined) return undefined;
+    const open = this.#files.some((files) => files.spoolId !== current && this.ackedSeq(files.incarnation) < lastSeqOf(files));
+    return open ? former : undefined;
   }
 
   get refusing(): boolean {
@@ -228,12 +260,19 @@ class FolderSpool implements Spool {
   intent(record: Intent, written: Written): void {
     this.#checkDisk();
     const error = this.refusing ? new GatewayError('overloaded', { retryAfterSeconds: 1 }) : undefined;
-    this.#enqueue({ record: { type: 'intent', intent: record }, written, error });
+    this.#enqueue({ record: { type: 'intent', intent: record }, written, error, seq: 0 });
   }
 
   final(record: Final, written: Written): void {
-    const error = this.#closed ? new GatewayError('internal_error', { cause: new Error('the spool is closed') }) : undefined;
-    this.#enqueue({ record: { type: 'final', final: record }, written, error });
+    this.#enqueue({ record: { type: 'final', final: record }, written, error: this.#closedError(), seq: 0 });
+  }
+
+  lease(record: LeaseRecord, written: LeaseWritten): void {
+    this.#enqueue({ record: { type: 'lease', lease: record }, written, error: this.#closedError(), seq: 0 });
+  }
+
+  leases(): readonly LeaseRecord[] {
+    return this.#leases.list();
   }
 
   unackedChargeNano(accountId: string): bigint {
@@ -290,11 +329,7 @@ class FolderSpool implements Spool {
   }
 
   /** Closes what the dead incarnations left open. Repeats harmlessly: until RECOVERED is durable, the next boot does it again. */
-  async recover(survey: {
-    readonly openIntents: readonly Intent[];
-    readonly unrecovered: readonly bigint[];
-    readonly recovered: ReadonlySet<bigint>;
-  }): Promise<void> {
+  async recover(survey: Survey): Promise<void> {
     for (const incarnation of survey.recovered) this.#recovered.add(incarnation);
     this.#segments.beginFirst();
     const failed: GatewayError[] = [];
@@ -302,10 +337,10 @@ class FolderSpool implements Spool {
       if (error !== undefined) failed.push(error);
     };
     for (const intent of survey.openIntents) {
-      this.#pending.push({ record: { type: 'final', final: recoveredFinal(intent) }, written, error: undefined });
+      this.#pending.push({ record: { type: 'final', final: recoveredFinal(intent) }, written, error: undefined, seq: 0 });
     }
     for (const incarnation of survey.unrecovered) {
-      this.#pending.push({ record: { type: 'recovered', incarnation }, written, error: undefined });
+      this.#pending.push({ record: { type: 'recovered', incarnation }, written, error: undefined, seq: 0 });
     }
     this.#flush();
     await this.#segments.sync();
@@ -339,6 +374,10 @@ class FolderSpool implements Spool {
     this.#segments.close();
   }
 
+  #closedError(): GatewayError | undefined {
+    return this.#closed ? new GatewayError('internal_error', { cause: new Error('the spool is closed') }) : undefined;
+  }
+
   #enqueue(pending: Pending): void {
     this.#pending.push(pending);
     this.#scheduled ??= setImmediate(() => this.#flush());
@@ -353,7 +392,7 @@ class FolderSpool implements Spool {
     if (entries.length > 0) this.#write(entries);
     for (const entry of turn) {
       try {
-        entry.written(entry.error);
+        entry.written(entry.error, entry.error === undefined ? entry.seq : 0);
       } catch (error) {
         this.#options.alarm('a waiter of the spool threw', { err: error });
       }
@@ -408,9 +447,9 @@ class FolderSpool implements Spool {
     const { roomBytes, salt } = this.#segments;
     const writer = this.#writer;
     writer.truncate(0);
-    const taken: { readonly record: SpoolRecord; readonly bytes: number }[] = [];
+    const taken: { readonly entry: Pending; readonly bytes: number }[] = [];
     let seq = this.#segments.writtenSeq;
-    let lastFinalSeq = 0;
+    let lastAwaitedSeq = 0;
     let index = 0;
     for (; index < entries.length && writer.length < CHUNK_BYTES; index++) {
       const entry = entries[index];
@@ -429,13 +468,13 @@ class FolderSpool implements Spool {
         break;
       }
       seq++;
-      if (entry.record.type === 'final') lastFinalSeq = seq;
-      taken.push({ record: entry.record, bytes: writer.length - start });
+      entry.seq = seq;
+      if (entry.record.type === 'final' || (entry.record.type === 'lease' && this.#leases.isNews(entry.record.lease))) lastAwaitedSeq = seq;
+      taken.push({ entry, bytes: writer.length - start });
     }
     if (taken.length > 0) {
-      const firstSeq = this.#segments.writtenSeq + 1;
-      this.#segments.append({ lastSeq: seq, lastFinalSeq, bytes: writer.view() });
-      for (const [offset, { record, bytes }] of taken.entries()) this.#apply(firstSeq + offset, record, bytes);
+      this.#segments.append({ lastSeq: seq, lastAwaitedSeq, bytes: writer.view() });
+      for (const { entry, bytes } of taken) this.#apply(entry.seq, entry.record, bytes);
     }
     if (index < entries.length && taken.length === 0) this.#segments.rotate();
     return entries.slice(index);
@@ -444,30 +483,38 @@ class FolderSpool implements Spool {
   #apply(seq: number, record: SpoolRecord, bytes: number): void {
     if (record.type === 'intent') this.#openIntents.set(record.intent.requestId, record.intent);
     else if (record.type === 'recovered') this.#recovered.add(record.incarnation);
-    else if (record.type === 'final') {
+    else if (record.type === 'lease') {
+      this.#leases.merge(record.lease, this.#options.ids.nowMs());
+      this.#recent.add(seq, record, bytes);
+    } else if (record.type === 'final') {
       this.#openIntents.delete(record.final.requestId);
       this.#charges.add(this.incarnation, seq, record.final.accountId, record.final.chargeNano);
-      this.#recent.add(seq, record.final, bytes);
+      if (record.final.leases.length > 0) this.#leases.charge(record.final.leases, this.#options.ids.nowMs());
+      this.#recent.add(seq, record, bytes);
     }
   }
 
   /** The folder is an older copy of itself, or the control plane errs: the next start takes another spool id and replays. */
   #wentBackwards(incarnation: bigint, seq: number, lastSeq: number): void {
     this.#options.alarm('more was acknowledged than the spool holds', { incarnation, seq, lastSeq });
-    if (incarnation !== this.incarnation) renewSpoolId(this.#options.folder, this.#disk, this.#options.ids);
+    if (incarnation !== this.incarnation) renewSpoolId(this.#options.folder, this.#disk, this.#options.ids, this.spoolId);
   }
 
-  #checkpoint() {
+  #checkpoint(without: readonly Buffer[]): Checkpoint {
+    const oldest = this.#files.find((files) => files.segments.length > 0)?.segments[0];
+    const nowMs = this.#options.ids.nowMs();
+    this.#leases.forget(nowMs - this.#limits.retentionMs, oldest?.header.createdMs ?? nowMs);
     return {
       acked: [...this.#acked].map(([incarnation, seq]) => ({ incarnation, seq })),
       recovered: [...this.#recovered],
       openIntents: [...this.#openIntents.values()],
+      leases: this.#leases.without(amountsIn(without)),
     };
   }
 
-  #durable(seq: number, lastFinalSeq: number): void {
-    this.#durableFinalSeq = Math.max(this.#durableFinalSeq, lastFinalSeq);
-    for (const listener of this.#listeners) listener(seq, this.#durableFinalSeq);
+  #durable(seq: number, lastAwaitedSeq: number): void {
+    this.#durableAwaitedSeq = Math.max(this.#durableAwaitedSeq, lastAwaitedSeq);
+    for (const listener of this.#listeners) listener(seq, this.#durableAwaitedSeq);
   }
 
   /** At most once a second, beside the request's way. */
@@ -518,6 +565,17 @@ class FolderSpool implements Spool {
       this.#ackUnsaved = true;
     }
   }
+}
+
+/** What the finals among written records took from leases. */
+function amountsIn(runs: readonly Buffer[]): LeaseAmount[] {
+  const amounts: LeaseAmount[] = [];
+  for (const run of runs) {
+    walkRecords(run, (type, payload) => {
+      if (type === RECORD_TYPE.final) amounts.push(...(summariseFinal(payload)?.leases ?? []));
+    });
+  }
+  return amounts;
 }
 
 /** A clock that was set back makes nothing recent. */

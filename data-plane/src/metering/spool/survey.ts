@@ -5,7 +5,16 @@
 import fs from 'node:fs';
 import type { Intent } from '@meridian/domain/usage-record';
 import { type SpoolDisk, writeAll } from './disk.ts';
-import { type IncarnationFiles, incarnationFolder, listIncarnations, listSegments, type SegmentFile, segmentPath } from './folder.ts';
+import {
+  type IncarnationFiles,
+  incarnationFolder,
+  listIncarnations,
+  listSegments,
+  type SegmentFile,
+  type SpoolIds,
+  segmentPath,
+} from './folder.ts';
+import { SpoolLeases } from './lease-counters.ts';
 import { type Checkpoint, decodePayload, RECORD_TYPE, summariseFinal } from './record.ts';
 import { decodeHeader, encodeHeader, HEADER_BYTES, type RecordPlace, type SegmentHeader, scanRecords, segmentSalt } from './segment.ts';
 import type { UnackedCharges } from './unacked-charges.ts';
@@ -22,6 +31,8 @@ export interface Survey {
   /** Intents without a final in any incarnation, of incarnations that nobody has recovered yet. */
   readonly openIntents: readonly Intent[];
   readonly unrecovered: readonly bigint[];
+  /** Of the folder's present id. */
+  readonly leases: SpoolLeases;
 }
 
 const MARK_SPACING_BYTES = 256 * 1024;
@@ -34,17 +45,23 @@ interface SurveyState {
   readonly charges: UnackedCharges;
   /** Open intents of each incarnation by request id. */
   readonly open: Map<bigint, Map<string, Intent>>;
+  readonly leases: SpoolLeases;
+  readonly ids: SpoolIds;
+  readonly nowMs: number;
 }
 
 /** `acked` is what is known of acknowledgements; `charges` is filled. Throws what the disk throws. */
 export function surveyFolder(
   folder: string,
+  ids: SpoolIds,
   disk: SpoolDisk,
   acked: Map<bigint, number>,
   charges: UnackedCharges,
+  nowMs: number,
   alarm: SpoolAlarm,
 ): Survey {
-  const state: SurveyState = { disk, alarm, acked, recovered: new Set(), charges, open: new Map() };
+  const leases = new SpoolLeases();
+  const state: SurveyState = { disk, alarm, acked, recovered: new Set(), charges, open: new Map(), leases, ids, nowMs };
   const incarnations: IncarnationFiles[] = [];
   for (const incarnation of listIncarnations(folder)) {
     const files = openIncarnation(state, incarnationFolder(folder, incarnation), incarnation);
@@ -55,7 +72,7 @@ export function surveyFolder(
   for (const [incarnation, seq] of acked) charges.acknowledge(incarnation, seq);
   const unrecovered = incarnations.map((files) => files.incarnation).filter((incarnation) => !state.recovered.has(incarnation));
   const openIntents = unrecovered.flatMap((incarnation) => [...(state.open.get(incarnation)?.values() ?? [])]);
-  return { incarnations, acked, recovered: state.recovered, openIntents, unrecovered };
+  return { incarnations, acked, recovered: state.recovered, openIntents, unrecovered, leases };
 }
 
 /** Adds the charges of finals behind `afterSeq`, read from the files at once. */
@@ -94,7 +111,7 @@ function openIncarnation(state: SurveyState, folder: string, incarnation: bigint
     if (fs.readdirSync(folder).length === 0) fs.rmdirSync(folder);
     return undefined;
   }
-  return { incarnation, ordinal: known?.ordinal ?? 0, folder, segments };
+  return { incarnation, spoolId: known?.spoolId ?? '', ordinal: known?.ordinal ?? 0, folder, segments };
 }
 
 function readHeader(file: string): SegmentHeader | undefined {
@@ -187,7 +204,7 @@ function readSegment(state: SurveyState, files: IncarnationFiles, segment: Segme
     if (place.type !== RECORD_TYPE.checkpoint && place.start - mark >= MARK_SPACING_BYTES) {
       segment.marks.push({ seq: place.seq, offset: place.start });
     }
-    applyRecord(state, files.incarnation, segment, place, payloadOf(bytes, place));
+    applyRecord(state, files, segment, place, payloadOf(bytes, place));
   });
   if (last) segment.lastSeq = result.lastSeq;
   segment.bytes = result.end;
@@ -207,7 +224,8 @@ function readSegment(state: SurveyState, files: IncarnationFiles, segment: Segme
   }
 }
 
-function applyRecord(state: SurveyState, incarnation: bigint, segment: SegmentFile, place: RecordPlace, payload: Buffer): void {
+function applyRecord(state: SurveyState, files: IncarnationFiles, segment: SegmentFile, place: RecordPlace, payload: Buffer): void {
+  const { incarnation } = files;
   if (place.type === RECORD_TYPE.final) {
     const summary = summariseFinal(payload);
     if (summary === undefined) {
@@ -215,6 +233,7 @@ function applyRecord(state: SurveyState, incarnation: bigint, segment: SegmentFi
       return;
     }
     for (const intents of state.open.values()) intents.delete(summary.requestId);
+    if (holdsOwnLeases(state, files)) state.leases.charge(summary.leases, state.nowMs);
     if (place.seq > (state.acked.get(incarnation) ?? 0)) state.charges.add(incarnation, place.seq, summary.accountId, summary.chargeNano);
     return;
   }
@@ -226,11 +245,18 @@ function applyRecord(state: SurveyState, incarnation: bigint, segment: SegmentFi
   const { record } = decoded;
   if (record.type === 'intent') openOf(state, incarnation).set(record.intent.requestId, record.intent);
   else if (record.type === 'recovered') state.recovered.add(record.incarnation);
-  else if (record.type === 'checkpoint') applyCheckpoint(state, incarnation, record.checkpoint);
+  else if (record.type === 'lease' && holdsOwnLeases(state, files)) state.leases.merge(record.lease, state.nowMs);
+  else if (record.type === 'checkpoint') applyCheckpoint(state, files, record.checkpoint);
 }
 
-function applyCheckpoint(state: SurveyState, incarnation: bigint, checkpoint: Checkpoint): void {
-  state.open.set(incarnation, new Map(checkpoint.openIntents.map((intent) => [intent.requestId, intent])));
+/** Leases belong to the spool id. A file whose header is gone is of the present one where there never was another. */
+function holdsOwnLeases(state: SurveyState, files: IncarnationFiles): boolean {
+  return files.spoolId === state.ids.current || (files.spoolId === '' && state.ids.former === undefined);
+}
+
+function applyCheckpoint(state: SurveyState, files: IncarnationFiles, checkpoint: Checkpoint): void {
+  if (checkpoint.leases !== undefined && holdsOwnLeases(state, files)) state.leases.replace(checkpoint.leases);
+  state.open.set(files.incarnation, new Map(checkpoint.openIntents.map((intent) => [intent.requestId, intent])));
   for (const recovered of checkpoint.recovered) state.recovered.add(recovered);
 }
 

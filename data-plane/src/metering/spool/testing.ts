@@ -6,6 +6,7 @@ import path from 'node:path';
 import { DIALECT_NAMES, OPERATIONS } from '@meridian/domain/dialect';
 import { ERROR_CODES, type ErrorCode } from '@meridian/domain/error-code';
 import type { IdSource } from '@meridian/domain/ids';
+import type { LeaseRecord } from '@meridian/domain/lease';
 import { SERVICE_TIERS } from '@meridian/domain/price';
 import { COMPONENTS } from '@meridian/domain/usage';
 import { type Final, type Intent, OUTCOMES } from '@meridian/domain/usage-record';
@@ -70,6 +71,15 @@ export const arbitraryFinal: fc.Arbitrary<Final> = fc.record({
   errorCode,
   firstByteMs: fc.nat(),
   durationMs: fc.nat(),
+});
+
+export const arbitraryLease: fc.Arbitrary<LeaseRecord> = fc.record({
+  leaseId: id,
+  budget: fc.record({ capId: id, windowStartMs: timeMs }),
+  granted: fc.maxSafeNat(),
+  returned: fc.maxSafeNat(),
+  used: fc.maxSafeNat(),
+  closed: fc.boolean(),
 });
 
 /** A plain intent; `name` is its request id. */
@@ -166,6 +176,27 @@ export function writeIntent(spool: Spool, intent: Intent): Promise<void> {
 
 export function writeFinal(spool: Spool, final: Final): Promise<void> {
   return new Promise((resolve, reject) => spool.final(final, (error) => (error === undefined ? resolve() : reject(error))));
+}
+
+/** The id of the lease with this number. */
+export function leaseIdOf(number: number): string {
+  return number.toString(16).padStart(32, '0');
+}
+
+/** An open lease on the prepaid credit of the account `acc_1`. */
+export function leaseOf(number: number, granted: number, returned = 0): LeaseRecord {
+  const budget = { capId: 'prepaid_acc_1', windowStartMs: 0 };
+  return { leaseId: leaseIdOf(number), budget, granted, returned, used: 0, closed: false };
+}
+
+/** `finalOf(name, amount)`, charged to the lease of this number. */
+export function leasedFinalOf(name: string, number: number, amount: bigint): Final {
+  return { ...finalOf(name, amount), leases: [{ leaseId: leaseIdOf(number), amount }] };
+}
+
+/** Resolves with the record's seq. */
+export function writeLease(spool: Spool, lease: LeaseRecord): Promise<number> {
+  return new Promise((resolve, reject) => spool.lease(lease, (error, seq) => (error === undefined ? resolve(seq) : reject(error))));
 }
 
 /** Resolves when everything that is written is durable. */

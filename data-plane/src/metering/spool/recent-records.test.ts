@@ -1,28 +1,20 @@
-import { recoveredFinal } from '@meridian/domain/usage-record';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { MAX_RECENT_FINALS, RecentFinals } from './recent-finals.ts';
+import { MAX_RECENT_RECORDS, RecentRecords, type UploadedRecord } from './recent-records.ts';
+import { finalOf, leaseOf } from './testing.ts';
 
-const FINAL = recoveredFinal({
-  requestId: 'req_1',
-  admittedAtMs: 0,
-  accountId: 'acc_1',
-  memberId: 'mem_1',
-  keyId: 'key_1',
-  operation: 'chat',
-  clientDialect: 'openai-chat',
-  askedModel: 'm',
-  priceVersions: [],
-  tierId: 't',
-  markupBasisPoints: 0,
-  maxCostNano: 0n,
-  leases: [],
-});
+const FINAL: UploadedRecord = { type: 'final', final: finalOf('req_1') };
+const LEASE: UploadedRecord = { type: 'lease', lease: leaseOf(1, 10) };
 
-describe('the recent finals', () => {
+describe('the recent records', () => {
   it('give the same batches as a list of all would, or none', () => {
     const step = fc.oneof(
-      fc.record({ kind: fc.constant('add' as const), gap: fc.integer({ min: 1, max: 3 }), bytes: fc.integer({ min: 1, max: 50 }) }),
+      fc.record({
+        kind: fc.constant('add' as const),
+        lease: fc.boolean(),
+        gap: fc.integer({ min: 1, max: 3 }),
+        bytes: fc.integer({ min: 1, max: 50 }),
+      }),
       fc.record({ kind: fc.constant('ack' as const), share: fc.double({ min: 0, max: 1, noNaN: true }) }),
       fc.record({
         kind: fc.constant('batch' as const),
@@ -33,15 +25,15 @@ describe('the recent finals', () => {
     );
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const recent = new RecentFinals(1n);
-        const all: { seq: number; bytes: number }[] = [];
+        const recent = new RecentRecords(1n);
+        const all: { seq: number; bytes: number; lease: boolean }[] = [];
         let seq = 0;
         let acked = 0;
         for (const one of steps) {
           if (one.kind === 'add') {
             seq += one.gap;
-            all.push({ seq, bytes: one.bytes });
-            recent.add(seq, FINAL, one.bytes);
+            all.push({ seq, bytes: one.bytes, lease: one.lease });
+            recent.add(seq, one.lease ? LEASE : FINAL, one.bytes);
           } else if (one.kind === 'ack') {
             acked = Math.max(acked, Math.floor(seq * one.share));
             recent.acknowledge(acked);
@@ -52,7 +44,9 @@ describe('the recent finals', () => {
             expect(batch === undefined).toBe(gone);
             if (batch === undefined) continue;
             const wanted = all.filter((final) => final.seq >= from && final.seq <= batch.lastSeq);
-            expect(batch.finals.map((final) => final.seq)).toEqual(wanted.map((final) => final.seq));
+            const seqsOf = (lease: boolean) => wanted.filter((record) => record.lease === lease).map((record) => record.seq);
+            expect(batch.finals.map((final) => final.seq)).toEqual(seqsOf(false));
+            expect(batch.leases.map((lease) => lease.seq)).toEqual(seqsOf(true));
             expect(batch.firstSeq).toBe(from);
             expect(wanted.length).toBeLessThanOrEqual(Math.max(1, one.maxRecords));
             const next = all.find((final) => final.seq > batch.lastSeq);
@@ -68,10 +62,10 @@ describe('the recent finals', () => {
   });
 
   it('are so many at most: older ones are read from the disk', () => {
-    const recent = new RecentFinals(1n);
-    for (let seq = 1; seq <= MAX_RECENT_FINALS + 10; seq++) recent.add(seq, FINAL, 100);
+    const recent = new RecentRecords(1n);
+    for (let seq = 1; seq <= MAX_RECENT_RECORDS + 10; seq++) recent.add(seq, FINAL, 100);
     const limits = { maxRecords: 5, maxBytes: 10_000 };
-    expect(recent.batch(10, MAX_RECENT_FINALS + 10, limits)).toBeUndefined();
-    expect(recent.batch(11, MAX_RECENT_FINALS + 10, limits)).toMatchObject({ firstSeq: 11, lastSeq: 15 });
+    expect(recent.batch(10, MAX_RECENT_RECORDS + 10, limits)).toBeUndefined();
+    expect(recent.batch(11, MAX_RECENT_RECORDS + 10, limits)).toMatchObject({ firstSeq: 11, lastSeq: 15 });
   });
 });
