@@ -27,8 +27,16 @@ export interface RequestFacts {
   readonly choices: number;
   /** `standard` for auto, default and absent. */
   readonly serviceTier: ServiceTier;
-  /** An upper bound in tokens for the whole input: UTF-8 bytes of text + overhead a message and tool + maximum a medium. */
+  /** An upper bound in tokens for what the body holds: UTF-8 bytes of text + overhead a message and tool + maximum a medium. */
   readonly inputTokensBound: number;
+  /** The model may read more than the body holds (documents, things it names, what a tool of the provider fetches): only its context is a bound. */
+  readonly readsBeyondBody: boolean;
+  /** The parameter whose cost the body does not bound, where there is one; the client has to give an output limit with it. */
+  readonly unbounded: string | undefined;
+  /** An output limit may be added to the request. */
+  readonly takesOutputLimit: boolean;
+  /** Images asked for. */
+  readonly images: number;
   /** What the request needs of a model: `tools`, `vision`, `audio_input`, `json_schema`, `reasoning` … */
   readonly needs: readonly string[];
 }

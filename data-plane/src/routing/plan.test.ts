@@ -14,6 +14,10 @@ const CHAT: RequestFacts = {
   choices: 1,
   serviceTier: 'standard',
   inputTokensBound: 10,
+  readsBeyondBody: false,
+  unbounded: undefined,
+  takesOutputLimit: true,
+  images: 0,
   needs: [],
 };
 

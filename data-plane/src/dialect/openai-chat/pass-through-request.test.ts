@@ -114,11 +114,67 @@ describe('the bound of the input', () => {
     ).toBeGreaterThan(200_000);
   });
 
-  it('counts speech by its bytes and a document given by reference as the largest context', () => {
+  it('counts a picture in low detail by a lower maximum, if that is asked for once', () => {
+    const picture = (detail: string) => {
+      const image = `{"url":"https://example.com/a.png",${detail}}`;
+      const body = `{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":${image}}]}]}`;
+      return readPassThrough('chat', Buffer.from(body)).facts.inputTokensBound;
+    };
+    expect(picture('"detail":"low"')).toBeLessThan(17_000);
+    expect(picture('"detail":"low"')).toBeGreaterThan(16_384);
+    for (const detail of ['"detail":"high"', '"detail":"auto"', '"detail":7', '"detail":"high","detail":"low"', '"x":"low"']) {
+      expect(picture(detail)).toBeGreaterThan(48_169);
+    }
+  });
+
+  it('counts speech by its bytes', () => {
     expect(bound([{ type: 'input_audio', input_audio: { data: 'A'.repeat(160_000), format: 'mp3' } }])).toBeLessThan(11_000);
     expect(bound([{ type: 'input_audio', input_audio: { data: 'A'.repeat(160_000), format: 'mp3' } }])).toBeGreaterThan(7_000);
-    expect(bound([{ type: 'file', file: { file_id: 'file-1' } }])).toBeGreaterThan(1_000_000);
-    expect(bound([{ type: 'file', file: { file_data: 'A'.repeat(10_000) } }])).toBeLessThan(11_000);
+  });
+
+  it('says so where only the context bounds what the model reads', () => {
+    const file = [{ type: 'file', file: { file_data: 'A'.repeat(10_000) } }];
+    expect(chat({ messages: [{ role: 'user', content: file }] }).facts).toMatchObject({ readsBeyondBody: true, unbounded: undefined });
+    expect(bound(file)).toBeGreaterThan(10_000);
+    expect(chat({ tools: [{ type: 'function', function: { name: 'f' } }], plugins: [], web_search_options: null }).facts).toMatchObject({
+      readsBeyondBody: false,
+      unbounded: undefined,
+    });
+  });
+});
+
+describe('what cannot be bounded', () => {
+  const user = (part: object) => ({
+    messages: [
+      { role: 'user', content: 'x' },
+      { role: 'user', content: [{ type: 'text' }, part] },
+    ],
+  });
+  const document = 'messages[1].content[1]';
+
+  it.each<[string, Record<string, unknown>, boolean]>([
+    ['web_search_options', { web_search_options: {} }, true],
+    ['search_parameters', { search_parameters: { mode: 'auto' } }, true],
+    ['plugins', { plugins: [{ id: 'web' }] }, true],
+    ['enable_search', { enable_search: true }, true],
+    ['prompt', { prompt: { id: 'pmpt_1' } }, true],
+    ['previous_response_id', { previous_response_id: 'resp_1' }, true],
+    ['conversation', { conversation: 'conv_1' }, true],
+    ['cached_content', { cached_content: 'cachedContents/1' }, true],
+    ['extra_body.google.cached_content', { extra_body: { google: { cached_content: 'c' } } }, true],
+    ['tools[1]', { tools: [{ type: 'function', function: { name: 'f' } }, { type: 'web_search' }] }, true],
+    [`${document}.file`, user({ type: 'file', file: { file_id: 'file-1' } }), true],
+    [document, user({ type: 'video_url', video_url: { url: 'https://example.com/a.mp4' } }), true],
+    [document, user({ type: 'document_url', document_url: 'https://example.com/a.pdf' }), true],
+    ['messages[0].audio', { messages: [{ role: 'assistant', audio: { id: 'audio_1' } }] }, true],
+    ['modalities', { modalities: ['text', 'audio'], audio: { voice: 'alloy', format: 'wav' } }, false],
+  ])('%s is named', (param, fields, readsBeyondBody) => {
+    expect(chat(fields).facts).toMatchObject({ unbounded: param, readsBeyondBody });
+  });
+
+  it('takes no limit beside a prediction, and counts the images asked for', () => {
+    expect(chat({ prediction: { type: 'content', content: 'x' } }).facts).toMatchObject({ takesOutputLimit: false, images: 0 });
+    expect(chat({ prediction: null, modalities: ['text', 'image'], n: 3 }).facts).toMatchObject({ takesOutputLimit: true, images: 3 });
   });
 });
 

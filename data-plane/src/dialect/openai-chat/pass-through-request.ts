@@ -17,6 +17,7 @@ import {
 import {
   CHAT_KEYS,
   EMBEDDINGS_KEYS,
+  INPUT_FROM_ELSEWHERE,
   invalid,
   isObject,
   MAX_CHOICES,
@@ -36,13 +37,14 @@ const TOOL_OVERHEAD_TOKENS = 32;
 const TOOLS_INSTRUCTION_TOKENS = 640;
 /** The most a published price list counts for one image: 2,833 + 8 tiles × 5,667 of the model with the dearest tiles. */
 const IMAGE_MAX_TOKENS = 48_169;
+/** Of an image asked for in low detail: 2,833 where the detail is heeded; where it is not, 12.8 million pixels in squares of 28. */
+const LOW_DETAIL_IMAGE_MAX_TOKENS = 16_384;
 /** Speech is at most 32 tokens a second and at least 750 bytes a second in the leanest codec: one token in 23 bytes. */
 const AUDIO_BYTES_PER_TOKEN = 16;
-/** Video and documents given by reference are bounded by the largest context there is. */
-const LARGEST_CONTEXT_TOKENS = 1_048_576;
 
 const STREAM_OPTIONS_KEYS: ReadonlySet<string> = new Set(['include_usage']);
-const MESSAGE_KEYS: ReadonlySet<string> = new Set(['content']);
+/** Tools of these types are called by the client; any other is the provider's own, and reads what nobody here can see. */
+const CLIENT_TOOLS: ReadonlySet<unknown> = new Set(['function', 'custom']);
 
 /** What the walk over `messages` adds up. */
 interface InputTally {
@@ -53,6 +55,16 @@ interface InputTally {
   mediaTokens: number;
   vision: boolean;
   audio: boolean;
+  /** There is a document, whose pages are drawn and counted, or something that is only named. */
+  readsBeyondBody: boolean;
+  /** The first parameter whose cost the body does not bound. */
+  unbounded: string | undefined;
+}
+
+/** What is named and not given is in no count of bytes. */
+function noteReference(tally: InputTally, param: string): void {
+  tally.readsBeyondBody = true;
+  tally.unbounded ??= param;
 }
 
 /** Throws GatewayError 400 with the parameter at fault. */
@@ -70,7 +82,16 @@ export function readPassThrough(operation: Operation, body: Buffer): PassThrough
 
 function readChat(body: Buffer): PassThroughRequest {
   const spans = new Map<string, Span>();
-  const tally: InputTally = { messages: 0, tools: 0, mediaBytes: 0, mediaTokens: 0, vision: false, audio: false };
+  const tally: InputTally = {
+    messages: 0,
+    tools: 0,
+    mediaBytes: 0,
+    mediaTokens: 0,
+    vision: false,
+    audio: false,
+    readsBeyondBody: false,
+    unbounded: undefined,
+  };
   const cursor = openBody(body);
   for (let first = true; cursor.nextKey(first); first = false) {
     const key = knownKey(cursor, CHAT_KEYS);
@@ -90,13 +111,18 @@ function readChat(body: Buffer): PassThroughRequest {
   const streamOptions = readStreamOptions(body, spans.get('stream_options'));
   const limit = optionalPositiveInteger(field('max_tokens'), 'max_tokens');
   const completionLimit = optionalPositiveInteger(field('max_completion_tokens'), 'max_completion_tokens');
+  const choices = optionalPositiveInteger(field('n'), 'n', MAX_CHOICES) ?? 1;
+  const modalities = field('modalities');
+  const makes = (modality: string): boolean => Array.isArray(modalities) && modalities.includes(modality);
+  noteElsewhere(tally, field);
+  if (makes('audio')) tally.unbounded ??= 'modalities';
   const facts: RequestFacts = {
     operation: 'chat',
     model,
     stream,
     wantsStreamUsage: stream && streamOptions.includeUsage,
     maxOutputTokens: completionLimit ?? limit,
-    choices: optionalPositiveInteger(field('n'), 'n', MAX_CHOICES) ?? 1,
+    choices,
     serviceTier: requestedTier(field('service_tier')),
     inputTokensBound:
       body.length -
@@ -104,9 +130,26 @@ function readChat(body: Buffer): PassThroughRequest {
       tally.mediaTokens +
       tally.messages * MESSAGE_OVERHEAD_TOKENS +
       (tally.tools === 0 ? 0 : TOOLS_INSTRUCTION_TOKENS + tally.tools * TOOL_OVERHEAD_TOKENS),
+    readsBeyondBody: tally.readsBeyondBody,
+    unbounded: tally.unbounded,
+    // A prediction and a limit exclude each other upstream.
+    takesOutputLimit: (field('prediction') ?? null) === null,
+    images: makes('image') ? choices : 0,
     needs: readNeeds(tally, field('response_format'), field('reasoning_effort')),
   };
   return { facts, rewrite: (edits) => splice(body, chatEdits(body, spans, streamOptions, facts, limit, completionLimit, edits)) };
+}
+
+function noteElsewhere(tally: InputTally, field: (key: string) => unknown): void {
+  for (const key of INPUT_FROM_ELSEWHERE) {
+    const value = field(key) ?? false;
+    const asksForNothing = value === false || (Array.isArray(value) && value.length === 0);
+    if (!asksForNothing) noteReference(tally, key);
+  }
+  const extra = field('extra_body');
+  if (isObject(extra) && isObject(extra.google) && (extra.google.cached_content ?? null) !== null) {
+    noteReference(tally, 'extra_body.google.cached_content');
+  }
 }
 
 /** The cursor inside the body's object. */
@@ -134,57 +177,75 @@ function walkMessages(cursor: JsonCursor, tally: InputTally): void {
       const param = `messages[${tally.messages}]`;
       throw invalid(`The parameter '${param}' must be an object.`, param);
     }
+    const param = `messages[${tally.messages}]`;
     tally.messages++;
     cursor.openObject();
     for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) {
       // A message with a twice-written or escaped `content` is the upstream's to judge: nothing in it is edited, and only
       // media that was recognised is taken out of the byte count, each with its maximum put in.
-      const isContent = MESSAGE_KEYS.has(cursor.key());
-      if (isContent && cursor.peek() === 'array') walkParts(cursor, tally);
-      else cursor.skipValue();
+      const key = cursor.key();
+      const kind = cursor.peek();
+      if (key === 'content' && kind === 'array') {
+        walkParts(cursor, tally, param);
+        continue;
+      }
+      // Speech of an earlier answer, which the provider has kept.
+      if (key === 'audio' && kind === 'object') noteReference(tally, `${param}.audio`);
+      cursor.skipValue();
     }
   }
 }
 
-function walkParts(cursor: JsonCursor, tally: InputTally): void {
+function walkParts(cursor: JsonCursor, tally: InputTally, message: string): void {
   cursor.openArray();
+  let parts = 0;
   for (let first = true; cursor.nextElement(first); first = false) {
+    const param = `${message}.content[${parts++}]`;
     if (cursor.peek() !== 'object') {
       cursor.skipValue();
       continue;
     }
     cursor.openObject();
-    for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) {
-      switch (cursor.key()) {
-        case 'image_url':
-        case 'image':
-          tally.vision = true;
-          tally.mediaTokens += IMAGE_MAX_TOKENS;
-          tally.mediaBytes += dataBytes(cursor, 'url');
-          break;
-        case 'input_audio': {
-          tally.audio = true;
-          const bytes = dataBytes(cursor, 'data');
-          tally.mediaBytes += bytes;
-          tally.mediaTokens += Math.ceil(bytes / AUDIO_BYTES_PER_TOKEN);
-          break;
-        }
-        case 'video_url':
-          tally.mediaTokens += LARGEST_CONTEXT_TOKENS;
-          tally.mediaBytes += dataBytes(cursor, 'url');
-          break;
-        case 'file': {
-          // Text deflates about four to one and a token has about four bytes, so an inline file has fewer tokens than
-          // bytes: its base64 is left in the count. One given by reference is unknown.
-          const { start, end } = cursor.skipValue();
-          if (end - start > LARGEST_CONTEXT_TOKENS) tally.mediaBytes += end - start - LARGEST_CONTEXT_TOKENS;
-          else if (end - start < FILE_REFERENCE_BYTES) tally.mediaTokens += LARGEST_CONTEXT_TOKENS;
-          break;
-        }
-        default:
-          cursor.skipValue();
-      }
+    for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) walkPart(cursor, tally, param);
+  }
+}
+
+/** One member of a part of a message's content. */
+function walkPart(cursor: JsonCursor, tally: InputTally, param: string): void {
+  switch (cursor.key()) {
+    case 'image_url':
+    case 'image':
+    case 'image_file': {
+      const { bytes, lowDetail } = walkMedium(cursor, 'url');
+      tally.vision = true;
+      tally.mediaTokens += lowDetail ? LOW_DETAIL_IMAGE_MAX_TOKENS : IMAGE_MAX_TOKENS;
+      tally.mediaBytes += bytes;
+      break;
     }
+    case 'input_audio': {
+      const { bytes } = walkMedium(cursor, 'data');
+      tally.audio = true;
+      tally.mediaBytes += bytes;
+      tally.mediaTokens += Math.ceil(bytes / AUDIO_BYTES_PER_TOKEN);
+      break;
+    }
+    case 'file': {
+      const { start, end } = cursor.skipValue();
+      // A page is drawn and counted as a picture, whatever few bytes it has; inline text alone would be bounded by them.
+      tally.readsBeyondBody = true;
+      if (end - start < FILE_REFERENCE_BYTES) noteReference(tally, `${param}.file`);
+      break;
+    }
+    case 'video_url':
+    case 'audio_url':
+    case 'file_url':
+    case 'document_url':
+    case 'input_file':
+      cursor.skipValue();
+      noteReference(tally, param);
+      break;
+    default:
+      cursor.skipValue();
   }
 }
 
@@ -192,23 +253,30 @@ function walkParts(cursor: JsonCursor, tally: InputTally): void {
 const FILE_REFERENCE_BYTES = 512;
 const IMAGE_DATA_URL = Buffer.from('data:image/');
 
-/** Goes over a medium, given as a string or as an object with `member`, and returns the bytes of its inline data. */
-function dataBytes(cursor: JsonCursor, member: 'url' | 'data'): number {
+/** Goes over a medium, given as a string or as an object with `member`: the bytes of its inline data, and whether low detail will do. */
+function walkMedium(cursor: JsonCursor, member: 'url' | 'data'): { readonly bytes: number; readonly lowDetail: boolean } {
   const kind = cursor.peek();
-  if (kind === 'string') return inlineBytes(cursor.body, cursor.skipValue(), member);
+  if (kind === 'string') return { bytes: inlineBytes(cursor.body, cursor.skipValue(), member), lowDetail: false };
   if (kind !== 'object') {
     cursor.skipValue();
-    return 0;
+    return { bytes: 0, lowDetail: false };
   }
   let bytes = 0;
+  let details = 0;
+  let low = false;
   cursor.openObject();
   for (let first = true; cursor.nextKey(first); first = false) {
-    const isData = cursor.key() === member && cursor.peek() === 'string';
+    const key = cursor.key();
+    const isText = cursor.peek() === 'string';
     const span = cursor.skipValue();
     // Of a name written twice the bytes of the others stay in the count, which is a bound whichever one is read upstream.
-    if (isData) bytes = inlineBytes(cursor.body, span, member);
+    if (key === member && isText) bytes = inlineBytes(cursor.body, span, member);
+    if (key === 'detail') {
+      details++;
+      low = isText && valueAt(cursor.body, span) === 'low';
+    }
   }
-  return bytes;
+  return { bytes, lowDetail: low && details === 1 };
 }
 
 function inlineBytes(body: Buffer, { start, end }: Span, member: 'url' | 'data'): number {
@@ -228,8 +296,14 @@ function walkTools(cursor: JsonCursor, key: string, tally: InputTally): void {
   cursor.openArray();
   for (let first = true; cursor.nextElement(first); first = false) {
     if (cursor.peek() !== 'object') throw invalid(`The items of '${key}' must be objects.`, key);
-    cursor.skipValue();
+    const param = `${key}[${tally.tools}]`;
     tally.tools++;
+    cursor.openObject();
+    for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) {
+      const isType = key === 'tools' && cursor.key() === 'type';
+      const span = cursor.skipValue();
+      if (isType && !CLIENT_TOOLS.has(valueAt(cursor.body, span))) noteReference(tally, param);
+    }
   }
 }
 
@@ -345,6 +419,10 @@ function readEmbeddings(body: Buffer): PassThroughRequest {
     choices: 1,
     serviceTier: 'standard',
     inputTokensBound: body.length,
+    readsBeyondBody: false,
+    unbounded: undefined,
+    takesOutputLimit: false,
+    images: 0,
     needs: [],
   };
   return { facts, rewrite: (edits) => splice(body, modelEdit(spans, model, edits.model)) };

@@ -21,7 +21,33 @@ export const CHAT_KEYS: ReadonlySet<string> = new Set([
   'functions',
   'response_format',
   'reasoning_effort',
+  'modalities',
+  'prediction',
+  'web_search_options',
+  'search_parameters',
+  'plugins',
+  'enable_search',
+  'prompt',
+  'previous_response_id',
+  'conversation',
+  'cached_content',
+  'extra_body',
 ]);
+
+/**
+ * Parameters by which the model is given input that is not in the body: what the provider searches for, or has stored.
+ * `false` and null ask for nothing.
+ */
+export const INPUT_FROM_ELSEWHERE: readonly string[] = [
+  'web_search_options',
+  'search_parameters',
+  'plugins',
+  'enable_search',
+  'prompt',
+  'previous_response_id',
+  'conversation',
+  'cached_content',
+];
 
 export const EMBEDDINGS_KEYS: ReadonlySet<string> = new Set(['model', 'input', 'encoding_format', 'dimensions', 'user']);
 
