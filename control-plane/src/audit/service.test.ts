@@ -5,8 +5,9 @@ import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type TestDatabase, testDatabase } from '../database/testing.ts';
 import { createLedger, type Ledger } from '../ledger/service.ts';
+import type { UsageBatch } from '../usage/batch.ts';
 import { createUsageService, type UsageService } from '../usage/service.ts';
-import { ADMITTED_AT_MS, settledFinal, TEST_PRICES } from '../usage/testing.ts';
+import { ADMITTED_AT_MS, settledFinal, TEST_PRICES, withCredit } from '../usage/testing.ts';
 import { audit } from './service.ts';
 
 const clock = { nowMs: () => ADMITTED_AT_MS };
@@ -37,7 +38,12 @@ async function ingest(spoolId: string, firstSeq: number, lastSeq: number, accoun
     seq: firstSeq + index,
     final: settledFinal({ requestId: `req_${spoolId}_${firstSeq + index}`, accountId }),
   }));
-  await usage.ingestBatch({ spoolId, nodeId: 'nod_1', region: 'us', incarnation: 1n, firstSeq, lastSeq, records });
+  await take({ spoolId, nodeId: 'nod_1', region: 'us', incarnation: 1n, firstSeq, lastSeq, records });
+}
+
+/** Ingests it, its spool having leases on the credit that it charges. */
+async function take(batch: UsageBatch): Promise<void> {
+  await usage.ingestBatch(await withCredit(database.db, batch));
 }
 
 /** As nobody but the owner of the tables can. */
@@ -99,6 +105,10 @@ describe('an audit', () => {
       "UPDATE usage_event SET charge_nano = charge_nano - 1 WHERE request_id = 'req_spl_1_2'",
       ['the charges of each batch = its transfers', 'hourly sums = events'],
     ],
+    [
+      "UPDATE usage_event SET written_off_nano = 1 WHERE request_id = 'req_spl_1_2'",
+      ['the written-off charges of each batch = its transfer'],
+    ],
     ['UPDATE usage_hourly SET list_nano = list_nano + 1', ['hourly sums = events']],
     ["UPDATE ingest_cursor SET acked_seq = acked_seq + 1 WHERE spool_id = 'spl_2'", ['cursors are contiguous']],
     ['UPDATE usage_batch SET first_seq = 6 WHERE first_seq = 5', ['cursors are contiguous']],
@@ -108,7 +118,7 @@ describe('an audit', () => {
     ],
     [
       "INSERT INTO ledger_transfer (posted_at, code, debit, credit, amount_nano) VALUES (now(), 'adjustment', 'write_off', 'revenue', 5)",
-      ['write-offs = shortfalls covered'],
+      ['write-offs = shortfalls covered + charges that no lease could pay'],
     ],
     [
       `INSERT INTO ledger_transfer (posted_at, code, debit, credit, amount_nano, account_id, batch_id)
@@ -133,7 +143,7 @@ describe('an audit', () => {
     ];
     await usage.open({ ...spool, retained: [{ incarnation: 1n, firstSeq: 3, lastSeq: 5 }] });
     const records = finals.map((final, index) => ({ seq: index + 3, final }));
-    await usage.ingestBatch({ ...spool, incarnation: 1n, firstSeq: 3, lastSeq: 5, records });
+    await take({ ...spool, incarnation: 1n, firstSeq: 3, lastSeq: 5, records });
     expect(await broken()).toEqual([
       'no records were lost',
       'no second final says something else than the first',
@@ -145,7 +155,7 @@ describe('an audit', () => {
   it('finds that nobody makes partitions', async () => {
     const later = { nowMs: () => ADMITTED_AT_MS + 20 * 86_400_000 };
     const final = settledFinal({ requestId: 'req_late', admittedAtMs: later.nowMs() });
-    await usage.ingestBatch({
+    await take({
       spoolId: 'spl_3',
       nodeId: 'nod_1',
       region: 'us',

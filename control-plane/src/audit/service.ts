@@ -34,7 +34,7 @@ async function ledgerChecks(trx: Transaction): Promise<AuditCheck[]> {
   );
   const customers = new Map([...balances].filter(([name]) => name.startsWith('paid:') || name.startsWith('bonus:')));
   const writeOff = -(balances.get('write_off') ?? 0n);
-  const shortfalls = await store.sumShortfalls(trx);
+  const covered = await store.sumWriteOffs(trx);
   return [
     {
       check: 'the balances of all accounts sum to zero',
@@ -49,9 +49,9 @@ async function ledgerChecks(trx: Transaction): Promise<AuditCheck[]> {
       differences(kept, customers),
     ),
     {
-      check: 'write-offs = shortfalls covered',
-      ok: writeOff === shortfalls,
-      figures: { writeOffNano: writeOff, shortfallNano: shortfalls },
+      check: 'write-offs = shortfalls covered + charges that no lease could pay',
+      ok: writeOff === covered.shortfall + covered.written_off,
+      figures: { writeOffNano: writeOff, shortfallNano: covered.shortfall, unpaidNano: covered.written_off },
       examples: [],
     },
   ];
@@ -60,7 +60,7 @@ async function ledgerChecks(trx: Transaction): Promise<AuditCheck[]> {
 async function usageChecks(trx: Transaction): Promise<AuditCheck[]> {
   const events = await store.selectBatchEvents(trx);
   const transfers = await store.selectBatchTransfers(trx);
-  const compare = (check: string, figure: 'charge' | 'cost' | 'variance') => {
+  const compare = (check: string, figure: 'charge' | 'cost' | 'variance' | 'written_off') => {
     const ofEvents = new Map(events.map((row) => [row.batch, row[figure]]));
     const ofTransfers = new Map(transfers.map((row) => [row.batch, row[figure]]));
     const figures = { batches: ofEvents.size, eventsNano: total(ofEvents), transfersNano: total(ofTransfers) };
@@ -72,6 +72,7 @@ async function usageChecks(trx: Transaction): Promise<AuditCheck[]> {
     compare('the charges of each batch = its transfers', 'charge'),
     compare('the upstream cost of each batch = its transfer', 'cost'),
     compare('the variance of each batch = its transfer', 'variance'),
+    compare('the written-off charges of each batch = its transfer', 'written_off'),
     checkNone('one charge for each batch, account and kind of credit', {}, await store.selectRepeatedCharges(trx)),
     checkNone('hourly sums = events', { events: await store.countRows(trx, 'usage_event') }, await store.selectHourlyDifferences(trx)),
     checkNone('cursors are contiguous', { cursors: await store.countRows(trx, 'ingest_cursor') }, await store.selectCursorGaps(trx)),

@@ -3,21 +3,32 @@ import { type RawBuilder, sql } from 'kysely';
 import type { Tables } from '../database/tables.ts';
 import type { Transaction } from '../database/transaction.ts';
 
-/** Charges, cost and variance of the events of each batch. */
+/** What each batch comes to, in nano-USD. */
+interface BatchFigures {
+  readonly batch: string;
+  readonly charge: bigint;
+  readonly cost: bigint;
+  readonly variance: bigint;
+  readonly written_off: bigint;
+}
+
+/** The sums of the events of each batch. */
 export async function selectBatchEvents(trx: Transaction) {
-  const { rows } = await sql<{ batch: string; charge: bigint; cost: bigint; variance: bigint }>`
-    SELECT batch_id::text AS batch, sum(charge_nano)::bigint AS charge, sum(cost_nano)::bigint AS cost, sum(variance_nano)::bigint AS variance
+  const { rows } = await sql<BatchFigures>`
+    SELECT batch_id::text AS batch, sum(charge_nano)::bigint AS charge, sum(cost_nano)::bigint AS cost,
+      sum(variance_nano)::bigint AS variance, sum(written_off_nano)::bigint AS written_off
     FROM usage_event GROUP BY batch_id`.execute(trx);
   return rows;
 }
 
-/** The same three sums of the transfers that name each batch. */
+/** The same sums of the transfers that name each batch. */
 export async function selectBatchTransfers(trx: Transaction) {
-  const { rows } = await sql<{ batch: string; charge: bigint; cost: bigint; variance: bigint }>`
+  const { rows } = await sql<BatchFigures>`
     SELECT batch_id::text AS batch,
       coalesce(sum(amount_nano) FILTER (WHERE code = 'usage'), 0)::bigint AS charge,
       coalesce(sum(amount_nano) FILTER (WHERE code = 'upstream_cost'), 0)::bigint AS cost,
-      coalesce(sum(amount_nano) FILTER (WHERE code = 'variance'), 0)::bigint AS variance
+      coalesce(sum(amount_nano) FILTER (WHERE code = 'variance'), 0)::bigint AS variance,
+      coalesce(sum(amount_nano) FILTER (WHERE code = 'written_off'), 0)::bigint AS written_off
     FROM ledger_transfer WHERE batch_id IS NOT NULL GROUP BY batch_id`.execute(trx);
   return rows;
 }
@@ -88,10 +99,13 @@ async function count(trx: Transaction, from: RawBuilder<unknown>): Promise<bigin
   return rows[0]?.n ?? 0n;
 }
 
-export async function sumShortfalls(trx: Transaction): Promise<bigint> {
-  const { rows } = await sql<{ n: bigint }>`
-    SELECT coalesce(sum(amount_nano), 0)::bigint AS n FROM ledger_transfer WHERE code = 'shortfall'`.execute(trx);
-  return rows[0]?.n ?? 0n;
+/** What was paid for accounts whose credit was short, and what no lease could pay. */
+export async function sumWriteOffs(trx: Transaction): Promise<{ readonly shortfall: bigint; readonly written_off: bigint }> {
+  const { rows } = await sql<{ shortfall: bigint; written_off: bigint }>`
+    SELECT coalesce(sum(amount_nano) FILTER (WHERE code = 'shortfall'), 0)::bigint AS shortfall,
+      coalesce(sum(amount_nano) FILTER (WHERE code = 'written_off'), 0)::bigint AS written_off
+    FROM ledger_transfer WHERE code IN ('shortfall', 'written_off')`.execute(trx);
+  return rows[0] ?? { shortfall: 0n, written_off: 0n };
 }
 
 function list(query: RawBuilder<unknown>): (trx: Transaction) => Promise<string[]> {

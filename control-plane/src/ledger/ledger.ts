@@ -25,7 +25,7 @@ export type PlatformAccount = (typeof PLATFORM_ACCOUNTS)[number];
 export type LedgerAccount = PlatformAccount | `${CreditKind}:${string}`;
 
 /** Why money moved. */
-export type TransferCode = 'top_up' | 'grant' | 'adjustment' | 'usage' | 'shortfall' | 'upstream_cost' | 'variance';
+export type TransferCode = 'top_up' | 'grant' | 'adjustment' | 'usage' | 'shortfall' | 'upstream_cost' | 'variance' | 'written_off';
 
 export function creditAccount(kind: CreditKind, accountId: string): LedgerAccount {
   return `${kind}:${accountId}`;

@@ -20,7 +20,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type TestDatabase, testDatabase } from '../database/testing.ts';
 import { createLedger, type Ledger } from '../ledger/service.ts';
 import { createUsageService, type UsageAlarm, type UsageService } from '../usage/service.ts';
-import { ADMITTED_AT_MS, settledFinal, TEST_PRICES } from '../usage/testing.ts';
+import { ADMITTED_AT_MS, openCredit, paidFromCredit, settledFinal, TEST_PRICES } from '../usage/testing.ts';
 import { authorized, type Replica, startReplica } from './testing.ts';
 
 const clock = { nowMs: () => ADMITTED_AT_MS + 1_000 };
@@ -42,6 +42,7 @@ beforeEach(async () => {
   usage = createUsageService({ db: database.db, clock, prices: TEST_PRICES, onAlarm: (alarm) => alarms.push(alarm) });
   await usage.makePartitions();
   await ledger.topUp({ idempotencyKey: 'start', accountId: 'acc_1', amountNano: CREDIT });
+  await openCredit(database.db, 'spl_1', ['acc_1']);
   replica = await startReplica({ db: database.db, usage, polling: false });
 });
 afterEach(async () => {
@@ -126,7 +127,7 @@ function reporter(token?: string): Reporter {
 function batch(firstSeq: number, lastSeq: number, spoil?: number): UsageBatch {
   const records = Array.from({ length: lastSeq - firstSeq + 1 }, (_, index) => {
     const seq = firstSeq + index;
-    const final = finalToWire(settledFinal({ requestId: `req_${seq}` }));
+    const final = finalToWire(paidFromCredit('spl_1', settledFinal({ requestId: `req_${seq}` })));
     if (seq === spoil) final.outcome = 'who knows';
     return { seq: BigInt(seq), record: { case: 'final' as const, value: final } };
   });

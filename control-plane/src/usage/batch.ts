@@ -26,6 +26,8 @@ export type BatchRecord =
 /** `firstSeq..lastSeq` of one incarnation (a random unsigned 64-bit number): the records that the control plane needs of them, in order. */
 export interface UsageBatch {
   readonly spoolId: string;
+  /** The former id of the spool's folder, where it was given another: records may name leases of that one. */
+  readonly replacesSpoolId?: string;
   readonly nodeId: string;
   readonly region: string;
   readonly incarnation: bigint;

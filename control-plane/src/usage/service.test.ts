@@ -7,7 +7,7 @@ import { sqlState } from '../database/transaction.ts';
 import { createLedger, type Ledger, ledgerBalances } from '../ledger/service.ts';
 import { type BatchRecord, MAX_BATCH_RECORDS, SequenceGapError, type UsageBatch } from './batch.ts';
 import { createUsageService, type UsageAlarm, type UsageService } from './service.ts';
-import { ADMITTED_AT_MS, settledFinal, TEST_PRICES } from './testing.ts';
+import { ADMITTED_AT_MS, settledFinal, TEST_PRICES, withCredit } from './testing.ts';
 
 const clock = { nowMs: () => ADMITTED_AT_MS + 1_000 };
 const CHARGE = 980_000n;
@@ -38,6 +38,11 @@ function batch(span: Partial<UsageBatch> & { readonly firstSeq: number; readonly
   return { spoolId, nodeId: 'nod_1', region: 'us', incarnation, records, ...span };
 }
 
+/** Ingests it, its spool having leases on the credit that it charges. */
+async function ingest(given: UsageBatch): Promise<{ ackedSeq: number }> {
+  return usage.ingestBatch(await withCredit(database.db, given));
+}
+
 async function spentNano(): Promise<bigint> {
   const { paidNano, bonusNano } = await ledger.balanceOf('acc_1');
   return 1_000_000_000n - paidNano - bonusNano;
@@ -50,7 +55,7 @@ async function count(table: string): Promise<number> {
 
 describe('a batch', () => {
   it('charges its calls, posts one transfer for the account, and is acknowledged', async () => {
-    expect(await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 10 }))).toEqual({ ackedSeq: 10 });
+    expect(await ingest(batch({ firstSeq: 1, lastSeq: 10 }))).toEqual({ ackedSeq: 10 });
     expect(await spentNano()).toBe(10n * CHARGE);
     expect(await ledger.listTransfers('acc_1', { limit: 10 })).toMatchObject([
       { code: 'usage', credit: 'paid', amountNano: -10n * CHARGE },
@@ -65,11 +70,11 @@ describe('a batch', () => {
 
   it('is counted once when it comes twice, one after the other and at the same time', async () => {
     const same = batch({ firstSeq: 1, lastSeq: 10 });
-    expect(await usage.ingestBatch(same)).toEqual({ ackedSeq: 10 });
-    const again = await Promise.all(Array.from({ length: 10 }, () => usage.ingestBatch(same)));
+    expect(await ingest(same)).toEqual({ ackedSeq: 10 });
+    const again = await Promise.all(Array.from({ length: 10 }, () => ingest(same)));
     expect(again).toEqual(Array.from({ length: 10 }, () => ({ ackedSeq: 10 })));
     const next = batch({ firstSeq: 11, lastSeq: 20 });
-    await Promise.all(Array.from({ length: 10 }, () => usage.ingestBatch(next)));
+    await Promise.all(Array.from({ length: 10 }, () => ingest(next)));
     expect(await spentNano()).toBe(20n * CHARGE);
     expect(await count('usage_event')).toBe(20);
     expect(await count('usage_duplicate')).toBe(0);
@@ -77,16 +82,16 @@ describe('a batch', () => {
   });
 
   it('is skipped as far as it was ingested before', async () => {
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 10 }));
-    expect(await usage.ingestBatch(batch({ firstSeq: 6, lastSeq: 15 }))).toEqual({ ackedSeq: 15 });
-    expect(await usage.ingestBatch(batch({ firstSeq: 2, lastSeq: 3 }))).toEqual({ ackedSeq: 15 });
+    await ingest(batch({ firstSeq: 1, lastSeq: 10 }));
+    expect(await ingest(batch({ firstSeq: 6, lastSeq: 15 }))).toEqual({ ackedSeq: 15 });
+    expect(await ingest(batch({ firstSeq: 2, lastSeq: 3 }))).toEqual({ ackedSeq: 15 });
     expect(await spentNano()).toBe(15n * CHARGE);
     expect(await count('usage_duplicate')).toBe(0);
   });
 
   it('that leaves a gap is refused whole, and says what is awaited', async () => {
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 10 }));
-    const error = await usage.ingestBatch(batch({ firstSeq: 12, lastSeq: 20 })).catch((thrown: unknown) => thrown);
+    await ingest(batch({ firstSeq: 1, lastSeq: 10 }));
+    const error = await ingest(batch({ firstSeq: 12, lastSeq: 20 })).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(SequenceGapError);
     expect(error).toMatchObject({ expectedSeq: 11 });
     expect(await count('usage_event')).toBe(10);
@@ -94,7 +99,7 @@ describe('a batch', () => {
   });
 
   it('without any final moves the cursor', async () => {
-    expect(await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 7, records: [] }))).toEqual({ ackedSeq: 7 });
+    expect(await ingest(batch({ firstSeq: 1, lastSeq: 7, records: [] }))).toEqual({ ackedSeq: 7 });
   });
 
   it.each([
@@ -103,13 +108,13 @@ describe('a batch', () => {
     ['with a record beyond its end', { firstSeq: 1, lastSeq: 1, records: batch({ firstSeq: 1, lastSeq: 2 }).records }],
     ['with records out of order', { firstSeq: 1, lastSeq: 2, records: batch({ firstSeq: 1, lastSeq: 2 }).records.toReversed() }],
   ])('%s is refused', async (_, span) => {
-    await expect(usage.ingestBatch(batch(span))).rejects.toMatchObject({ code: 'invalid_request_error' });
+    await expect(ingest(batch(span))).rejects.toMatchObject({ code: 'invalid_request_error' });
   });
 
   it('of another incarnation or spool has its own cursor', async () => {
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 3, incarnation: 1n }));
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 2, incarnation: 2n }));
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 4, spoolId: 'spl_2' }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 3, incarnation: 1n }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 2, incarnation: 2n }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 4, spoolId: 'spl_2' }));
     expect(await spentNano()).toBe(9n * CHARGE);
     expect((await usage.cursors('spl_1')).toSorted((a, b) => a.ackedSeq - b.ackedSeq)).toEqual([
       { incarnation: 2n, ackedSeq: 2 },
@@ -123,7 +128,7 @@ describe('a batch', () => {
     await other.connect();
     // Somebody holds the wallet: the ingest has inserted its events by the time it waits for it.
     await other.query("BEGIN; SELECT * FROM ledger_balance WHERE account_id = 'acc_1' FOR UPDATE");
-    const outcome = usage.ingestBatch(first).catch((thrown: unknown) => thrown);
+    const outcome = ingest(first).catch((thrown: unknown) => thrown);
     let killed = 0;
     while (killed === 0) {
       const { rows } = await other.query(
@@ -138,7 +143,7 @@ describe('a batch', () => {
     expect([await count('usage_event'), await count('usage_batch'), await count('usage_hourly'), await count('ingest_cursor')]).toEqual([
       0, 0, 0, 0,
     ]);
-    expect(await usage.ingestBatch(first)).toEqual({ ackedSeq: 10 });
+    expect(await ingest(first)).toEqual({ ackedSeq: 10 });
     expect(await spentNano()).toBe(10n * CHARGE);
   });
 
@@ -147,7 +152,7 @@ describe('a batch', () => {
     await other.connect();
     await other.query("BEGIN; SELECT * FROM ledger_balance WHERE account_id = 'acc_1' FOR UPDATE");
     let acked = false;
-    const ingesting = usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1 })).then(() => {
+    const ingesting = ingest(batch({ firstSeq: 1, lastSeq: 1 })).then(() => {
       acked = true;
     });
     const waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -165,8 +170,8 @@ describe('many nodes at once', () => {
     const spools = Array.from({ length: 50 }, (_, index) => `spl_hot_${index}`);
     await Promise.all(
       spools.map(async (spoolId) => {
-        await usage.ingestBatch(batch({ spoolId, firstSeq: 1, lastSeq: 5 }));
-        await usage.ingestBatch(batch({ spoolId, firstSeq: 6, lastSeq: 10 }));
+        await ingest(batch({ spoolId, firstSeq: 1, lastSeq: 5 }));
+        await ingest(batch({ spoolId, firstSeq: 6, lastSeq: 10 }));
       }),
     );
     expect(await spentNano()).toBe(500n * CHARGE);
@@ -184,7 +189,7 @@ describe('many nodes at once', () => {
       Array.from({ length: 30 }, (_, index) => {
         const spoolId = `spl_${index}`;
         const order = index % 2 === 0 ? accounts : accounts.toReversed();
-        return usage.ingestBatch(batch({ spoolId, firstSeq: 1, lastSeq: 4, records: recordsFor(spoolId, order) }));
+        return ingest(batch({ spoolId, firstSeq: 1, lastSeq: 4, records: recordsFor(spoolId, order) }));
       }),
     );
     const { rows } = await sql<{ n: bigint }>`SELECT deadlocks AS n FROM pg_stat_database WHERE datname = current_database()`.execute(
@@ -198,8 +203,8 @@ describe('many nodes at once', () => {
 describe('a request with two finals', () => {
   it('is charged by the first that was ingested, whichever node or incarnation sends the other', async () => {
     const one = settledFinal({ requestId: 'req_1' });
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, incarnation: 1n, records: [{ seq: 1, final: one }] }));
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, incarnation: 2n, records: [{ seq: 1, final: one }] }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 1, incarnation: 1n, records: [{ seq: 1, final: one }] }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 1, incarnation: 2n, records: [{ seq: 1, final: one }] }));
     expect(await spentNano()).toBe(CHARGE);
     expect(await count('usage_duplicate')).toBe(1);
     expect(alarms).toEqual([]);
@@ -207,7 +212,7 @@ describe('a request with two finals', () => {
 
   it('is charged once when both are in one batch, and alarms when they differ', async () => {
     const recovered = settledFinal({ requestId: 'req_1', outcome: 'recovered', answeringModelId: undefined, usage: {}, attempts: [] });
-    await usage.ingestBatch(
+    await ingest(
       batch({
         firstSeq: 1,
         lastSeq: 2,
@@ -226,7 +231,7 @@ describe('a request with two finals', () => {
     const final = settledFinal({ requestId: 'req_1' });
     await Promise.all(
       Array.from({ length: 20 }, (_, index) =>
-        usage.ingestBatch(batch({ spoolId: `spl_${index}`, firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] })),
+        ingest(batch({ spoolId: `spl_${index}`, firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] })),
       ),
     );
     expect(await spentNano()).toBe(CHARGE);
@@ -250,7 +255,7 @@ describe('a record that cannot be ingested', () => {
     ['a status that is no number', { status: Number.NaN }],
   ])('(%s) becomes a dead letter, and the rest is charged', async (_, change) => {
     const records = [good(1), { seq: 2, final: settledFinal({ requestId: 'req_2', ...change }) }, good(3)];
-    expect(await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 3, records }))).toEqual({ ackedSeq: 3 });
+    expect(await ingest(batch({ firstSeq: 1, lastSeq: 3, records }))).toEqual({ ackedSeq: 3 });
     expect(await spentNano()).toBe(2n * CHARGE);
     expect(alarms).toMatchObject([{ kind: 'dead_letter', spoolId: 'spl_1', seq: 2 }]);
     const letter = await database.db.selectFrom('usage_dead_letter').selectAll().executeTakeFirstOrThrow();
@@ -262,14 +267,14 @@ describe('a record that cannot be ingested', () => {
     const payload = Uint8Array.of(1);
     const unreadable = { reason: 'torn', accountId: undefined, requestId: undefined, chargeNano: undefined, leases: [], payload };
     const records = Array.from({ length: MAX_BATCH_RECORDS }, (_, index) => ({ seq: index + 1, unreadable }));
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: MAX_BATCH_RECORDS, records }));
+    await ingest(batch({ firstSeq: 1, lastSeq: MAX_BATCH_RECORDS, records }));
     expect(await count('usage_dead_letter')).toBe(MAX_BATCH_RECORDS);
   });
 
   it('keeps what could be read of one that was not decoded', async () => {
     const payload = Uint8Array.of(0, 255, 1);
     const unreadable = { reason: 'no such outcome', accountId: 'acc_\0', requestId: undefined, chargeNano: 2n ** 80n, leases: [], payload };
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 2, records: [good(1), { seq: 2, unreadable }] }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 2, records: [good(1), { seq: 2, unreadable }] }));
     const letter = await database.db.selectFrom('usage_dead_letter').selectAll().executeTakeFirstOrThrow();
     expect(letter).toMatchObject({ reason: 'no such outcome', account_id: 'acc_\ufffd', charge_nano: `${2n ** 80n}` });
     expect([...letter.payload]).toEqual([0, 255, 1]);
@@ -282,7 +287,7 @@ describe('a record that cannot be ingested', () => {
     await owner.query("ALTER TABLE usage_event ADD CONSTRAINT unforeseen CHECK (asked_model <> 'unforeseen')");
     await owner.end();
     const records = [good(1), { seq: 2, final: settledFinal({ requestId: 'req_2', askedModel: 'unforeseen' }) }, good(3)];
-    expect(await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 3, records }))).toEqual({ ackedSeq: 3 });
+    expect(await ingest(batch({ firstSeq: 1, lastSeq: 3, records }))).toEqual({ ackedSeq: 3 });
     expect(await spentNano()).toBe(2n * CHARGE);
     expect(alarms).toMatchObject([{ kind: 'dead_letter', seq: 2, reason: expect.stringContaining('unforeseen') }]);
   });
@@ -291,7 +296,7 @@ describe('a record that cannot be ingested', () => {
 describe('rating', () => {
   it("posts the node's figure when ours differs, and says so", async () => {
     const records = [{ seq: 1, final: settledFinal({ requestId: 'req_1', chargeNano: CHARGE - 1n }) }];
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, records }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 1, records }));
     expect(await spentNano()).toBe(CHARGE - 1n);
     expect(alarms).toEqual([{ kind: 'rating_mismatch', requestId: 'req_1', chargedNano: CHARGE - 1n, ratedNano: CHARGE }]);
     expect(await database.db.selectFrom('usage_rating_mismatch').selectAll().execute()).toMatchObject([{ rated_nano: CHARGE }]);
@@ -299,14 +304,14 @@ describe('rating', () => {
 
   it('cannot confirm a price version that is not known here', async () => {
     const records = [{ seq: 1, final: settledFinal({ requestId: 'req_1', answeringPriceVersion: 9 }) }];
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, records }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 1, records }));
     expect(await spentNano()).toBe(CHARGE);
     expect(alarms).toMatchObject([{ kind: 'rating_mismatch', ratedNano: undefined }]);
   });
 
   it('confirms a charge that was cut at max_cost, whose rest is ours', async () => {
     const final = settledFinal({ requestId: 'req_1', maxCostNano: 900_000n, chargeNano: 900_000n, varianceNano: 80_000n });
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
     expect(alarms).toEqual([{ kind: 'variance', requestId: 'req_1', varianceNano: 80_000n }]);
     const balances = await ledgerBalances(database.db);
     expect(balances.get('variance')).toBe(-80_000n);
@@ -317,14 +322,14 @@ describe('rating', () => {
 describe('money', () => {
   it('that an account does not have is written off, alarmed, and charged', async () => {
     const final = settledFinal({ requestId: 'req_1', accountId: 'acc_poor' });
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
     expect(alarms).toEqual([{ kind: 'shortfall', accountId: 'acc_poor', shortfallNano: CHARGE }]);
     expect((await ledgerBalances(database.db)).get('write_off')).toBe(-CHARGE);
   });
 
   it('is taken from bonus and paid credit in one transfer each', async () => {
     await ledger.grant({ idempotencyKey: 'g', accountId: 'acc_1', amountNano: 1_500_000n });
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 3 }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 3 }));
     const posted = (await ledger.listTransfers('acc_1', { limit: 10 })).filter(({ code }) => code === 'usage');
     expect(posted.map(({ credit, amountNano }) => [credit, amountNano])).toEqual([
       ['paid', -3n * CHARGE + 1_500_000n],
@@ -344,7 +349,7 @@ describe('money', () => {
       settledFinal({ requestId: 'req_2', attempts: [failedCall, ...settledFinal({ requestId: '' }).attempts] }),
       settledFinal({ requestId: 'req_3', outcome: 'empty', admittedAtMs: nextDay }),
     ];
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 3, records: finals.map((final, index) => ({ seq: index + 1, final })) }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 3, records: finals.map((final, index) => ({ seq: index + 1, final })) }));
     expect(await usage.unchargedCost('acc_1', ADMITTED_AT_MS)).toEqual([
       { day: '2026-05-04', costNano: 500_007n },
       { day: '2026-05-05', costNano: 500_000n },
@@ -355,7 +360,7 @@ describe('money', () => {
 describe('what is read back', () => {
   it('is a receipt with its units, price version, tier, charge and attempts, for its own account only', async () => {
     const final = settledFinal({ requestId: 'req_1', usage: { input: 100, output: 50 }, exactness: 'estimated' });
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
     expect(await usage.receipt('acc_1', 'req_1')).toMatchObject({
       admittedAtMs: ADMITTED_AT_MS,
       region: 'us',
@@ -384,8 +389,8 @@ describe('what is read back', () => {
       }),
       settledFinal({ requestId: 'req_4', accountId: 'acc_2' }),
     ];
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 4, records: finals.map((final, index) => ({ seq: index + 1, final })) }));
-    await usage.ingestBatch(batch({ spoolId: 'spl_eu', region: 'eu', firstSeq: 1, lastSeq: 1 }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 4, records: finals.map((final, index) => ({ seq: index + 1, final })) }));
+    await ingest(batch({ spoolId: 'spl_eu', region: 'eu', firstSeq: 1, lastSeq: 1 }));
     const query = { accountId: 'acc_1', fromMs: ADMITTED_AT_MS, toMs: ADMITTED_AT_MS + 2 * 86_400_000, limit: 100 };
     const byDay = await usage.listUsage({ ...query, groupBy: ['day'] });
     expect(byDay).toMatchObject([
@@ -408,7 +413,7 @@ describe('what is read back', () => {
 
   it('is the list amount of charged calls in a window, free of any markup', async () => {
     const finals = [settledFinal({ requestId: 'req_1' }), settledFinal({ requestId: 'req_2', outcome: 'empty' })];
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 2, records: finals.map((final, index) => ({ seq: index + 1, final })) }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 2, records: finals.map((final, index) => ({ seq: index + 1, final })) }));
     const toMs = ADMITTED_AT_MS + 3_600_000;
     expect(await usage.listSpend({ fromMs: toMs - 30 * 86_400_000, toMs })).toEqual([{ accountId: 'acc_1', listNano: 700_000n }]);
   });
@@ -418,7 +423,7 @@ describe('a spool that opens', () => {
   const spool = { spoolId: 'spl_1', nodeId: 'nod_1', region: 'us' };
 
   it('learns what is acknowledged of each incarnation', async () => {
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 4, incarnation: 1n }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 4, incarnation: 1n }));
     const retained = [
       { incarnation: 2n, firstSeq: 1, lastSeq: 9 },
       { incarnation: 1n, firstSeq: 1, lastSeq: 6 },
@@ -430,11 +435,11 @@ describe('a spool that opens', () => {
   });
 
   it('goes on behind records that it no longer has, which are recorded as lost', async () => {
-    await usage.ingestBatch(batch({ firstSeq: 1, lastSeq: 4, incarnation: 1n }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 4, incarnation: 1n }));
     const retained = [{ incarnation: 1n, firstSeq: 8, lastSeq: 9 }];
     expect(await usage.open({ ...spool, retained })).toEqual([{ incarnation: 1n, ackedSeq: 7 }]);
     expect(alarms).toEqual([{ kind: 'records_lost', spoolId: 'spl_1', firstSeq: 5, lastSeq: 7 }]);
-    expect(await usage.ingestBatch(batch({ firstSeq: 8, lastSeq: 9, incarnation: 1n }))).toEqual({ ackedSeq: 9 });
+    expect(await ingest(batch({ firstSeq: 8, lastSeq: 9, incarnation: 1n }))).toEqual({ ackedSeq: 9 });
   });
 });
 
@@ -451,7 +456,7 @@ describe('partitions', () => {
 
   it('are survived when they are missing: the first final still counts, before and after they are made', async () => {
     const final = settledFinal({ requestId: 'req_late', admittedAtMs: ADMITTED_AT_MS + 8 * 86_400_000 });
-    const send = (spoolId: string) => usage.ingestBatch(batch({ spoolId, firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
+    const send = (spoolId: string) => ingest(batch({ spoolId, firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
     await send('spl_1');
     expect(await count('usage_event_default')).toBe(1);
     const later = createUsageService({
@@ -492,7 +497,7 @@ describe('any sequence of deliveries', () => {
         let acked = 0;
         for (const wave of waves) {
           const outcomes = await Promise.allSettled(
-            wave.map(({ first, size }) => usage.ingestBatch(batch({ spoolId, firstSeq: first, lastSeq: first + size - 1 }))),
+            wave.map(({ first, size }) => ingest(batch({ spoolId, firstSeq: first, lastSeq: first + size - 1 }))),
           );
           for (const outcome of outcomes) {
             if (outcome.status === 'rejected') expect(outcome.reason).toBeInstanceOf(SequenceGapError);

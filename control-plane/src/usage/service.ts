@@ -5,12 +5,14 @@ import type { ListPrice } from '@meridian/domain/price';
 import type { Exactness, Usage } from '@meridian/domain/usage';
 import type { Attempt, Outcome } from '@meridian/domain/usage-record';
 import type { Database } from '../database/connect.ts';
-import { sqlState, type Transaction, transaction } from '../database/transaction.ts';
-import type { Posting } from '../ledger/ledger.ts';
-import { spend } from '../ledger/service.ts';
-import { assertBatch, type BatchRecord, SequenceGapError, type UsageBatch } from './batch.ts';
+import { type Transaction, transaction } from '../database/transaction.ts';
+import type { SignOfRestore, UsageAlarm } from './alarm.ts';
+import { assertBatch, type UsageBatch } from './batch.ts';
+import { ingestUnlessBehind, type Prices, sortRecords } from './ingest.ts';
 import * as store from './store.ts';
-import { faultOf, faultOfRating, type RatedFinal, rateFinal, sumBatch, type UsageQuery, type UsageRow } from './usage.ts';
+import type { UsageQuery, UsageRow } from './usage.ts';
+
+export type { SignOfRestore, UsageAlarm } from './alarm.ts';
 
 const MAX_CACHED_PRICES = 10_000;
 /** A table for a spreadsheet, and one row that tells that there are more. */
@@ -23,21 +25,14 @@ export interface ListPrices {
   find(wanted: readonly { readonly modelId: string; readonly version: number }[]): Promise<readonly ListPrice[]>;
 }
 
-/** Something that must not happen, found in a batch that was committed all the same. */
-export type UsageAlarm =
-  | { readonly kind: 'rating_mismatch'; readonly requestId: string; readonly chargedNano: Nano; readonly ratedNano: Nano | undefined }
-  | { readonly kind: 'duplicate_differs'; readonly requestId: string }
-  | { readonly kind: 'dead_letter'; readonly spoolId: string; readonly seq: number; readonly reason: string }
-  | { readonly kind: 'shortfall'; readonly accountId: string; readonly shortfallNano: Nano }
-  | { readonly kind: 'variance'; readonly requestId: string; readonly varianceNano: Nano }
-  | { readonly kind: 'records_lost'; readonly spoolId: string; readonly firstSeq: number; readonly lastSeq: number };
-
 export interface UsageDependencies {
   readonly db: Database;
   readonly clock: { nowMs(): number };
   readonly prices: ListPrices;
   /** Called after the commit. */
   readonly onAlarm: (alarm: UsageAlarm) => void;
+  /** Told that a node knows what the database does not. True: the database is taken for a restored one, and the batch is refused. */
+  readonly onBehind?: (sign: SignOfRestore) => Promise<boolean>;
 }
 
 /** What a spool folder still holds of one incarnation. */
@@ -84,9 +79,10 @@ export interface UsageService {
   /**
    * Ingests a batch in one transaction and returns, once it is committed, what is acknowledged. A batch that was ingested before, or
    * partly, is skipped as far as it was. Throws `SequenceGapError` when records before it are missing: close the stream.
-   * It never fails on money or on a bad record (those become dead letters).
+   * It never fails on money or on a bad record (those become dead letters). `dbEpoch` is the epoch in which the spool was
+   * admitted: throws `overloaded` when it is over, for the spool has to be admitted again.
    */
-  ingestBatch(batch: UsageBatch): Promise<{ readonly ackedSeq: number }>;
+  ingestBatch(batch: UsageBatch, dbEpoch?: string): Promise<{ readonly ackedSeq: number }>;
   /**
    * What is acknowledged of each incarnation that a spool still holds (0 for a new one). Where its oldest record is beyond the next
    * one awaited, the records between are lost: that is recorded, and the cursor moves on.
@@ -110,10 +106,11 @@ export function createUsageService(dependencies: UsageDependencies): UsageServic
   const { db, clock } = dependencies;
   const prices = rememberPrices(dependencies.prices);
   return {
-    ingestBatch: async (batch) => {
+    ingestBatch: async (batch, dbEpoch) => {
       assertBatch(batch);
       const sorted = await sortRecords(batch.records, prices);
-      const { ackedSeq, alarms } = await ingest(db, clock.nowMs(), batch, sorted);
+      const work = { batch, sorted, dbEpoch, nowMs: clock.nowMs() };
+      const { ackedSeq, alarms } = await ingestUnlessBehind(db, work, dependencies.onBehind);
       for (const alarm of alarms) dependencies.onAlarm(alarm);
       return { ackedSeq };
     },
@@ -135,142 +132,6 @@ export function createUsageService(dependencies: UsageDependencies): UsageServic
   };
 }
 
-/** A batch's records, told apart before any row is locked. */
-interface SortedRecords {
-  readonly rated: readonly RatedFinal[];
-  readonly letters: readonly store.DeadLetter[];
-}
-
-type FindPrice = (modelId: string, version: number) => ListPrice | undefined;
-type Prices = (wanted: readonly { readonly modelId: string; readonly version: number }[]) => Promise<FindPrice>;
-
-async function sortRecords(records: readonly BatchRecord[], prices: Prices): Promise<SortedRecords> {
-  const letters: store.DeadLetter[] = [];
-  const sound: Omit<RatedFinal, 'rating'>[] = [];
-  for (const record of records) {
-    if ('unreadable' in record) {
-      letters.push({ seq: record.seq, ...record.unreadable });
-      continue;
-    }
-    // Leases are not counted yet.
-    if ('lease' in record) continue;
-    const fault = faultOf(record.final);
-    if (fault === undefined) sound.push(record);
-    else letters.push(deadLetter(record, fault));
-  }
-  const named = sound.flatMap(({ final }) =>
-    final.answeringModelId === undefined ? [] : [{ modelId: final.answeringModelId, version: final.answeringPriceVersion }],
-  );
-  const find = await prices(named);
-  const rated: RatedFinal[] = [];
-  for (const { seq, final } of sound) {
-    const price = final.answeringModelId === undefined ? undefined : find(final.answeringModelId, final.answeringPriceVersion);
-    const rating = rateFinal(final, price);
-    const fault = faultOfRating(rating);
-    if (fault === undefined) rated.push({ seq, final, rating });
-    else letters.push(deadLetter({ seq, final }, fault));
-  }
-  return { rated, letters };
-}
-
-function deadLetter({ seq, final }: Pick<RatedFinal, 'seq' | 'final'>, reason: string): store.DeadLetter {
-  const { accountId, requestId, chargeNano, leases } = final;
-  return { seq, reason, accountId, requestId, chargeNano, leases, payload: store.finalPayload(final) };
-}
-
-interface Ingested {
-  readonly ackedSeq: number;
-  readonly alarms: readonly UsageAlarm[];
-}
-
-/**
- * If the database refuses the data of the whole, each record is tried alone, so that one that no check of ours foresaw becomes a dead
- * letter and does not stop the spool.
- */
-async function ingest(db: Database, nowMs: number, batch: UsageBatch, sorted: SortedRecords): Promise<Ingested> {
-  try {
-    return await transaction(db, (trx) => ingestIn(trx, nowMs, batch, sorted, false));
-  } catch (error) {
-    if (!isRefusedData(error)) throw error;
-    return transaction(db, (trx) => ingestIn(trx, nowMs, batch, sorted, true));
-  }
-}
-
-/** SQLSTATE class 22 (data exception), not-null and check violations: the data's own fault, which no repetition cures. */
-function isRefusedData(error: unknown): boolean {
-  const state = sqlState(error) ?? '';
-  return state.startsWith('22') || state === '23502' || state === '23514';
-}
-
-/** The one transaction. Locks in the order cursor, balances, hourly rows, each by id. */
-async function ingestIn(trx: Transaction, nowMs: number, batch: UsageBatch, sorted: SortedRecords, eachAlone: boolean): Promise<Ingested> {
-  const acked = await store.lockCursor(trx, batch, nowMs);
-  if (batch.lastSeq <= acked) return { ackedSeq: acked, alarms: [] };
-  if (batch.firstSeq > acked + 1) throw new SequenceGapError(acked + 1, batch.firstSeq);
-  const step = { kind: 'ingested', firstSeq: acked + 1, lastSeq: batch.lastSeq } as const;
-  const batchId = await store.insertBatch(trx, batch, step, nowMs);
-  const letters = sorted.letters.filter(({ seq }) => seq > acked);
-  let fresh = sorted.rated.filter(({ seq }) => seq > acked);
-  if (eachAlone) fresh = await withoutRefused(trx, batchId, batch.region, fresh, letters);
-
-  const inserted = fresh.length > 0 ? await store.insertEvents(trx, batchId, batch.region, fresh) : new Set<number>();
-  const counted = fresh.filter(({ seq }) => inserted.has(seq));
-  const duplicates = fresh.filter(({ seq }) => !inserted.has(seq));
-  const differing = duplicates.length > 0 ? await store.insertDuplicates(trx, batchId, duplicates) : new Set<number>();
-  const mismatched = counted.filter(({ final, rating }) => rating.ratedNano !== final.chargeNano);
-  if (mismatched.length > 0) await store.insertMismatches(trx, batchId, mismatched);
-  if (letters.length > 0) await store.insertDeadLetters(trx, batchId, letters);
-
-  const sums = sumBatch(counted);
-  const platform = platformPostings(batchId, sums.costNano, sums.varianceNano);
-  const { shortfalls } = await spend(trx, { batchId, postedAtMs: nowMs, charges: sums.charges, platform });
-  if (sums.hourly.length > 0) await store.addHourly(trx, batch.region, sums.hourly);
-  if (sums.uncharged.length > 0) await store.addUncharged(trx, sums.uncharged);
-  await store.advanceCursor(trx, batch, batch.lastSeq, nowMs);
-
-  const alarms: UsageAlarm[] = [
-    ...mismatched.map(({ final, rating }) => {
-      const { requestId, chargeNano } = final;
-      return { kind: 'rating_mismatch' as const, requestId, chargedNano: chargeNano, ratedNano: rating.ratedNano };
-    }),
-    ...duplicates
-      .filter(({ seq }) => differing.has(seq))
-      .map(({ final }) => ({ kind: 'duplicate_differs' as const, requestId: final.requestId })),
-    ...letters.map(({ seq, reason }) => ({ kind: 'dead_letter' as const, spoolId: batch.spoolId, seq, reason })),
-    ...shortfalls.map((shortfall) => ({ kind: 'shortfall' as const, ...shortfall })),
-    ...counted
-      .filter(({ final }) => final.varianceNano > 0n)
-      .map(({ final }) => ({ kind: 'variance' as const, requestId: final.requestId, varianceNano: final.varianceNano })),
-  ];
-  return { ackedSeq: batch.lastSeq, alarms };
-}
-
-/** Tries each final alone; those that the database refuses join the dead letters. */
-async function withoutRefused(
-  trx: Transaction,
-  batchId: bigint,
-  region: string,
-  finals: readonly RatedFinal[],
-  letters: store.DeadLetter[],
-): Promise<RatedFinal[]> {
-  const accepted: RatedFinal[] = [];
-  for (const rated of finals) {
-    const refusal = await store.refusalOf(trx, batchId, region, rated);
-    if (refusal === undefined) accepted.push(rated);
-    else if (isRefusedData(refusal)) letters.push(deadLetter(rated, `refused by the database: ${refusal.message}`));
-    else throw refusal;
-  }
-  return accepted;
-}
-
-/** What the batch's calls cost us is owed to the providers; usage above max_cost is revenue that we pay ourselves. */
-function platformPostings(batchId: bigint, costNano: Nano, varianceNano: Nano): Posting[] {
-  const common = { accountId: undefined, batchId, reference: undefined };
-  const cost: Posting = { code: 'upstream_cost', debit: 'upstream_cost', credit: 'provider_payable', amountNano: costNano, ...common };
-  const variance: Posting = { code: 'variance', debit: 'variance', credit: 'revenue', amountNano: varianceNano, ...common };
-  return [cost, variance].filter((posting) => posting.amountNano > 0n);
-}
-
 async function open(
   trx: Transaction,
   nowMs: number,
@@ -282,7 +143,7 @@ async function open(
   const inOrder = retained.toSorted((a, b) => (a.incarnation < b.incarnation ? -1 : 1));
   for (const { incarnation, firstSeq } of inOrder) {
     const span = { ...spool, incarnation };
-    const acked = await store.lockCursor(trx, span, nowMs);
+    const { ackedSeq: acked } = await store.lockCursor(trx, span, nowMs);
     if (firstSeq <= acked + 1) {
       opened.push({ incarnation, ackedSeq: acked, alarms: [] });
       continue;

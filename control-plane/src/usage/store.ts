@@ -5,7 +5,18 @@ import { sql } from 'kysely';
 import type { Database } from '../database/connect.ts';
 import type { Transaction } from '../database/transaction.ts';
 import type { Unreadable, UsageBatch } from './batch.ts';
-import { type BatchSums, costOf, type RatedFinal, type UsageDimension, type UsageQuery, type UsageRow } from './usage.ts';
+import {
+  type BatchSums,
+  type CountedFinal,
+  chargeOf,
+  costOf,
+  listOf,
+  type RatedFinal,
+  type UsageDimension,
+  type UsageQuery,
+  type UsageRow,
+  writtenOffOf,
+} from './usage.ts';
 
 type Reader = Database | Transaction;
 
@@ -15,8 +26,14 @@ type Span = Pick<UsageBatch, 'spoolId' | 'nodeId' | 'region' | 'incarnation'>;
 /** The same 64 bits as the signed number that the column holds. */
 const toSigned = (incarnation: bigint) => BigInt.asIntN(64, incarnation);
 
-/** Locks the cursor of an incarnation, making it when it is new, and returns what is acknowledged. */
-export async function lockCursor(trx: Transaction, span: Span, nowMs: number): Promise<number> {
+export interface Cursor {
+  readonly ackedSeq: number;
+  /** The epoch of the database at this moment. */
+  readonly dbEpoch: string;
+}
+
+/** Locks the cursor of an incarnation, making it when it is new. */
+export async function lockCursor(trx: Transaction, span: Span, nowMs: number): Promise<Cursor> {
   await trx
     .insertInto('ingest_cursor')
     .values({
@@ -31,12 +48,12 @@ export async function lockCursor(trx: Transaction, span: Span, nowMs: number): P
     .execute();
   const row = await trx
     .selectFrom('ingest_cursor')
-    .select('acked_seq')
+    .select(['acked_seq', sql<string>`(SELECT db_epoch FROM config_head WHERE lane = 1)`.as('db_epoch')])
     .where('spool_id', '=', span.spoolId)
     .where('incarnation', '=', toSigned(span.incarnation))
     .forUpdate()
     .executeTakeFirstOrThrow();
-  return Number(row.acked_seq);
+  return { ackedSeq: Number(row.acked_seq), dbEpoch: row.db_epoch };
 }
 
 export async function advanceCursor(trx: Transaction, span: Span, ackedSeq: number, nowMs: number): Promise<void> {
@@ -81,24 +98,34 @@ const EVENT_COLUMNS = `
   admitted_at timestamptz, request_id text, seq bigint, account_id text, member_id text, key_id text,
   operation text, client_dialect text, asked_model text, answering_model_id text, asked_price_version int, answering_price_version int,
   tier_id text, markup_basis_points int, service_tier text, outcome text, exactness text, usage jsonb, leases jsonb, attempts jsonb,
-  max_cost_nano bigint, charge_nano bigint, list_nano bigint, variance_nano bigint, cost_nano bigint,
+  max_cost_nano bigint, charge_nano bigint, list_nano bigint, variance_nano bigint, written_off_nano bigint, cost_nano bigint,
   stream boolean, status int, error_code text, first_byte_ms bigint, duration_ms bigint`;
 const EVENT_NAMES = EVENT_COLUMNS.trim()
   .split(/,\s*/)
   .map((column) => column.split(' ')[0])
   .join(', ');
 
-/** Inserts the finals whose request has none yet, in this batch or before, and returns the seqs of those inserted. */
-export async function insertEvents(trx: Transaction, batchId: bigint, region: string, finals: readonly RatedFinal[]): Promise<Set<number>> {
+/**
+ * Inserts the finals whose request has none yet, in this batch or before, and returns the seqs of those inserted. In one order
+ * for all batches, so that two with the same requests never wait for each other.
+ */
+export async function insertEvents(
+  trx: Transaction,
+  batchId: bigint,
+  region: string,
+  finals: readonly CountedFinal[],
+): Promise<Set<number>> {
   const { rows } = await sql<{ seq: bigint }>`
     INSERT INTO usage_event (batch_id, region, ${sql.raw(EVENT_NAMES)})
     SELECT ${batchId}::bigint, ${region}::text, ${sql.raw(EVENT_NAMES)}
     FROM json_to_recordset(${toJson(finals.map(eventRow))}::json) AS event (${sql.raw(EVENT_COLUMNS)})
+    ORDER BY request_id, admitted_at, seq
     ON CONFLICT DO NOTHING RETURNING seq`.execute(trx);
   return new Set(rows.map((row) => Number(row.seq)));
 }
 
-function eventRow({ seq, final, rating }: RatedFinal) {
+function eventRow(counted: CountedFinal) {
+  const { seq, final } = counted;
   return {
     admitted_at: new Date(final.admittedAtMs).toISOString(),
     request_id: final.requestId,
@@ -121,9 +148,10 @@ function eventRow({ seq, final, rating }: RatedFinal) {
     leases: leaseRows(final.leases),
     attempts: final.attempts,
     max_cost_nano: final.maxCostNano,
-    charge_nano: final.chargeNano,
-    list_nano: rating.listNano,
+    charge_nano: chargeOf(counted),
+    list_nano: listOf(counted),
     variance_nano: final.varianceNano,
+    written_off_nano: writtenOffOf(counted),
     cost_nano: costOf(final),
     stream: final.stream,
     status: final.status,
@@ -133,11 +161,21 @@ function eventRow({ seq, final, rating }: RatedFinal) {
   };
 }
 
+/** The place that `undoEvents` goes back to. */
+export async function markBeforeEvents(trx: Transaction): Promise<void> {
+  await sql`SAVEPOINT before_events`.execute(trx);
+}
+
+/** Takes back what was inserted, and gives back what was locked, since `markBeforeEvents`. */
+export async function undoEvents(trx: Transaction): Promise<void> {
+  await sql`ROLLBACK TO SAVEPOINT before_events`.execute(trx);
+}
+
 /** The error with which the database refuses a final, or undefined when it would take it. Leaves no trace. */
 export async function refusalOf(trx: Transaction, batchId: bigint, region: string, rated: RatedFinal): Promise<Error | undefined> {
   await sql`SAVEPOINT one_final`.execute(trx);
   try {
-    await insertEvents(trx, batchId, region, [rated]);
+    await insertEvents(trx, batchId, region, [{ ...rated, refusal: undefined }]);
     return undefined;
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error));
@@ -148,11 +186,14 @@ export async function refusalOf(trx: Transaction, batchId: bigint, region: strin
 
 /** Writes down finals of requests that already have one, and returns those that say something else than it. */
 export async function insertDuplicates(trx: Transaction, batchId: bigint, finals: readonly RatedFinal[]): Promise<Set<number>> {
-  const rows = finals.map((rated) => ({ ...eventRow(rated), payload: eventRow(rated) }));
+  const rows = finals.map((rated) => {
+    const row = eventRow({ ...rated, refusal: undefined });
+    return { ...row, payload: row };
+  });
   const result = await sql<{ seq: bigint }>`
     INSERT INTO usage_duplicate (batch_id, seq, admitted_at, request_id, account_id, charge_nano, differs, payload)
     SELECT ${batchId}::bigint, late.seq, late.admitted_at, late.request_id, late.account_id, late.charge_nano,
-      (first.account_id, first.key_id, first.charge_nano, first.outcome, first.answering_model_id, first.usage, first.cost_nano)
+      (first.account_id, first.key_id, first.charge_nano + first.written_off_nano, first.outcome, first.answering_model_id, first.usage, first.cost_nano)
       IS DISTINCT FROM
       (late.account_id, late.key_id, late.charge_nano, late.outcome, late.answering_model_id, late.usage, late.cost_nano),
       late.payload
@@ -160,6 +201,33 @@ export async function insertDuplicates(trx: Transaction, batchId: bigint, finals
     JOIN usage_event first USING (request_id, admitted_at)
     RETURNING CASE WHEN differs THEN seq END AS seq`.execute(trx);
   return new Set(result.rows.flatMap((row) => (row.seq === null ? [] : [Number(row.seq)])));
+}
+
+/** A request, as its finals name it. */
+export type RequestRef = Pick<Final, 'requestId' | 'admittedAtMs'>;
+
+/** What finals that are stored name of each lease: the most, by request id and time of admission. */
+export async function selectLeaseAmounts(
+  trx: Transaction,
+  requests: readonly RequestRef[],
+): Promise<(RequestRef & { readonly leaseId: string; readonly amount: bigint })[]> {
+  const { rows } = await sql<{ request_id: string; admitted_at: Date; lease_id: string; amount: bigint }>`
+    WITH wanted AS (
+      SELECT DISTINCT * FROM unnest(
+        ${requests.map((request) => request.requestId)}::text[],
+        ${requests.map((request) => new Date(request.admittedAtMs))}::timestamptz[]) AS request (request_id, admitted_at)),
+    stored AS (
+      SELECT request_id, admitted_at, leases FROM wanted JOIN usage_event USING (request_id, admitted_at)
+      UNION ALL
+      SELECT request_id, admitted_at, payload -> 'leases' FROM wanted JOIN usage_duplicate USING (request_id, admitted_at))
+    SELECT request_id, admitted_at, lease ->> 'lease_id' AS lease_id, max((lease ->> 'amount')::bigint) AS amount
+    FROM stored, jsonb_array_elements(leases) lease GROUP BY 1, 2, 3`.execute(trx);
+  return rows.map((row) => ({
+    requestId: row.request_id,
+    admittedAtMs: row.admitted_at.getTime(),
+    leaseId: row.lease_id,
+    amount: row.amount,
+  }));
 }
 
 export interface DeadLetter extends Unreadable {
@@ -216,6 +284,7 @@ const HOURLY_SUMS = [
   'charge_nano',
   'list_nano',
   'variance_nano',
+  'written_off_nano',
   'cost_nano',
 ] as const;
 const HOURLY_COLUMNS = `account_id text, hour timestamptz, model_id text, key_id text, member_id text, price_version int, tier_id text,
@@ -239,6 +308,7 @@ export async function addHourly(trx: Transaction, region: string, sums: BatchSum
     charge_nano: sum.chargeNano,
     list_nano: sum.listNano,
     variance_nano: sum.varianceNano,
+    written_off_nano: sum.writtenOffNano,
     cost_nano: sum.costNano,
   }));
   await sql`
@@ -286,6 +356,7 @@ export async function selectUsage(db: Reader, query: UsageQuery): Promise<UsageR
     chargeNano: row.charge_nano,
     listNano: row.list_nano,
     varianceNano: row.variance_nano,
+    writtenOffNano: row.written_off_nano,
     costNano: row.cost_nano,
   }));
 }

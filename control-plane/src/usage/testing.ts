@@ -1,7 +1,12 @@
 /** Finals as a node settles them, rated by the shared function, for tests of what becomes of them. */
+import { hash } from 'node:crypto';
+import { budgetId, prepaidCapId } from '@meridian/domain/budget';
 import type { ListPrice } from '@meridian/domain/price';
 import { rate } from '@meridian/domain/rating';
 import { type Final, isCharged } from '@meridian/domain/usage-record';
+import { sql } from 'kysely';
+import type { Database } from '../database/connect.ts';
+import type { UsageBatch } from './batch.ts';
 
 /** 2 USD a million tokens in, 10 USD out. */
 export const TEST_PRICE: ListPrice = {
@@ -64,4 +69,48 @@ export function settledFinal(change: Partial<Final> & { readonly requestId: stri
     durationMs: 90,
     ...change,
   };
+}
+
+/** The lease that `openCredit` opens for a spool on an account's credit. */
+export function creditLeaseId(spoolId: string, accountId: string): string {
+  return hash('sha256', `${spoolId} ${accountId}`, 'hex').slice(0, 32);
+}
+
+/** Gives a spool a lease on the credit of each account, unless it has one. Nothing is said of the limit. */
+export async function openCredit(db: Database, spoolId: string, accountIds: readonly string[], granted = 10 ** 11): Promise<void> {
+  const accounts = [...new Set(accountIds)].toSorted();
+  const capIds = accounts.map(prepaidCapId);
+  const budgetIds = capIds.map((capId) => budgetId({ capId, windowStartMs: 0 }));
+  await sql`
+    INSERT INTO lease_spool (spool_id, node_id, region, last_seen_at) VALUES (${spoolId}, 'nod_1', 'us', now())
+    ON CONFLICT DO NOTHING`.execute(db);
+  await sql`
+    INSERT INTO budget (id, cap_id, window_start_ms, account_id, unit, limit_amount)
+    SELECT id, cap_id, 0, account_id, 'nano_usd', 0
+    FROM unnest(${budgetIds}::text[], ${capIds}::text[], ${accounts}::text[]) AS given (id, cap_id, account_id)
+    ON CONFLICT DO NOTHING`.execute(db);
+  await sql`
+    WITH opened AS (
+      INSERT INTO lease (id, budget_id, spool_id, node_id, region, granted, returned, used, written_off, opened_at)
+      SELECT id, budget_id, ${spoolId}, 'nod_1', 'us', ${granted}, 0, 0, 0, now()
+      FROM unnest(${accounts.map((accountId) => creditLeaseId(spoolId, accountId))}::text[], ${budgetIds}::text[]) AS given (id, budget_id)
+      ON CONFLICT DO NOTHING RETURNING budget_id)
+    UPDATE budget SET held = held + ${granted} FROM opened WHERE id = budget_id`.execute(db);
+}
+
+/** The final as a node writes it that has a lease on the account's credit. */
+export function paidFromCredit(spoolId: string, final: Final): Final {
+  return { ...final, leases: [{ leaseId: creditLeaseId(spoolId, final.accountId), amount: final.chargeNano }] };
+}
+
+/** The batch with every charge that names no lease taken from a lease of its spool, which is opened first. */
+export async function withCredit(db: Database, batch: UsageBatch): Promise<UsageBatch> {
+  const accountIds: string[] = [];
+  const records = batch.records.map((record) => {
+    if (!('final' in record) || record.final.chargeNano <= 0n || record.final.leases.length > 0) return record;
+    accountIds.push(record.final.accountId);
+    return { ...record, final: paidFromCredit(batch.spoolId, record.final) };
+  });
+  if (accountIds.length > 0) await openCredit(db, batch.spoolId, accountIds);
+  return { ...batch, records };
 }

@@ -42,6 +42,7 @@ export function faultOf(final: Final): string | undefined {
   if (COMPONENTS.some((component) => (final.usage[component] ?? 0) > MAX_UNITS)) return `more than ${MAX_UNITS} units`;
   if (final.chargeNano > final.maxCostNano) return 'the charge is above max_cost';
   if (final.chargeNano > 0n && !isCharged(final.outcome)) return `a charge for the outcome ${final.outcome}`;
+  if (!isCharged(final.outcome) && final.leases.some((lease) => lease.amount > 0n)) return `an amount for the outcome ${final.outcome}`;
   return undefined;
 }
 
@@ -121,13 +122,35 @@ export interface RatedFinal {
   readonly rating: Rating;
 }
 
+/** The first final of its request, with what became of it. */
+export interface CountedFinal extends RatedFinal {
+  /** Why it is charged to nobody: its leases cannot pay for it. */
+  readonly refusal: string | undefined;
+}
+
+/** What the customer pays. */
+export function chargeOf({ final, refusal }: CountedFinal): Nano {
+  return refusal === undefined ? final.chargeNano : 0n;
+}
+
+/** What nobody pays, its leases being the reason. */
+export function writtenOffOf({ final, refusal }: CountedFinal): Nano {
+  return refusal === undefined ? 0n : final.chargeNano;
+}
+
+/** The charge without the markup; 0 where there is none. */
+export function listOf({ rating, refusal }: CountedFinal): Nano {
+  return refusal === undefined ? rating.listNano : 0n;
+}
+
 export function costOf(final: Final): Nano {
   return final.attempts.reduce((sum, attempt) => sum + attempt.costNano, 0n);
 }
 
 /** What the final cost us that its charge does not pay for: every attempt when nothing is charged, else the attempts that failed. */
-export function unchargedCostOf(final: Final): Nano {
-  const unpaid = final.chargeNano > 0n ? final.attempts.filter((attempt) => attempt.errorCode !== undefined) : final.attempts;
+export function unchargedCostOf(counted: CountedFinal): Nano {
+  const { final } = counted;
+  const unpaid = chargeOf(counted) > 0n ? final.attempts.filter((attempt) => attempt.errorCode !== undefined) : final.attempts;
   return unpaid.reduce((sum, attempt) => sum + attempt.costNano, 0n);
 }
 
@@ -146,6 +169,7 @@ export interface HourlySum {
   chargeNano: Nano;
   listNano: Nano;
   varianceNano: Nano;
+  writtenOffNano: Nano;
   costNano: Nano;
 }
 
@@ -158,21 +182,27 @@ export interface BatchSums {
   readonly uncharged: readonly { readonly accountId: string; readonly dayMs: number; readonly costNano: Nano }[];
   readonly costNano: Nano;
   readonly varianceNano: Nano;
+  readonly writtenOffNano: Nano;
 }
 
 /** Adds up the finals of one batch (of one region). */
-export function sumBatch(finals: readonly RatedFinal[]): BatchSums {
+export function sumBatch(finals: readonly CountedFinal[]): BatchSums {
   const charges = new Map<string, Nano>();
   const hourly = new Map<string, HourlySum>();
   const uncharged = new Map<string, { accountId: string; dayMs: number; costNano: Nano }>();
   let costNano = 0n;
   let varianceNano = 0n;
-  for (const { final, rating } of finals) {
+  let writtenOffNano = 0n;
+  for (const counted of finals) {
+    const { final } = counted;
     const cost = costOf(final);
+    const charge = chargeOf(counted);
+    const writtenOff = writtenOffOf(counted);
     costNano += cost;
     varianceNano += final.varianceNano;
-    if (final.chargeNano > 0n) charges.set(final.accountId, (charges.get(final.accountId) ?? 0n) + final.chargeNano);
-    const lost = unchargedCostOf(final);
+    writtenOffNano += writtenOff;
+    if (charge > 0n) charges.set(final.accountId, (charges.get(final.accountId) ?? 0n) + charge);
+    const lost = unchargedCostOf(counted);
     if (lost > 0n) {
       const dayMs = final.admittedAtMs - (final.admittedAtMs % (24 * HOUR_MS));
       const key = JSON.stringify([final.accountId, dayMs]);
@@ -182,12 +212,13 @@ export function sumBatch(finals: readonly RatedFinal[]): BatchSums {
     }
     const sum = hourlySum(hourly, final);
     sum.requests += 1;
-    if (isCharged(final.outcome)) sum.chargedRequests += 1;
+    if (isCharged(final.outcome) && counted.refusal === undefined) sum.chargedRequests += 1;
     if (final.exactness === 'estimated') sum.estimatedRequests += 1;
     for (const component of COMPONENTS) sum.units[component] += final.usage[component] ?? 0;
-    sum.chargeNano += final.chargeNano;
-    sum.listNano += rating.listNano;
+    sum.chargeNano += charge;
+    sum.listNano += listOf(counted);
     sum.varianceNano += final.varianceNano;
+    sum.writtenOffNano += writtenOff;
     sum.costNano += cost;
   }
   return {
@@ -196,6 +227,7 @@ export function sumBatch(finals: readonly RatedFinal[]): BatchSums {
     uncharged: inOrder(uncharged).map(([, sum]) => sum),
     costNano,
     varianceNano,
+    writtenOffNano,
   };
 }
 
@@ -208,7 +240,8 @@ function hourlySum(sums: Map<string, HourlySum>, final: Final): HourlySum {
   if (sum === undefined) {
     sum = {
       ...{ accountId, hourMs, modelId, keyId, memberId, priceVersion, tierId },
-      ...{ requests: 0, chargedRequests: 0, estimatedRequests: 0, chargeNano: 0n, listNano: 0n, varianceNano: 0n, costNano: 0n },
+      ...{ requests: 0, chargedRequests: 0, estimatedRequests: 0, chargeNano: 0n, listNano: 0n },
+      ...{ varianceNano: 0n, writtenOffNano: 0n, costNano: 0n },
       units: noUnits(),
     };
     sums.set(key, sum);
@@ -251,6 +284,8 @@ export interface UsageRow {
   readonly chargeNano: bigint;
   readonly listNano: bigint;
   readonly varianceNano: bigint;
+  /** What was charged to nobody because its leases could not pay. */
+  readonly writtenOffNano: bigint;
   /** What it cost us: for operators only. */
   readonly costNano: bigint;
 }
