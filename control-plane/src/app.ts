@@ -5,6 +5,8 @@ import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { newId } from '@meridian/domain/ids';
 import { AccountService } from './accounts/service.ts';
+import type { LimitListener } from './budgets/caps.ts';
+import { BudgetService } from './budgets/service.ts';
 import { CatalogService } from './catalog/service.ts';
 import { type Config, PRODUCT_NAME } from './config.ts';
 import { CredentialService } from './credentials/service.ts';
@@ -189,12 +191,18 @@ function buildServices(config: Config, { pools, logger, metrics }: Base, ids: { 
   const db = pools.api;
   const tiers = createTierService({ db, clock: ids, publish });
   const accounts = new AccountService({ db, ids, publish, tiers });
+  /** Whoever hands out shares of budgets hears of changed limits here. */
+  const limitListeners: LimitListener[] = [];
+  const onLimitChanged: LimitListener = (budgetIds, direction) => {
+    for (const listen of limitListeners) listen(budgetIds, direction);
+  };
+  const budgets = new BudgetService({ db, ids, publish, onLimitChanged });
   const catalog = new CatalogService({ db, ids, publish });
   const pricing = new PricingService({ db, ids, publish, catalog, tiers });
-  const keys = new KeyService({ db, ids, publish, catalog, keyPrefix: config.keyPrefix, pepper: config.keyPepper });
+  const keys = new KeyService({ db, ids, publish, budgets, catalog, keyPrefix: config.keyPrefix, pepper: config.keyPepper });
   const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: config.sealingKey });
   const sessions = new Sessions({ jwtSecret: config.jwtSecret, adminToken: config.adminToken, nowMs: ids.nowMs }, accounts, keys);
-  const ledger = createLedger({ db, clock: ids });
+  const ledger = createLedger({ db, clock: ids, onLimitChanged });
   const usageDeps = {
     clock: ids,
     prices: pricing,
@@ -207,7 +215,7 @@ function buildServices(config: Config, { pools, logger, metrics }: Base, ids: { 
   const usage = createUsageService({ db, ...usageDeps });
   const ingest = createUsageService({ db: pools.ingest, ...usageDeps });
   const nodes = new NodeService({ db: pools.nodes, clock: ids });
-  return { accounts, catalog, pricing, keys, credentials, sessions, ledger, usage, ingest, tiers, nodes };
+  return { accounts, budgets, limitListeners, catalog, pricing, keys, credentials, sessions, ledger, usage, ingest, tiers, nodes };
 }
 
 /** Whoever has just paid is served at once, not a second later. */

@@ -2,6 +2,7 @@
 import { accountOperatorRoutes, accountRoutes } from './accounts/routes.ts';
 import type { AccountService } from './accounts/service.ts';
 import { auditRoutes } from './audit/routes.ts';
+import type { BudgetService } from './budgets/service.ts';
 import { catalogRoutes } from './catalog/routes.ts';
 import type { CatalogService } from './catalog/service.ts';
 import { credentialRoutes } from './credentials/routes.ts';
@@ -27,6 +28,7 @@ export interface RoutedServices {
   /** For the audit, which is a reading of everything. */
   readonly db: Database;
   readonly accounts: AccountService;
+  readonly budgets: BudgetService;
   readonly keys: KeyService;
   readonly catalog: CatalogService;
   readonly credentials: CredentialService;
@@ -47,7 +49,7 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
   return {
     sessions,
     accountRoutes: [
-      accountRoutes(accounts, tiers, clock),
+      accountRoutes(accounts, tiers, services.budgets, clock),
       keyRoutes(services.keys, clock),
       creditRoutes(ledger),
       usageRoutes(services.usage, clock),

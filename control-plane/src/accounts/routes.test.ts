@@ -102,6 +102,7 @@ describe('accounts', () => {
         as_of: new Date(http.clock.nowMs()).toISOString(),
         unreported_usd: '0.00',
       },
+      caps: [],
     });
     const { id, key } = (await http.as(token, 'POST', '/v1/keys', { name: 'mine' })).json();
     expect((await http.as(key, 'GET', '/v1/me')).json()).toEqual({ ...asMember, key: { id, name: 'mine' } });

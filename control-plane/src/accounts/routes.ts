@@ -1,12 +1,15 @@
 /** `/v1/account` and `/v1/me` for members; accounts, members, tokens and plans for operators. */
+import { GatewayError } from '@meridian/domain/error';
 import { nanoToUsd } from '@meridian/domain/money';
 import type { Tier } from '@meridian/domain/tier';
 import { z } from 'zod';
+import { CAP_OUT, CAPS, presentCap } from '../budgets/cap-field.ts';
+import type { BudgetService } from '../budgets/service.ts';
 import { ID, money, NAME, NANO_OUT, TIME_OUT, time, USD_OUT } from '../http/field.ts';
 import { listed, listedWhole, listOf, PAGE_QUERY, pageOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
-import { callerOf, DEFAULT_TOKEN_SECONDS, MAX_TOKEN_SECONDS, type Sessions } from '../http/session.ts';
+import { type Caller, callerOf, DEFAULT_TOKEN_SECONDS, MAX_TOKEN_SECONDS, type Sessions } from '../http/session.ts';
 import type { TierService, TierStanding } from '../tiers/service.ts';
 import { type AccountRow, type MemberRow, type PlanRow, ROLES } from './account.ts';
 import type { AccountService } from './service.ts';
@@ -31,6 +34,8 @@ const MEMBER = z.object({
   status: STATUS,
   created_at: TIME_OUT,
 });
+const WHOLE_ACCOUNT = z.object({ ...ACCOUNT_FIELDS, members: z.array(MEMBER), caps: z.array(CAP_OUT) });
+const MEMBER_WITH_CAPS = MEMBER.extend({ caps: z.array(CAP_OUT) });
 const PLAN = z.object({ id: z.string(), object: z.literal('plan'), name: z.string(), api_access: z.boolean() });
 const TIER = z.object({ id: z.string(), name: z.string(), markup_percent: z.number() });
 /** The same fields as a node's answer; what only a node or only a key can say is null. */
@@ -43,10 +48,28 @@ const ME = z.object({
   plan: z.object({ id: z.string(), name: z.string(), api_access: z.boolean() }),
   tier: TIER.extend({ spend_30d_usd: USD_OUT, next: TIER.extend({ missing_usd: USD_OUT }).nullable() }),
   balance: z.object({ balance_usd: USD_OUT, balance_nano: NANO_OUT, as_of: TIME_OUT, unreported_usd: USD_OUT }),
+  caps: z.array(CAP_OUT).describe('What a request of the caller is limited by, as it stands in its present windows.'),
 });
 
 /** Routes for members. */
-export function accountRoutes(accounts: AccountService, tiers: Pick<TierService, 'standing'>, clock: { nowMs(): number }): Routes {
+export function accountRoutes(
+  accounts: AccountService,
+  tiers: Pick<TierService, 'standing'>,
+  budgets: Pick<BudgetService, 'setCaps' | 'standings'>,
+  clock: { nowMs(): number },
+): Routes {
+  const presentWhole = async (accountId: string): Promise<z.infer<typeof WHOLE_ACCOUNT>> => {
+    const [account, members, caps] = await Promise.all([
+      accounts.get(accountId),
+      accounts.listMembers(accountId),
+      budgets.standings(accountId, [accountId]),
+    ]);
+    return { ...presentAccount(account), members: members.map(presentMember), caps: caps.map(presentCap) };
+  };
+  const presentOneMember = async (member: MemberRow): Promise<z.infer<typeof MEMBER_WITH_CAPS>> => ({
+    ...presentMember(member),
+    caps: (await budgets.standings(member.account_id, [member.id])).map(presentCap),
+  });
   return (app) => {
     addRoute(
       app,
@@ -54,24 +77,57 @@ export function accountRoutes(accounts: AccountService, tiers: Pick<TierService,
         method: 'GET',
         url: '/v1/account',
         summary: 'The account of the caller, with its members.',
-        answer: z.object({ ...ACCOUNT_FIELDS, members: z.array(MEMBER) }),
+        answer: WHOLE_ACCOUNT,
       },
-      async ({ request }) => {
+      async ({ request }) => presentWhole(callerOf(request).accountId),
+    );
+    addRoute(
+      app,
+      {
+        method: 'PATCH',
+        url: '/v1/account',
+        summary: 'Set the caps of the account.',
+        body: z.strictObject({ caps: CAPS }),
+        answer: WHOLE_ACCOUNT,
+      },
+      async ({ request, body }) => {
         const { accountId } = callerOf(request);
-        const [account, members] = await Promise.all([accounts.get(accountId), accounts.listMembers(accountId)]);
-        return { ...presentAccount(account), members: members.map(presentMember) };
+        await budgets.setCaps({ accountId, scope: 'account', scopeId: accountId }, body.caps);
+        return presentWhole(accountId);
       },
     );
     addRoute(
       app,
-      { method: 'GET', url: '/v1/me', summary: 'Who is calling: account, plan, volume tier, balance.', answer: ME },
+      { method: 'GET', url: '/v1/account/members/:id', summary: 'Read a member.', params: ID_PARAMS, answer: MEMBER_WITH_CAPS },
+      async ({ request, params }) => presentOneMember(await reachableMember(accounts, callerOf(request), params.id)),
+    );
+    addRoute(
+      app,
+      {
+        method: 'PATCH',
+        url: '/v1/account/members/:id',
+        summary: 'Set the caps of a member, over all keys the member has made.',
+        params: ID_PARAMS,
+        body: z.strictObject({ caps: CAPS }),
+        answer: MEMBER_WITH_CAPS,
+      },
+      async ({ request, params, body }) => {
+        const member = await reachableMember(accounts, callerOf(request), params.id);
+        await budgets.setCaps({ accountId: member.account_id, scope: 'member', scopeId: member.id }, body.caps);
+        return presentOneMember(member);
+      },
+    );
+    addRoute(
+      app,
+      { method: 'GET', url: '/v1/me', summary: 'Who is calling: account, plan, volume tier, balance, caps.', answer: ME },
       async ({ request }): Promise<z.infer<typeof ME>> => {
         const { accountId, memberId, role, key } = callerOf(request);
         const account = await accounts.get(accountId);
-        const [plan, balanceNano, standing] = await Promise.all([
+        const [plan, balanceNano, standing, caps] = await Promise.all([
           accounts.plan(account.plan_id),
           accounts.balanceNano(accountId),
           tiers.standing(accountId),
+          budgets.standings(accountId, [...(key === undefined ? [] : [key.id]), memberId, accountId]),
         ]);
         return {
           object: 'me',
@@ -82,6 +138,7 @@ export function accountRoutes(accounts: AccountService, tiers: Pick<TierService,
           plan: { id: plan.id, name: plan.name, api_access: plan.api_access },
           tier: presentStanding(standing),
           balance: { ...money('balance', balanceNano), as_of: time(clock.nowMs()), unreported_usd: nanoToUsd(0n) },
+          caps: caps.map(presentCap),
         };
       },
     );
@@ -225,6 +282,14 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
       async ({ body }) => presentPlan(await accounts.savePlan({ id: body.id, name: body.name, apiAccess: body.api_access })),
     );
   };
+}
+
+/** Throws `not_found` also for a member whom the caller may not see. */
+async function reachableMember(accounts: AccountService, caller: Caller, memberId: string): Promise<MemberRow> {
+  if (caller.reach === 'own' && caller.memberId !== memberId) {
+    throw new GatewayError('not_found', { message: `There is no member ${memberId}.` });
+  }
+  return accounts.member(caller.accountId, memberId);
 }
 
 function presentAccount(row: AccountRow): z.infer<typeof ACCOUNT> {

@@ -2,6 +2,7 @@
 import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
 import type { ConfigEntry } from '@meridian/domain/snapshot';
+import { openPrepaidIn } from '../budgets/prepaid.ts';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
@@ -75,6 +76,7 @@ export class AccountService {
         status: 'active',
         created_at: now,
       });
+      await openPrepaidIn(trx, account.id);
       const standings = await tiers.assignFirstIn(trx, [account.id]);
       await publish(trx, 'customer', [accountEntry(account, 0n, now.getTime()), memberEntry(owner), ...standings]);
       return { account, owner };

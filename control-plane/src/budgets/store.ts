@@ -1,12 +1,13 @@
 /**
- * The SQL of budgets, their leases and the spools that hold them. Rows are locked in one order: caps, then budgets, then
+ * The SQL of caps, budgets, their leases and the spools that hold them. Rows are locked in one order: caps, then budgets, then
  * leases, each by id; a transaction locks its budgets with one call, and its leases with one call after that.
  */
-import { type BudgetRef, type BudgetUnit, budgetId, type CapScope, type CapWindow, parseBudgetId } from '@meridian/domain/budget';
+import { type BudgetRef, type BudgetUnit, budgetId, CAP_WINDOWS, type CapWindow, parseBudgetId } from '@meridian/domain/budget';
 import { isWindowStart, nextWindowStartMs, windowStartMs } from '@meridian/domain/window';
 import { sql } from 'kysely';
 import type { Database } from '../database/connect.ts';
 import type { Transaction } from '../database/transaction.ts';
+import type { CapOwner, CapRow } from './caps.ts';
 import { type Budget, Escrow, type Lease } from './escrow.ts';
 
 type Reader = Database | Transaction;
@@ -73,41 +74,34 @@ function budgetOf(row: BudgetRow): Budget {
 /** Makes the budgets of valid refs that are missing, under a lock on their caps, so that none can get a limit of before. */
 async function createBudgets(trx: Transaction, refs: readonly BudgetRef[], nowMs: number): Promise<void> {
   if (refs.length === 0) return;
-  const { rows: caps } = await sql<SetCap>`
-    SELECT id, account_id AS "accountId", scope, scope_id AS "scopeId", window_kind AS window, unit, limit_amount AS "limitAmount" FROM cap
-    WHERE id = ANY (${refs.map((ref) => ref.capId)}::text[]) AND limit_amount IS NOT NULL ORDER BY id FOR SHARE`.execute(trx);
-  const byId = new Map(caps.map((cap) => [cap.id, cap]));
+  const { rows } = await sql<CapRecord>`
+    SELECT * FROM cap WHERE id = ANY (${refs.map((ref) => ref.capId)}::text[]) AND limit_amount IS NOT NULL ORDER BY id FOR SHARE`.execute(
+    trx,
+  );
+  const byId = new Map(rows.map((row) => [row.id, capOf(row)]));
   for (const ref of refs.toSorted((a, b) => (budgetId(a) < budgetId(b) ? -1 : 1))) {
     const cap = byId.get(ref.capId);
     if (cap !== undefined && isNearWindow(cap.window, ref.windowStartMs, nowMs)) await insertBudget(trx, cap, ref.windowStartMs);
   }
 }
 
-/** What a budget is made from. */
-export interface SetCap {
-  readonly id: string;
-  readonly accountId: string;
-  readonly scope: CapScope;
-  readonly scopeId: string;
-  readonly window: CapWindow;
-  readonly unit: BudgetUnit;
-  readonly limitAmount: bigint;
-}
-
-/** Makes one window of a cap, unless it is there. Its opening is what the scope was charged in that window already. */
-export async function insertBudget(trx: Transaction, cap: SetCap, startMs: number): Promise<void> {
+/**
+ * Makes one window of a cap that is locked, unless it is there. Its opening is what the scope was charged in that window
+ * already: nobody has asked for a share of it yet.
+ */
+export async function insertBudget(trx: Transaction, cap: CapRow, startMs: number): Promise<void> {
   const opening = await chargedInWindow(trx, cap, startMs);
   await sql`
     INSERT INTO budget (id, cap_id, window_start_ms, account_id, unit, limit_amount, opening, settled)
     VALUES (${budgetId({ capId: cap.id, windowStartMs: startMs })}, ${cap.id}, ${startMs}::bigint, ${cap.accountId}, ${cap.unit},
-      ${cap.limitAmount}, ${opening}, ${opening})
+      ${cap.limit ?? null}::bigint, ${opening}, ${opening})
     ON CONFLICT DO NOTHING`.execute(trx);
 }
 
 /** Σ of a scope's hourly charges in one window, in nano-USD; 0 for counts, which no hourly row has. */
 export async function chargedInWindow(
   db: Reader,
-  cap: Pick<SetCap, 'accountId' | 'scope' | 'scopeId' | 'window' | 'unit'>,
+  cap: Pick<CapRow, 'accountId' | 'scope' | 'scopeId' | 'window' | 'unit'>,
   startMs: number,
 ): Promise<bigint> {
   if (cap.unit !== 'nano_usd') return 0n;
@@ -248,4 +242,170 @@ export async function putSpool(db: Reader, spool: Spool, nowMs: number): Promise
     VALUES (${spool.spoolId}, ${spool.nodeId}, ${spool.region}, ${new Date(nowMs)})
     ON CONFLICT (spool_id) DO UPDATE SET
       node_id = EXCLUDED.node_id, region = EXCLUDED.region, last_seen_at = EXCLUDED.last_seen_at, silent_ms = 0`.execute(db);
+}
+
+interface CapRecord {
+  readonly id: string;
+  readonly account_id: string;
+  readonly scope: CapRow['scope'];
+  readonly scope_id: string;
+  readonly window_kind: CapWindow;
+  readonly unit: BudgetUnit;
+  readonly limit_amount: bigint | null;
+  readonly version: number;
+}
+
+function capOf(row: CapRecord): CapRow {
+  return {
+    id: row.id,
+    accountId: row.account_id,
+    scope: row.scope,
+    scopeId: row.scope_id,
+    window: row.window_kind,
+    unit: row.unit,
+    limit: row.limit_amount ?? undefined,
+    version: row.version,
+  };
+}
+
+/** Locks all caps that were ever set on a scope, in the order of their ids. */
+export async function lockCaps(trx: Transaction, owner: CapOwner): Promise<CapRow[]> {
+  const { rows } = await sql<CapRecord>`
+    SELECT * FROM cap WHERE scope = ${owner.scope} AND scope_id = ${owner.scopeId} ORDER BY id FOR UPDATE`.execute(trx);
+  return rows.map(capOf);
+}
+
+export async function insertCap(trx: Transaction, cap: Omit<CapRow, 'version'>, createdAtMs: number): Promise<CapRow> {
+  const row = await trx
+    .insertInto('cap')
+    .values({
+      id: cap.id,
+      account_id: cap.accountId,
+      scope: cap.scope,
+      scope_id: cap.scopeId,
+      window_kind: cap.window,
+      unit: cap.unit,
+      limit_amount: cap.limit ?? null,
+      created_at: new Date(createdAtMs),
+    })
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  return capOf(row);
+}
+
+/** Changes the limit of a locked cap; undefined removes it. */
+export async function updateCap(trx: Transaction, id: string, limit: bigint | undefined): Promise<CapRow> {
+  const row = await trx
+    .updateTable('cap')
+    .set({ limit_amount: limit ?? null, version: sql<number>`version + 1` })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  return capOf(row);
+}
+
+export interface BudgetFigures {
+  readonly id: string;
+  readonly capId: string;
+  readonly windowStartMs: number;
+  readonly limit: bigint | undefined;
+  readonly settled: bigint;
+  readonly held: bigint;
+}
+
+/** Locks the budgets of locked caps from one window of each on, in the order of their ids. */
+export async function lockWindows(
+  trx: Transaction,
+  windows: readonly { readonly capId: string; readonly fromMs: number }[],
+): Promise<BudgetFigures[]> {
+  const { rows } = await sql<BudgetRow>`
+    SELECT b.id, b.cap_id, b.window_start_ms, b.account_id, b.unit, b.limit_amount, b.settled, b.held
+    FROM budget b JOIN unnest(${windows.map((each) => each.capId)}::text[], ${windows.map((each) => each.fromMs)}::bigint[]) AS n (cap_id, from_ms)
+      ON b.cap_id = n.cap_id AND b.window_start_ms >= n.from_ms
+    ORDER BY b.id FOR UPDATE OF b`.execute(trx);
+  return rows.map((row) => ({
+    id: row.id,
+    capId: row.cap_id,
+    windowStartMs: Number(row.window_start_ms),
+    limit: row.limit_amount ?? undefined,
+    settled: row.settled,
+    held: row.held,
+  }));
+}
+
+/** Changes the limit of a locked budget, and adds to its opening what was charged without a lease. */
+export async function updateLimit(
+  trx: Transaction,
+  id: string,
+  change: { readonly limit: bigint | undefined; readonly opening: bigint },
+): Promise<void> {
+  await sql`
+    UPDATE budget SET limit_amount = ${change.limit ?? null}::bigint, opening = opening + ${change.opening}, settled = settled + ${change.opening}
+    WHERE id = ${id}`.execute(trx);
+}
+
+/**
+ * The caps that are set on scopes, with the figures of their present window: of a budget that nobody has asked for yet, those
+ * that it would open with. Ordered by scope, unit and window.
+ */
+export async function selectStandings(
+  db: Reader,
+  accountId: string,
+  scopeIds: readonly string[],
+  nowMs: number,
+): Promise<{ readonly cap: CapRow & { readonly limit: bigint }; readonly settled: bigint; readonly held: bigint }[]> {
+  const windows = CAP_WINDOWS.map((kind) => {
+    const startMs = windowStartMs(kind, nowMs);
+    return { kind, startMs, endMs: nextWindowStartMs(kind, startMs) ?? startMs };
+  });
+  const { rows } = await sql<CapRecord & { readonly limit_amount: bigint; readonly settled: bigint; readonly held: bigint }>`
+    SELECT c.*, coalesce(b.held, 0) AS held,
+      coalesce(b.settled, CASE WHEN c.unit = 'nano_usd' THEN (
+        SELECT sum(h.charge_nano)::bigint FROM usage_hourly h
+        WHERE h.account_id = c.account_id AND h.hour >= w.starts_at AND h.hour < w.ends_at
+          AND (c.scope = 'account' OR (c.scope = 'member' AND h.member_id = c.scope_id) OR (c.scope = 'key' AND h.key_id = c.scope_id))) END, 0) AS settled
+    FROM cap c
+    JOIN unnest(${windows.map((each) => each.kind)}::text[], ${windows.map((each) => each.startMs)}::bigint[],
+      ${windows.map((each) => new Date(each.startMs))}::timestamptz[], ${windows.map((each) => new Date(each.endMs))}::timestamptz[]
+    ) AS w (kind, start_ms, starts_at, ends_at) ON w.kind = c.window_kind
+    LEFT JOIN budget b ON b.cap_id = c.id AND b.window_start_ms = w.start_ms
+    WHERE c.account_id = ${accountId} AND c.scope_id = ANY (${scopeIds}::text[]) AND c.limit_amount IS NOT NULL
+    ORDER BY c.scope_id, c.unit DESC, c.window_kind`.execute(db);
+  return rows.map((row) => ({ cap: { ...capOf(row), limit: row.limit_amount }, settled: row.settled, held: row.held }));
+}
+
+export interface PrepaidRow {
+  readonly id: string;
+  readonly limit: bigint;
+  readonly settled: bigint;
+  readonly held: bigint;
+}
+
+/** The id of the one window of prepaid credit. */
+export function prepaidBudgetId(capId: string): string {
+  return budgetId({ capId, windowStartMs: 0 });
+}
+
+/** Makes a prepaid budget without credit, unless it is there. */
+export async function insertPrepaid(trx: Transaction, accountId: string, capId: string): Promise<void> {
+  await sql`
+    INSERT INTO budget (id, cap_id, window_start_ms, account_id, unit, limit_amount)
+    VALUES (${prepaidBudgetId(capId)}, ${capId}, 0, ${accountId}, 'nano_usd', 0) ON CONFLICT DO NOTHING`.execute(trx);
+}
+
+export async function lockPrepaid(trx: Transaction, capId: string): Promise<PrepaidRow | undefined> {
+  const { rows } = await sql<PrepaidRow>`
+    SELECT id, limit_amount AS limit, settled, held FROM budget WHERE id = ${prepaidBudgetId(capId)} FOR UPDATE`.execute(trx);
+  return rows[0];
+}
+
+/** Moves the limit of a locked prepaid budget. `fold` was taken off the limit, and is off what is settled too. */
+export async function updatePrepaid(
+  trx: Transaction,
+  id: string,
+  change: { readonly limitBy: bigint; readonly fold: bigint },
+): Promise<void> {
+  await sql`
+    UPDATE budget SET limit_amount = limit_amount + ${change.limitBy}, settled = settled - ${change.fold}, opening = opening - ${change.fold}
+    WHERE id = ${id}`.execute(trx);
 }

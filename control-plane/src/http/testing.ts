@@ -2,6 +2,8 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify';
 import { AccountService } from '../accounts/service.ts';
+import type { LimitListener } from '../budgets/caps.ts';
+import { BudgetService } from '../budgets/service.ts';
 import { CatalogService } from '../catalog/service.ts';
 import { CredentialService } from '../credentials/service.ts';
 import type { Database } from '../database/connect.ts';
@@ -31,6 +33,8 @@ export interface TestStack {
   readonly seedDeps: SeedDeps;
   /** Held: moves only when a test moves it. */
   readonly clock: { nowMs(): number; advance(ms: number): void };
+  /** What those who hand out shares of budgets were told. */
+  readonly limitChanges: { readonly budgetIds: readonly string[]; readonly direction: 'raised' | 'lowered' }[];
   /** As an operator. */
   admin(
     method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
@@ -68,9 +72,12 @@ export function testStack(db: Database): TestStack {
   const ids = { nowMs: clock.nowMs, randomBytes: (count: number) => randomBytes(count) };
   const tiers = createTierService({ db, clock, publish });
   const accounts = new AccountService({ db, ids, publish, tiers });
+  const limitChanges: TestStack['limitChanges'] = [];
+  const onLimitChanged: LimitListener = (budgetIds, direction) => void limitChanges.push({ budgetIds, direction });
+  const budgets = new BudgetService({ db, ids, publish, onLimitChanged });
   const catalog = new CatalogService({ db, ids, publish });
   const pricing = new PricingService({ db, ids, publish, catalog, tiers });
-  const keys = new KeyService({ db, ids, publish, catalog, keyPrefix: KEY_PREFIX, pepper: PEPPER });
+  const keys = new KeyService({ db, ids, publish, budgets, catalog, keyPrefix: KEY_PREFIX, pepper: PEPPER });
   const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: SEALING_KEY });
   const sessions = new Sessions(
     { jwtSecret: hash('sha256', 'jwt', 'buffer'), adminToken: ADMIN_TOKEN, nowMs: clock.nowMs },
@@ -79,11 +86,12 @@ export function testStack(db: Database): TestStack {
   );
   const services: RoutedServices = {
     accounts,
+    budgets,
     keys,
     catalog,
     credentials,
     pricing,
-    ledger: createLedger({ db, clock }),
+    ledger: createLedger({ db, clock, onLimitChanged }),
     usage: createUsageService({ db, clock, prices: pricing, onAlarm: () => {} }),
     tiers,
     nodes: new NodeService({ db, clock }),
@@ -108,7 +116,7 @@ export function testStack(db: Database): TestStack {
       ...(body === undefined ? {} : { payload: body as object }),
     });
   const admin: TestHttp['admin'] = (...request) => as(ADMIN_TOKEN, ...request);
-  return { app, db, services, seedDeps: { db, ids, publish, accounts, catalog, pricing }, clock, as, admin };
+  return { app, db, services, seedDeps: { db, ids, publish, accounts, catalog, pricing }, clock, limitChanges, as, admin };
 }
 
 /** The same on a database of its own, with the starter plan. Call `close()` when the test is done. */

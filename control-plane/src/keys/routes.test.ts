@@ -34,6 +34,7 @@ describe('/v1/keys', () => {
       models: ['gpt-5.4'],
       regions: ['us'],
       expires_at: '2027-01-01T00:00:00.000Z',
+      caps: [],
       created_at: '2026-07-01T12:00:00.000Z',
     });
     expect((await http.as(token, 'GET', `/v1/keys/${shown.id}`)).json()).toEqual(shown);

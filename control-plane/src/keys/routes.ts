@@ -1,5 +1,7 @@
 /** `/v1/keys`: a member's API keys. */
 import { z } from 'zod';
+import { CAP_OUT, CAPS, presentCap } from '../budgets/cap-field.ts';
+import type { CapStanding } from '../budgets/caps.ts';
 import { ID, NAME, REGION, TIME, TIME_OUT, time } from '../http/field.ts';
 import { listed, listOf, PAGE_FIELDS, pageOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
@@ -22,12 +24,13 @@ const KEY_FIELDS = {
   models: z.array(z.string()).describe('Models the key may use; empty means all.'),
   regions: z.array(z.string()).describe('Regions the key may be used in; empty means all.'),
   expires_at: TIME_OUT.nullable(),
+  caps: z.array(CAP_OUT),
   created_at: TIME_OUT,
 };
 const KEY = z.object(KEY_FIELDS);
 
 export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes {
-  const present = (row: KeyRow): z.infer<typeof KEY> => ({
+  const present = (row: KeyRow, caps: ReadonlyMap<string, readonly CapStanding[]>): z.infer<typeof KEY> => ({
     id: row.id,
     object: 'api_key',
     prefix: row.display,
@@ -37,8 +40,10 @@ export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes 
     models: row.allowed_models,
     regions: row.allowed_regions,
     expires_at: row.expires_at === null ? null : time(row.expires_at),
+    caps: (caps.get(row.id) ?? []).map(presentCap),
     created_at: time(row.created_at),
   });
+  const presentOne = async (row: KeyRow) => present(row, await keys.capsOf([row]));
   return (app) => {
     addRoute(
       app,
@@ -52,6 +57,7 @@ export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes 
           expires_at: TIME.nullish(),
           models: MODELS.nullish(),
           regions: REGIONS.nullish(),
+          caps: CAPS.optional(),
         }),
         answer: z.object({ ...KEY_FIELDS, key: z.string() }),
       },
@@ -61,8 +67,9 @@ export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes 
           expiresAtMs: body.expires_at ?? undefined,
           models: body.models ?? [],
           regions: body.regions ?? [],
+          caps: body.caps,
         });
-        return { ...present(row), key };
+        return { ...(await presentOne(row)), key };
       },
     );
     addRoute(
@@ -76,13 +83,15 @@ export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes 
       },
       async ({ request, query }) => {
         const page = pageOf(query);
-        return listed(await keys.list(scopeOf(callerOf(request)), page, query.include_revoked === 'true'), page, present);
+        const rows = await keys.list(scopeOf(callerOf(request)), page, query.include_revoked === 'true');
+        const caps = await keys.capsOf(rows);
+        return listed(rows, page, (row) => present(row, caps));
       },
     );
     addRoute(
       app,
       { method: 'GET', url: '/v1/keys/:id', summary: 'Read an API key.', params: ID_PARAMS, answer: KEY },
-      async ({ request, params }) => present(await keys.get(scopeOf(callerOf(request)), params.id)),
+      async ({ request, params }) => presentOne(await keys.get(scopeOf(callerOf(request)), params.id)),
     );
     addRoute(
       app,
@@ -96,12 +105,13 @@ export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes 
           expires_at: TIME.nullish(),
           models: MODELS.optional(),
           regions: REGIONS.optional(),
+          caps: CAPS.optional(),
         }),
         answer: KEY,
       },
       async ({ request, params, body }) => {
         const { expires_at, ...rest } = body;
-        return present(await keys.change(scopeOf(callerOf(request)), params.id, { ...rest, expiresAtMs: expires_at }));
+        return presentOne(await keys.change(scopeOf(callerOf(request)), params.id, { ...rest, expiresAtMs: expires_at }));
       },
     );
     addRoute(

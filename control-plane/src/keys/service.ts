@@ -2,10 +2,12 @@
 import { displayApiKey, formatApiKey, hashApiKey, isWellFormedApiKey } from '@meridian/domain/api-key';
 import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
+import type { CapStanding, CapsChange } from '../budgets/caps.ts';
+import type { BudgetService, CapsSet } from '../budgets/service.ts';
 import type { CatalogService } from '../catalog/service.ts';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
-import { transaction } from '../database/transaction.ts';
+import { type Transaction, transaction } from '../database/transaction.ts';
 import type { Publish } from '../snapshots/publish.ts';
 import { KEY_RANDOM_BYTES, type KeyRow, keyEntry, MAX_ACTIVE_KEYS_PER_MEMBER, shownStatus } from './key.ts';
 import * as store from './store.ts';
@@ -16,6 +18,7 @@ export interface KeyDeps {
   readonly db: Database;
   readonly ids: IdSource;
   readonly publish: Publish;
+  readonly budgets: Pick<BudgetService, 'setCapsIn' | 'announce' | 'standings'>;
   /** Tells model names from ids. */
   readonly catalog: Pick<CatalogService, 'resolveModels'>;
   readonly keyPrefix: string;
@@ -30,6 +33,7 @@ export interface KeyTerms {
   readonly models: readonly string[];
   /** Empty means all. */
   readonly regions: readonly string[];
+  readonly caps?: CapsChange | undefined;
 }
 
 /** Absent leaves a term as it is; `expiresAtMs: null` lets the key live for ever. */
@@ -38,6 +42,7 @@ export interface KeyChange {
   readonly expiresAtMs?: number | null | undefined;
   readonly models?: readonly string[] | undefined;
   readonly regions?: readonly string[] | undefined;
+  readonly caps?: CapsChange | undefined;
 }
 
 export class KeyService {
@@ -53,7 +58,7 @@ export class KeyService {
     this.#requireFuture(terms.expiresAtMs);
     const models = await this.#modelIds(terms.models);
     const key = formatApiKey(keyPrefix, ids.randomBytes(KEY_RANDOM_BYTES));
-    const row = await transaction(this.#deps.db, async (trx) => {
+    const { row, limits } = await transaction(this.#deps.db, async (trx) => {
       if (!(await store.lockMember(trx, owner))) throw new GatewayError('not_found', { message: `There is no member ${owner.memberId}.` });
       const now = new Date(ids.nowMs());
       if ((await store.countActive(trx, owner.memberId, now)) >= MAX_ACTIVE_KEYS_PER_MEMBER) {
@@ -74,9 +79,12 @@ export class KeyService {
         allowed_regions: [...new Set(terms.regions)],
         created_at: now,
       });
-      await this.#deps.publish(trx, 'customer', [keyEntry(inserted)]);
-      return inserted;
+      const { entries, limits } = await this.#setCapsIn(trx, inserted, terms.caps);
+      // Caps first: no node may know the key without them.
+      await this.#deps.publish(trx, 'customer', [...entries, keyEntry(inserted)]);
+      return { row: inserted, limits };
     });
+    this.#deps.budgets.announce(limits);
     return { row, key };
   }
 
@@ -93,7 +101,7 @@ export class KeyService {
   async change(scope: store.KeyScope, id: string, change: KeyChange): Promise<KeyRow> {
     if (change.expiresAtMs !== null) this.#requireFuture(change.expiresAtMs);
     const models = change.models === undefined ? undefined : await this.#modelIds(change.models);
-    return transaction(this.#deps.db, async (trx) => {
+    const { row, limits } = await transaction(this.#deps.db, async (trx) => {
       const present = (await store.lockKey(trx, scope, id)) ?? notFound(id);
       if (present.status === 'revoked') throw new GatewayError('invalid_state', { message: 'A revoked key cannot be changed.' });
       const row = await store.updateKey(trx, id, {
@@ -104,9 +112,25 @@ export class KeyService {
       });
       // A key that is bound to a region or ends sooner is a lock, which must not wait behind other news.
       const restricts = change.regions !== undefined || change.expiresAtMs !== undefined || models !== undefined;
-      await this.#deps.publish(trx, restricts ? 'security' : 'customer', [keyEntry(row)]);
-      return row;
+      const { entries, limits } = await this.#setCapsIn(trx, row, change.caps);
+      if (restricts) await this.#deps.publish(trx, 'security', [keyEntry(row)]);
+      const others = restricts ? entries : [...entries, keyEntry(row)];
+      if (others.length > 0) await this.#deps.publish(trx, 'customer', others);
+      return { row, limits };
     });
+    this.#deps.budgets.announce(limits);
+    return row;
+  }
+
+  /** The caps of keys of one account, by key. */
+  async capsOf(rows: readonly KeyRow[]): Promise<Map<string, CapStanding[]>> {
+    const accountId = rows[0]?.account_id;
+    if (accountId === undefined) return new Map();
+    const standings = await this.#deps.budgets.standings(
+      accountId,
+      rows.map((row) => row.id),
+    );
+    return Map.groupBy(standings, (standing) => standing.scopeId);
   }
 
   /** Ends a key for good. Revoking it again is no error, and gives the rev of the new publication. */
@@ -127,6 +151,10 @@ export class KeyService {
     const row = await store.findKeyByHash(this.#deps.db, hashApiKey(pepper, key));
     if (row === undefined || shownStatus(row, this.#deps.ids.nowMs()) !== 'active') return undefined;
     return { memberId: row.member_id, key: { id: row.id, name: row.name } };
+  }
+
+  #setCapsIn(trx: Transaction, key: KeyRow, caps: CapsChange = {}): Promise<CapsSet> {
+    return this.#deps.budgets.setCapsIn(trx, { accountId: key.account_id, scope: 'key', scopeId: key.id }, caps);
   }
 
   #requireFuture(expiresAtMs: number | undefined): void {

@@ -1,6 +1,8 @@
 /** What can be done with money: credit, adjust, spend, read. */
 import { GatewayError } from '@meridian/domain/error';
-import type { Nano } from '@meridian/domain/money';
+import { type Nano, nanoToUsd } from '@meridian/domain/money';
+import type { LimitListener } from '../budgets/caps.ts';
+import { changePrepaidIn, coverPrepaidIn, heldBeyond, lockPrepaidIn } from '../budgets/prepaid.ts';
 import type { Database } from '../database/connect.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import {
@@ -26,6 +28,8 @@ const MAX_PAGE_ROWS = 200;
 export interface LedgerDependencies {
   readonly db: Database;
   readonly clock: { nowMs(): number };
+  /** Told after the commit that the limit of an account's prepaid budget has moved, and when a correction down waits for what nodes hold. */
+  readonly onLimitChanged?: LimitListener;
 }
 
 /** Every change of credit from outside carries a key: the same key with the same content gets the same answer, and money moves once. */
@@ -68,7 +72,10 @@ export interface Ledger {
   topUp(request: CreditRequest): Promise<CreditAnswer>;
   /** Bonus credit given away; amount > 0. */
   grant(request: CreditRequest): Promise<CreditAnswer>;
-  /** A correction up (amount > 0) or down (amount < 0); down never takes more than there is of that credit (`invalid_state`). */
+  /**
+   * A correction up (amount > 0) or down (amount < 0). Down never takes more than there is of that credit, nor what nodes hold for
+   * requests under way (`invalid_state`): what they do not need is called back, so that a later attempt finds it.
+   */
   adjust(request: AdjustRequest): Promise<CreditAnswer>;
   /** Zero for an account that never had credit. */
   balanceOf(accountId: string): Promise<Balance>;
@@ -80,17 +87,18 @@ export interface Ledger {
   makePartitions(): Promise<number>;
 }
 
-export function createLedger({ db, clock }: LedgerDependencies): Ledger {
+export function createLedger(dependencies: LedgerDependencies): Ledger {
+  const { db, clock } = dependencies;
   return {
     topUp: async (request) => {
       requirePositive(request);
-      return move(db, clock.nowMs(), 'top_up', 'payment_clearing', 'paid', request);
+      return move(dependencies, 'top_up', 'payment_clearing', 'paid', request);
     },
     grant: async (request) => {
       requirePositive(request);
-      return move(db, clock.nowMs(), 'grant', 'promotion', 'bonus', request);
+      return move(dependencies, 'grant', 'promotion', 'bonus', request);
     },
-    adjust: async (request) => move(db, clock.nowMs(), 'adjustment', 'adjustment', request.credit ?? 'paid', request),
+    adjust: async (request) => move(dependencies, 'adjustment', 'adjustment', request.credit ?? 'paid', request),
     balanceOf: async (accountId) => (await store.selectBalances(db, [accountId])).get(accountId) ?? EMPTY_BALANCE,
     listTransfers: async (accountId, page) => {
       const limit = Math.min(Math.max(page.limit, 1), MAX_PAGE_ROWS);
@@ -145,6 +153,11 @@ export async function spend(
       if (spending.shortfallNano > 0n) shortfalls.push({ accountId, shortfallNano: spending.shortfallNano });
     }
     await store.writeBalances(trx, after);
+    // Their budgets are locked already: whoever is charged has a lease on theirs.
+    await coverPrepaidIn(
+      trx,
+      shortfalls.map(({ accountId, shortfallNano }) => ({ accountId, nano: shortfallNano })),
+    );
   }
   postings.push(...batch.platform);
   if (postings.length > 0) await store.insertTransfers(trx, postings, batch.postedAtMs);
@@ -187,25 +200,41 @@ export async function wallets(db: Database | Transaction): Promise<{ accountId: 
 /** Rolls the transaction back when another one has used the key in the meantime. */
 class KeyTakenError extends Error {}
 
+/** Nodes hold what a correction would take away. */
+class CreditHeldError extends GatewayError {
+  readonly budgetId: string;
+
+  constructor(budgetId: string, heldNano: Nano) {
+    super('invalid_state', {
+      message: `Nodes hold ${nanoToUsd(heldNano)} USD of this credit for requests. It is being called back: try again in some seconds.`,
+    });
+    this.budgetId = budgetId;
+  }
+}
+
 async function move(
-  db: Database,
-  nowMs: number,
+  { db, clock, onLimitChanged = () => {} }: LedgerDependencies,
   code: TransferCode,
   counterpart: PlatformAccount,
   credit: CreditKind,
   request: CreditRequest,
 ): Promise<CreditAnswer> {
   assertRequest(request);
+  const nowMs = clock.nowMs();
   const content = JSON.stringify([code, credit, request.accountId, request.amountNano.toString(), request.reference ?? null]);
   const known = await store.findIdempotency(db, request.idempotencyKey);
   if (known !== undefined) return answerAgain(request, content, known);
   try {
-    return await transaction(db, async (trx) => {
+    const { answer, limit } = await transaction(db, async (trx) => {
       const { accountId, amountNano } = request;
+      const budget = await lockPrepaidIn(trx, accountId);
       const before = (await store.lockBalances(trx, [accountId])).get(accountId) ?? EMPTY_BALANCE;
       // A repetition that ran at the same time has committed by now: it must not be refused for what it itself has changed.
       if ((await store.findIdempotency(trx, request.idempotencyKey)) !== undefined) throw new KeyTakenError();
       const after = changeCredit(before, credit, amountNano);
+      const held = heldBeyond(budget, amountNano);
+      if (held > 0n) throw new CreditHeldError(budget.id, held);
+      const limit = await changePrepaidIn(trx, budget, amountNano);
       await store.writeBalances(trx, new Map([[accountId, after]]));
       const [transferId] = await store.insertTransfers(
         trx,
@@ -221,9 +250,12 @@ async function move(
         nowMs,
       );
       if (!free) throw new KeyTakenError();
-      return { transferId, accountId, amountNano, balanceNano };
+      return { answer: { transferId, accountId, amountNano, balanceNano }, limit };
     });
+    onLimitChanged([limit.budgetId], limit.direction);
+    return answer;
   } catch (error) {
+    if (error instanceof CreditHeldError) onLimitChanged([error.budgetId], 'lowered');
     if (!(error instanceof KeyTakenError)) throw error;
     const taken = await store.findIdempotency(db, request.idempotencyKey);
     if (taken === undefined) throw error;

@@ -1,0 +1,114 @@
+/** What caps are to people: which there are on a key, a member or an account, how they stand, how they are published. */
+import type { BudgetUnit, CapScope, CapWindow } from '@meridian/domain/budget';
+import type { ConfigEntry } from '@meridian/domain/snapshot';
+import { nextWindowStartMs, windowStartMs } from '@meridian/domain/window';
+
+/** One cap of each window and unit may be set on a scope; these are their names in a request. */
+export const CAP_KINDS = {
+  daily_usd: { window: 'utc_day', unit: 'nano_usd' },
+  monthly_usd: { window: 'utc_month', unit: 'nano_usd' },
+  daily_chat_completions: { window: 'utc_day', unit: 'chat_completions' },
+  monthly_chat_completions: { window: 'utc_month', unit: 'chat_completions' },
+  daily_images: { window: 'utc_day', unit: 'images' },
+  monthly_images: { window: 'utc_month', unit: 'images' },
+} as const satisfies Record<string, { window: CapWindow; unit: BudgetUnit }>;
+
+export type CapName = keyof typeof CAP_KINDS;
+
+export const CAP_NAMES = [
+  'daily_usd',
+  'monthly_usd',
+  'daily_chat_completions',
+  'monthly_chat_completions',
+  'daily_images',
+  'monthly_images',
+] as const satisfies readonly CapName[];
+
+/** Limits (0 … 2^52, in the cap's unit) by name: null removes a cap, an absent name leaves it. */
+export type CapsChange = { readonly [name in CapName]?: bigint | null | undefined };
+
+/** Whom caps are set on. */
+export interface CapOwner {
+  readonly accountId: string;
+  readonly scope: CapScope;
+  /** The key, member or account. */
+  readonly scopeId: string;
+}
+
+/** A cap with its limit, or without one where it was removed. */
+export interface CapRow extends CapOwner {
+  readonly id: string;
+  readonly window: CapWindow;
+  readonly unit: BudgetUnit;
+  readonly limit: bigint | undefined;
+  readonly version: number;
+}
+
+export function capEntry(row: CapRow): ConfigEntry {
+  const { id, accountId, scope, scopeId, window, unit, limit, version } = row;
+  if (limit === undefined) return { kind: 'cap', id, version, body: undefined };
+  return { kind: 'cap', id, version, body: { kind: 'cap', value: { id, accountId, scope, scopeId, window, unit, limit: Number(limit) } } };
+}
+
+/** How a cap stands in its present window, in its unit. Spent, reserved and left sum to the limit, unless it is exceeded. */
+export interface CapStanding extends CapOwner {
+  readonly id: string;
+  readonly window: CapWindow;
+  readonly unit: BudgetUnit;
+  readonly limit: bigint;
+  /** Charged in this window. */
+  readonly spent: bigint;
+  /** Set aside on nodes, for requests under way and for the next ones. It comes back where it is not used. */
+  readonly reserved: bigint;
+  readonly left: bigint;
+  /** What is spent and reserved above a limit that was lowered. */
+  readonly over: bigint;
+  /** When the next window begins. */
+  readonly resetsAtMs: number;
+}
+
+export function standingOf(
+  cap: CapOwner & { readonly id: string; readonly window: CapWindow; readonly unit: BudgetUnit; readonly limit: bigint },
+  figures: { readonly settled: bigint; readonly held: bigint },
+  nowMs: number,
+): CapStanding {
+  const room = cap.limit - figures.settled - figures.held;
+  return {
+    id: cap.id,
+    accountId: cap.accountId,
+    scope: cap.scope,
+    scopeId: cap.scopeId,
+    window: cap.window,
+    unit: cap.unit,
+    limit: cap.limit,
+    spent: figures.settled,
+    reserved: figures.held,
+    left: room > 0n ? room : 0n,
+    over: room < 0n ? -room : 0n,
+    resetsAtMs: resetsAtMs(cap.window, nowMs),
+  };
+}
+
+/** Days and months end. */
+function resetsAtMs(window: CapWindow, nowMs: number): number {
+  const next = nextWindowStartMs(window, windowStartMs(window, nowMs));
+  if (next === undefined) throw new Error(`a ${window} has no end`);
+  return next;
+}
+
+/** A limit that is another one now: what nodes hold is to be called back, or nodes that were refused may be granted more. */
+export interface LimitChange {
+  readonly budgetId: string;
+  readonly direction: 'raised' | 'lowered';
+}
+
+/** Told after the commit. */
+export type LimitListener = (budgetIds: readonly string[], direction: LimitChange['direction']) => void;
+
+/** Tells each direction once, lowered limits first. */
+export function announceLimits(changes: readonly LimitChange[], listener: LimitListener): void {
+  for (const direction of ['lowered', 'raised'] as const) {
+    const ids = changes.filter((change) => change.direction === direction).map((change) => change.budgetId);
+    if (ids.length > 0) listener(ids, direction);
+  }
+}
