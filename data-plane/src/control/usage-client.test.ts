@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import path from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { Server, ServerCredentials, type ServerDuplexStream, status } from '@grpc/grpc-js';
 import { usageBatchFromWire } from '@meridian/wire/codec/usage-batch';
@@ -230,6 +231,52 @@ describe('the upload of usage', () => {
     expect(spool.unackedChargeNano('acc_1')).toBe(0n);
     expect(alarms).toEqual(['the control plane has less than it acknowledged']);
     running.close();
+    await spool.close();
+  });
+
+  it('uploads without delay what is wanted, and tells how far this boot’s records are acknowledged', async () => {
+    const { spool } = await openTestSpool(folder, 1n);
+    const acked: number[] = [];
+    const awaited = Promise.withResolvers<void>();
+    let wanted = Number.POSITIVE_INFINITY;
+    client = startUsageClient({
+      spool,
+      address: ingest.address,
+      joinToken: 'join-me',
+      nodeId: 'nod_test',
+      region: 'eu',
+      random: Math.random,
+      log: () => undefined,
+      limits: { ...FAST, lingerMs: 3_600_000, quietMs: 3_600_000 },
+      onAcknowledged: (seq) => {
+        acked.push(seq);
+        if (seq >= wanted) awaited.resolve();
+      },
+    });
+    const lease = { leaseId: '1'.repeat(32), budget: { capId: 'prepaid_acc_1', windowStartMs: 0 }, used: 0, closed: false };
+    wanted = await new Promise<number>((resolve) => spool.lease({ ...lease, granted: 9, returned: 9 }, (_, seq) => resolve(seq)));
+    client.hurry();
+    await awaited.promise;
+    expect(acked.at(-1)).toBe(wanted);
+    expect(acked.length).toBeGreaterThan(1);
+    expect(ingest.applied.get(`1/${wanted}`)).toBe(1);
+    expect(ingest.opens[0]?.replacesSpoolId).toBe('');
+    client.close();
+    await spool.close();
+  });
+
+  it('names the id that the folder had before it went backwards', async () => {
+    const first = await openTestSpool(folder, 11n);
+    await writeFinal(first.spool, finalOf('old'));
+    await durable(first.spool);
+    const former = first.spool.spoolId;
+    await first.spool.close();
+    fs.writeFileSync(path.join(folder, 'acked.json'), JSON.stringify({ '000000000000000b': 1000 }));
+    const { spool } = await openTestSpool(folder, 5n);
+    expect(await start(spool).drain(10_000)).toBe(true);
+    expect(spool.spoolId).not.toBe(former);
+    expect(ingest.opens[0]).toMatchObject({ spoolId: spool.spoolId, replacesSpoolId: former });
+    client?.close();
     await spool.close();
   });
 

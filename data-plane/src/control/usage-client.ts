@@ -19,6 +19,7 @@ import { channelOptions } from '@meridian/wire/grpc-options';
 import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
 import { SHIPPER_LIMITS, Shipper, type ShipperLimits } from '../metering/spool/shipper.ts';
 import type { Spool } from '../metering/spool/spool.ts';
+import { drained } from './drained.ts';
 
 /** Runs something later; returns what prevents it. */
 export type After = (delayMs: number, run: () => void) => () => void;
@@ -53,6 +54,8 @@ export interface UsageClientOptions {
   readonly region: string;
   /** Of the picture that the node holds; absent when it has none. */
   readonly dbEpoch?: string;
+  /** Told of all that the control plane has of this boot's records, also when a stream opens. */
+  readonly onAcknowledged?: (seq: number) => void;
   /** 0 ≤ x < 1. */
   readonly random: () => number;
   readonly log: (message: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -76,6 +79,8 @@ export interface UsageClientStatus {
 export interface UsageClient {
   /** Uploads without delay until all that the spool holds is acknowledged: true; or until the time (ms from now) is over: false. */
   drain(deadlineMs: number): Promise<boolean>;
+  /** What is written by now waits for no company: somebody waits for it. */
+  hurry(): void;
   /** Ends the stream; nothing is uploaded any more. Idempotent. */
   close(): void;
   status(): UsageClientStatus;
@@ -94,7 +99,8 @@ interface Session {
   cancelWatchdog: () => void;
 }
 
-const afterTimeout: After = (delayMs, run) => {
+/** By the process's timers. */
+export const afterTimeout: After = (delayMs, run) => {
   const timer = setTimeout(run, delayMs);
   return () => clearTimeout(timer);
 };
@@ -129,8 +135,8 @@ class ReportingClient implements UsageClient {
   }
 
   start(): void {
-    this.#stopListening = this.#options.spool.onDurable((seq, finalSeq) => {
-      this.#shipper.durable(this.#clock.nowMs(), seq, finalSeq);
+    this.#stopListening = this.#options.spool.onDurable((seq, awaitedSeq) => {
+      this.#shipper.durable(this.#clock.nowMs(), seq, awaitedSeq);
       this.#pump();
     });
     this.#connect();
@@ -154,6 +160,11 @@ class ReportingClient implements UsageClient {
       const cancelDeadline = this.#after(deadlineMs, () => finish(this.#isDrained()));
       this.#drains.add(finish);
     });
+  }
+
+  hurry(): void {
+    this.#shipper.hurry(this.#options.spool.lastSeq);
+    this.#pump();
   }
 
   close(): void {
@@ -200,7 +211,8 @@ class ReportingClient implements UsageClient {
       lastSeq: BigInt(range.lastSeq),
       ackedSeq: BigInt(spool.ackedSeq(range.incarnation)),
     }));
-    const open = { nodeId, region, spoolId: spool.spoolId, dbEpoch: this.#dbEpoch, incarnations };
+    const replacesSpoolId = spool.replacesSpoolId ?? '';
+    const open = { nodeId, region, spoolId: spool.spoolId, replacesSpoolId, dbEpoch: this.#dbEpoch, incarnations };
     stream.write(create(ReportRequestSchema, { frame: { case: 'open', value: open } }));
   }
 
@@ -223,6 +235,7 @@ class ReportingClient implements UsageClient {
       if (ackedSeq < spool.ackedSeq(incarnation)) spool.rewind(incarnation, ackedSeq);
       else spool.acknowledge(incarnation, ackedSeq);
     }
+    this.#tellAcknowledged();
     log('usage upload open', { spoolId: spool.spoolId, unackedSeqs: this.#shipper.unackedSeqs });
     this.#finishDrains();
     this.#pump();
@@ -240,10 +253,16 @@ class ReportingClient implements UsageClient {
         this.#failures = 0;
         this.#lastAckAtMs = this.#clock.nowMs();
         this.#options.spool.acknowledge(ack.incarnation, seq);
+        this.#tellAcknowledged();
         this.#watchAck(session);
         this.#finishDrains();
         this.#pump();
     }
+  }
+
+  #tellAcknowledged(): void {
+    const { spool, onAcknowledged } = this.#options;
+    onAcknowledged?.(spool.ackedSeq(spool.incarnation));
   }
 
   /** Sends what may be sent; one at a time, in order. */
@@ -328,19 +347,4 @@ class ReportingClient implements UsageClient {
     if (this.#drains.size === 0 || !this.#isDrained()) return;
     for (const finish of [...this.#drains]) finish(true);
   }
-}
-
-/** Resolves when the stream takes more, or takes nothing any more: a cancelled stream never drains. */
-function drained(stream: ClientDuplexStream<ReportRequest, ReportResponse>): Promise<void> {
-  return new Promise((resolve) => {
-    const finish = () => {
-      stream.off('drain', finish);
-      stream.off('close', finish);
-      stream.off('error', finish);
-      resolve();
-    };
-    stream.on('drain', finish);
-    stream.on('close', finish);
-    stream.on('error', finish);
-  });
 }
