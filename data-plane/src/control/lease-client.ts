@@ -1,0 +1,319 @@
+/**
+ * The node's end of `Leases`: carries what the lease desk asks to the control plane, and back what it grants.
+ *
+ * A stream's life: *connecting* (Open, the declaration of every lease that the spool knows, 5 s to be answered) → *open* →
+ * broken, then a pause with full jitter. The desk is told when a stream is open and when it no longer is; nothing else is
+ * remembered of a broken stream, since the next one begins with all counters of both sides.
+ */
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { type ClientDuplexStream, credentials, Metadata } from '@grpc/grpc-js';
+import { budgetRefToWire, leaseRecordToWire } from '@meridian/wire/codec/lease';
+import { WireFormatError } from '@meridian/wire/codec/wire-format-error';
+import { LeaseService, type LeasesRequest, LeasesRequestSchema, type LeasesResponse } from '@meridian/wire/gen/lease_pb';
+import { channelOptions } from '@meridian/wire/grpc-options';
+import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
+import type { LeaseEffects } from '../admission/grants.ts';
+import type { LeaseSink } from '../metering/usage-sink.ts';
+import { drained } from './drained.ts';
+import { type Denial, type GrantedTotal, type LeaseInput, readLeaseFrame } from './lease-frame.ts';
+import { type After, afterTimeout } from './usage-client.ts';
+
+export interface LeaseClientLimits {
+  readonly declarationLeases: number;
+  readonly connectMs: number;
+  /** Frames that may wait for a control plane which takes none, before the stream counts as dead. */
+  readonly queuedFrames: number;
+  readonly leastBackoffMs: number;
+  readonly mostBackoffMs: number;
+}
+
+export const LEASE_CLIENT_LIMITS: LeaseClientLimits = {
+  declarationLeases: 1000,
+  connectMs: 5000,
+  queuedFrames: 10_000,
+  leastBackoffMs: 200,
+  mostBackoffMs: 10_000,
+};
+
+export interface LeaseClientOptions {
+  /** host:port */
+  readonly address: string;
+  readonly joinToken: string;
+  readonly nodeId: string;
+  readonly region: string;
+  readonly spool: LeaseSink & { readonly spoolId: string; readonly incarnation: bigint };
+  /** Of the picture that the node holds; empty when it has none. */
+  readonly dbEpoch: () => string;
+  /** What is in the spool is wanted at the control plane without delay. */
+  readonly hurry: () => void;
+  /** 0 ≤ x < 1. */
+  readonly random: () => number;
+  readonly log: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+  readonly limits?: Partial<LeaseClientLimits>;
+  /** The process's clock when absent; the one that admission reads. */
+  readonly clock?: { nowMs(): number };
+  /** Timers of the process when absent. */
+  readonly after?: After;
+}
+
+/** What the control plane's words are told to; the lease desk. */
+export interface LeaseListener {
+  connected(nowMs: number): void;
+  disconnected(nowMs: number): void;
+  granted(grants: readonly GrantedTotal[], questionId: number, nowMs: number): void;
+  denied(denial: Denial, nowMs: number): void;
+  recalled(recall: { readonly recallId: bigint; readonly leaseId: string; readonly retire: boolean }, nowMs: number): void;
+  closed(leaseId: string, nowMs: number): void;
+  tick(nowMs: number): void;
+}
+
+export interface LeaseClientStatus {
+  readonly connected: boolean;
+  readonly streamsOpened: number;
+  readonly streamsBroken: number;
+  readonly questions: number;
+  readonly grants: number;
+  readonly denials: number;
+  readonly recalls: number;
+  readonly unreadableFrames: number;
+  /** When a grant or a denial came last. */
+  readonly lastAnswerAtMs: number | undefined;
+}
+
+type Frame = NonNullable<MessageInitShape<typeof LeasesRequestSchema>['frame']>;
+
+interface Session {
+  readonly client: ServiceClient<typeof LeaseService>;
+  readonly stream: ClientDuplexStream<LeasesRequest, LeasesResponse>;
+  readonly dbEpoch: string;
+  isOpen: boolean;
+  cancelWatchdog: () => void;
+}
+
+/** Makes the desk's effects happen from the start on; connects with `start`. Never throws and never gives up: what goes wrong is told and tried again. */
+export class LeaseClient {
+  readonly effects: LeaseEffects;
+  readonly #options: LeaseClientOptions;
+  readonly #limits: LeaseClientLimits;
+  readonly #clock: { nowMs(): number };
+  readonly #after: After;
+  #desk: LeaseListener | undefined;
+  #session: Session | undefined;
+  #closed = false;
+  /** As the control plane said it last: newer than the picture's for a while after a restore. */
+  #dbEpoch = '';
+  #failures = 0;
+  #unwritten = 0;
+  #whenWritten: (() => void)[] = [];
+  #cancelRetry: () => void = () => undefined;
+  #cancelWake: () => void = () => undefined;
+  readonly #counts = { streamsOpened: 0, streamsBroken: 0, questions: 0, grants: 0, denials: 0, recalls: 0, unreadableFrames: 0 };
+  #lastAnswerAtMs: number | undefined;
+
+  constructor(options: LeaseClientOptions) {
+    this.#options = options;
+    this.#limits = { ...LEASE_CLIENT_LIMITS, ...options.limits };
+    this.#clock = options.clock ?? { nowMs: Date.now };
+    this.#after = options.after ?? afterTimeout;
+    this.effects = {
+      write: (record, written) => {
+        this.#unwritten++;
+        options.spool.lease(record, (error, seq) => {
+          this.#unwritten--;
+          try {
+            written(error, seq);
+          } finally {
+            this.#tellWritten();
+          }
+        });
+      },
+      ask: (question) => {
+        if (this.#session?.isOpen !== true) return;
+        this.#counts.questions++;
+        const { questionId, budget, need, want, ratePer30s } = question;
+        this.#send(this.#session, {
+          case: 'question',
+          value: {
+            questionId: BigInt(questionId),
+            budget: budgetRefToWire(budget),
+            need: BigInt(need),
+            want: BigInt(want),
+            ratePer30s: BigInt(ratePer30s),
+          },
+        });
+      },
+      answerRecall: (answer) => {
+        // The next stream has recalls of its own.
+        if (this.#session?.isOpen === true) this.#send(this.#session, { case: 'recallAnswer', value: answer });
+      },
+      hurry: options.hurry,
+      wakeAt: (atMs) => this.#wakeAt(atMs),
+    };
+  }
+
+  start(desk: LeaseListener): void {
+    this.#desk = desk;
+    this.#connect();
+  }
+
+  /** Resolves when the spool has answered every record that the desk gave it. */
+  written(): Promise<void> {
+    return this.#unwritten === 0 ? Promise.resolve() : new Promise((resolve) => this.#whenWritten.push(resolve));
+  }
+
+  /** Ends the stream; the desk is told. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#cancelRetry();
+    this.#endSession();
+    this.#cancelWake();
+  }
+
+  status(): LeaseClientStatus {
+    return { connected: this.#session?.isOpen === true, ...this.#counts, lastAnswerAtMs: this.#lastAnswerAtMs };
+  }
+
+  #connect(): void {
+    const { spool, nodeId, region, joinToken, address } = this.#options;
+    const metadata = new Metadata();
+    metadata.set('authorization', `Bearer ${joinToken}`);
+    const client = makeClient(LeaseService, address, credentials.createInsecure(), channelOptions());
+    const stream = client.calls.leases(metadata);
+    const dbEpoch = this.#dbEpoch === '' ? this.#options.dbEpoch() : this.#dbEpoch;
+    const session: Session = { client, stream, dbEpoch, isOpen: false, cancelWatchdog: () => undefined };
+    this.#session = session;
+    stream.on('data', (response) => this.#receive(session, response));
+    stream.on('error', (error) => this.#break(session, error));
+    stream.on('end', () => this.#break(session, new Error('the control plane ended the stream')));
+    // A connection that gets no SETTINGS would hang for ever.
+    this.#watch(session);
+    this.#send(session, { case: 'open', value: { nodeId, region, spoolId: spool.spoolId, incarnation: spool.incarnation, dbEpoch } });
+    this.#declare(session).catch((error: unknown) => this.#break(session, error));
+  }
+
+  /** What the spool knows at this moment: whatever the desk writes later travels in the spool. */
+  async #declare(session: Session): Promise<void> {
+    const leases = this.#options.spool.leases();
+    const size = this.#limits.declarationLeases;
+    for (let at = 0; at === 0 || at < leases.length; at += size) {
+      const value = { leases: leases.slice(at, at + size).map(leaseRecordToWire), last: at + size >= leases.length };
+      const room = this.#send(session, { case: 'declaration', value });
+      if (!room && session === this.#session) await drained(session.stream);
+      if (session !== this.#session) return;
+      this.#watch(session);
+      // Many leases are encoded in turns, so that the node keeps answering meanwhile.
+      if (!value.last) await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  #receive(session: Session, response: LeasesResponse): void {
+    if (session !== this.#session) return;
+    let input: LeaseInput | undefined;
+    try {
+      input = readLeaseFrame(response, this.#options.spool.spoolId);
+    } catch (error) {
+      if (!(error instanceof WireFormatError)) throw error;
+      this.#counts.unreadableFrames++;
+      this.#options.log('a frame about leases could not be read', { frame: response.frame.case, err: error });
+      return;
+    }
+    if (input === undefined) this.#counts.unreadableFrames++;
+    else if (input.type === 'opened') this.#opened(session, input.dbEpoch, input.frozen);
+    else if (session.isOpen) this.#tell(input);
+  }
+
+  #opened(session: Session, dbEpoch: string, frozen: boolean): void {
+    session.cancelWatchdog();
+    this.#dbEpoch = dbEpoch;
+    if (dbEpoch !== session.dbEpoch) {
+      // Another history of leases: what was said as of the old one is said again.
+      this.#options.log('the leases are declared to a database of another epoch', { was: session.dbEpoch, dbEpoch });
+      this.#endSession();
+      this.#connect();
+      return;
+    }
+    session.isOpen = true;
+    this.#failures = 0;
+    this.#counts.streamsOpened++;
+    this.#options.log('leases open', { spoolId: this.#options.spool.spoolId, frozen });
+    this.#desk?.connected(this.#clock.nowMs());
+  }
+
+  #tell(input: Exclude<LeaseInput, { readonly type: 'opened' }>): void {
+    const nowMs = this.#clock.nowMs();
+    switch (input.type) {
+      case 'granted':
+        if (input.questionId !== 0) this.#lastAnswerAtMs = nowMs;
+        this.#counts.grants += input.grants.length;
+        if (input.foreign.length > 0) this.#options.log('grants for another spool are not taken', { leaseIds: input.foreign.slice(0, 10) });
+        this.#desk?.granted(input.grants, input.questionId, nowMs);
+        break;
+      case 'denied':
+        this.#lastAnswerAtMs = nowMs;
+        this.#counts.denials++;
+        this.#desk?.denied(input.denial, nowMs);
+        break;
+      case 'recalled':
+        this.#counts.recalls++;
+        this.#desk?.recalled(input, nowMs);
+        break;
+      case 'closed':
+        this.#desk?.closed(input.leaseId, nowMs);
+        break;
+      default:
+        input satisfies never;
+    }
+  }
+
+  /** Returns whether the stream takes more; one that has taken nothing for long is broken. */
+  #send(session: Session, frame: Frame): boolean {
+    if (session.stream.writableLength >= this.#limits.queuedFrames) {
+      this.#break(session, new Error('the control plane takes no frames'));
+      return false;
+    }
+    return session.stream.write(create(LeasesRequestSchema, { frame }));
+  }
+
+  #wakeAt(atMs: number | undefined): void {
+    this.#cancelWake();
+    this.#cancelWake = () => undefined;
+    if (atMs === undefined || this.#closed) return;
+    this.#cancelWake = this.#after(Math.max(0, atMs - this.#clock.nowMs()), () => this.#desk?.tick(this.#clock.nowMs()));
+  }
+
+  #watch(session: Session): void {
+    session.cancelWatchdog();
+    if (session.isOpen) return;
+    session.cancelWatchdog = this.#after(this.#limits.connectMs, () => this.#break(session, new Error('the control plane did not answer')));
+  }
+
+  #break(session: Session, error: unknown): void {
+    if (session !== this.#session || this.#closed) return;
+    this.#endSession();
+    this.#counts.streamsBroken++;
+    const ceilingMs = Math.min(this.#limits.mostBackoffMs, this.#limits.leastBackoffMs * 2 ** this.#failures);
+    this.#failures = Math.min(this.#failures + 1, 30);
+    const delayMs = this.#options.random() * ceilingMs;
+    this.#options.log('leases broken', { err: error, delayMs: Math.round(delayMs) });
+    this.#cancelRetry = this.#after(delayMs, () => this.#connect());
+  }
+
+  #endSession(): void {
+    const session = this.#session;
+    if (session === undefined) return;
+    this.#session = undefined;
+    session.cancelWatchdog();
+    // grpc-js reports the cancellation as an error, which nobody waits for any more.
+    session.stream.cancel();
+    session.client.channel.close();
+    if (session.isOpen) this.#desk?.disconnected(this.#clock.nowMs());
+  }
+
+  #tellWritten(): void {
+    if (this.#unwritten > 0) return;
+    const waiting = this.#whenWritten;
+    this.#whenWritten = [];
+    for (const tell of waiting) tell();
+  }
+}
