@@ -1,15 +1,18 @@
 /**
- * A control plane that knows one picture and acknowledges all usage: throughput is measured without ingest, which is
- * measured apart and would take the load generator's processor.
+ * A control plane that knows one picture, grants what is asked and acknowledges all usage: throughput is measured without
+ * ingest, which is measured apart and would take the load generator's processor.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import { create } from '@bufbuild/protobuf';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { budgetId } from '@meridian/domain/budget';
 import type { ConfigBody } from '@meridian/domain/snapshot';
 import { configEntityId, configEntryToWire } from '@meridian/wire/codec/entry';
 import { laneRevisionsToWire } from '@meridian/wire/codec/lane';
+import { budgetRefFromWire, budgetRefToWire } from '@meridian/wire/codec/lease';
 import { encodeSnapshotEntry, encodeSnapshotHead } from '@meridian/wire/codec/snapshot-content';
+import { LeaseService, LeasesResponseSchema } from '@meridian/wire/gen/lease_pb';
 import { FetchSnapshotResponseSchema, SyncResponseSchema, SyncService } from '@meridian/wire/gen/sync_pb';
 import { ReportResponseSchema, UsageService } from '@meridian/wire/gen/usage_pb';
 import { SERVER_OPTIONS } from '@meridian/wire/grpc-options';
@@ -87,6 +90,34 @@ export async function startControlSink(bodies: readonly ConfigBody[]): Promise<C
           call.write(
             create(ReportResponseSchema, { frame: { case: 'ack', value: { incarnation, ackedSeq: lastSeq, dbEpoch: DB_EPOCH } } }),
           );
+        }
+      });
+      call.on('end', () => call.end());
+    },
+  });
+  implement(server, LeaseService, {
+    leases(call) {
+      let spoolId = '';
+      /** By budget. */
+      const leases = new Map<string, { readonly leaseId: string; granted: bigint }>();
+      const say = (response: Parameters<typeof create<typeof LeasesResponseSchema>>[1]): void =>
+        void call.write(create(LeasesResponseSchema, response));
+      call.on('data', ({ frame }) => {
+        if (frame.case === 'open') spoolId = frame.value.spoolId;
+        if (frame.case === 'declaration') {
+          for (const { leaseId, budget, granted } of frame.value.leases)
+            leases.set(budgetId(budgetRefFromWire(budget)), { leaseId, granted });
+          if (frame.value.last)
+            say({ frame: { case: 'opened', value: { dbEpoch: DB_EPOCH, serverTimeMs: BigInt(Date.now()), frozen: false } } });
+        }
+        if (frame.case === 'question') {
+          const { questionId, want } = frame.value;
+          const budget = budgetRefFromWire(frame.value.budget);
+          const id = budgetId(budget);
+          const lease = leases.get(id) ?? { leaseId: randomBytes(16).toString('hex'), granted: 0n };
+          lease.granted += want;
+          leases.set(id, lease);
+          say({ frame: { case: 'grants', value: { questionId, grants: [{ ...lease, spoolId, budget: budgetRefToWire(budget) }] } } });
         }
       });
       call.on('end', () => call.end());
