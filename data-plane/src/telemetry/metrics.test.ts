@@ -14,6 +14,11 @@ describe('the metrics', () => {
     let figure = 3;
     metrics.gauge('meridian_figure', 'A figure', () => figure);
     figure = 4;
+    let figures: Record<string, number> = { a: 1, b: 2 };
+    metrics.gaugeBy('meridian_figures', 'Figures', 'unit', () => figures);
+    metrics.counter('meridian_things_total', 'Things', () => figure);
+    await metrics.registry.metrics();
+    figures = { b: 3 };
     const text = await metrics.registry.metrics();
     expect(text).toContain('meridian_requests_total{operation="chat",status="200"} 2\n');
     expect(text).toContain('meridian_requests_total{operation="chat",status="502"} 1\n');
@@ -23,5 +28,8 @@ describe('the metrics', () => {
     expect(text).toContain('meridian_request_duration_seconds_bucket{le="1",operation="chat"} 1\n');
     expect(text).toContain('meridian_variance_total 1\n');
     expect(text).toContain('meridian_figure 4\n');
+    expect(text).toContain('meridian_figures{unit="b"} 3\n');
+    expect(text).not.toContain('unit="a"');
+    expect(text).toContain('# TYPE meridian_things_total counter\nmeridian_things_total 4\n');
   });
 });

@@ -12,6 +12,10 @@ export interface Metrics {
   countVariance(): void;
   /** A figure read at scrape. */
   gauge(name: string, help: string, read: () => number): void;
+  /** Figures read at scrape, one for each value of a label. */
+  gaugeBy(name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void;
+  /** A count that only grows, read at scrape. */
+  counter(name: string, help: string, read: () => number): void;
 }
 
 export function createMetrics(): Metrics {
@@ -67,6 +71,29 @@ export function createMetrics(): Metrics {
         registers: [registry],
         collect() {
           this.set(read());
+        },
+      });
+    },
+    gaugeBy: (name, help, label, read) => {
+      new Gauge({
+        name,
+        help,
+        labelNames: [label],
+        registers: [registry],
+        collect() {
+          this.reset();
+          for (const [value, figure] of Object.entries(read())) this.set({ [label]: value }, figure);
+        },
+      });
+    },
+    counter: (name, help, read) => {
+      new Counter({
+        name,
+        help,
+        registers: [registry],
+        collect() {
+          this.reset();
+          this.inc(read());
         },
       });
     },
