@@ -2,7 +2,7 @@ import { GatewayError } from '@meridian/domain/error';
 import type { Endpoint } from '@meridian/domain/snapshot';
 import type { Intent } from '@meridian/domain/usage-record';
 import { describe, expect, it } from 'vitest';
-import { type CallTrace, type Ending, type Measured, settle } from './settle.ts';
+import { type CallTrace, type Ending, type Measured, type SetAside, settle as settleWith } from './settle.ts';
 
 const LIST = {
   modelId: 'm1',
@@ -49,6 +49,14 @@ const INTENT: Intent = {
   leases: [{ leaseId: 'l1', amount: 1_000_000_000n }],
 };
 
+const RESERVED: readonly SetAside[] = [
+  { leaseId: 'l1', unit: 'nano_usd', amount: 1_000_000_000 },
+  { leaseId: 'l2', unit: 'chat_completions', amount: 1 },
+  { leaseId: 'l3', unit: 'images', amount: 4 },
+];
+
+const settle = (intent: Intent, inputTokensBound: number, end: Ending) => settleWith(intent, RESERVED, inputTokensBound, end);
+
 function call(facts: Partial<Measured> | undefined, errorCode: CallTrace['errorCode'] = undefined): CallTrace {
   return {
     candidate: { endpoint: ENDPOINT, model: { id: 'm1' }, listPrice: LIST },
@@ -79,7 +87,11 @@ describe('settling a request', () => {
       varianceNano: 0n,
       answeringModelId: 'm1',
     });
-    expect(final.leases).toEqual([{ leaseId: 'l1', amount: 1_960_000n }]);
+    expect(final.leases).toEqual([
+      { leaseId: 'l1', amount: 1_960_000n },
+      { leaseId: 'l2', amount: 1n },
+      { leaseId: 'l3', amount: 4n },
+    ]);
   });
 
   it('charges the tier that the upstream answered with, and standard when it does not say', () => {
@@ -91,6 +103,7 @@ describe('settling a request', () => {
     const final = settle({ ...INTENT, maxCostNano: 1_000_000n }, 0, ending('success', call(USED)));
     expect(final.chargeNano).toBe(1_000_000n);
     expect(final.varianceNano).toBe(960_000n);
+    expect(final.leases[0]).toEqual({ leaseId: 'l1', amount: 1_000_000n });
   });
 
   it.each(['failed', 'empty'] as const)('charges nothing for a request that ended %s, and still knows its cost', (outcome) => {
@@ -101,6 +114,7 @@ describe('settling a request', () => {
     });
     expect(final.chargeNano).toBe(0n);
     expect(final.varianceNano).toBe(0n);
+    expect(final.leases.map((lease) => lease.amount)).toEqual([0n, 0n, 0n]);
     expect(final.attempts[0]?.costNano).toBe(700_000n);
   });
 

@@ -1,4 +1,5 @@
 /** How a request ended + its terms → the final record: usage, charge, variance, and what each attempt cost us. */
+import type { BudgetUnit } from '@meridian/domain/budget';
 import type { DialectName } from '@meridian/domain/dialect';
 import type { GatewayError } from '@meridian/domain/error';
 import type { ErrorCode } from '@meridian/domain/error-code';
@@ -40,6 +41,13 @@ export interface Ending {
   readonly durationMs: number;
 }
 
+/** What was set aside in one lease; satisfied by admission's reservation. */
+export interface SetAside {
+  readonly leaseId: string;
+  readonly unit: BudgetUnit;
+  readonly amount: number;
+}
+
 /** The most that an amount in a record can be: an upstream's count that makes no sense must not keep the record from being written. */
 const MAX_RECORD_NANO = 2n ** 63n - 1n;
 
@@ -59,8 +67,11 @@ export function meteredUsage(measured: Measured | undefined, inputTokensBound: n
   };
 }
 
-/** Settles a request. The charge is never above the reservation: the excess is variance, ours. */
-export function settle(intent: Intent, inputTokensBound: number, ending: Ending): Final {
+/**
+ * Settles a request. The charge is never above the reservation: the excess is variance, ours. Leases are named in the order
+ * in which they were reserved: one of money with the charge, one of a count with all of its amount or nothing.
+ */
+export function settle(intent: Intent, reserved: readonly SetAside[], inputTokensBound: number, ending: Ending): Final {
   const { served } = ending;
   const metered = meteredUsage(served?.facts, inputTokensBound);
   // A tier that the upstream did not confirm is not charged for.
@@ -83,7 +94,10 @@ export function settle(intent: Intent, inputTokensBound: number, ending: Ending)
     tierId: intent.tierId,
     markupBasisPoints: intent.markupBasisPoints,
     maxCostNano: intent.maxCostNano,
-    leases: intent.leases.map((lease) => ({ leaseId: lease.leaseId, amount: chargeNano })),
+    leases: reserved.map(({ leaseId, unit, amount }) => ({
+      leaseId,
+      amount: unit === 'nano_usd' ? chargeNano : isCharged(ending.outcome) ? BigInt(amount) : 0n,
+    })),
     outcome: ending.outcome,
     exactness: metered.exactness,
     answeringModelId: served?.candidate.model.id,

@@ -2,11 +2,10 @@
  * Names in the spool's folder: `lock`, `spool.id` (the id, and on a second line the one that it replaces), `acked.json`, and `<incarnation>/<number>.seg`. A `.tmp` is a segment
  * that was not finished, a `.damaged` one that was set aside as it was found.
  */
-import fs from 'node:fs';
 import path from 'node:path';
 import { type IdSource, newId } from '@meridian/domain/ids';
 import type { SpoolDisk } from './disk.ts';
-import { writeAll } from './disk.ts';
+import { writeDurableFile } from './disk.ts';
 import type { SegmentHeader } from './segment.ts';
 
 /** A record's place that reading may start from. */
@@ -44,9 +43,9 @@ export function segmentPath(incarnationPath: string, segment: number): string {
 }
 
 /** Incarnations that have a folder, in no particular order. */
-export function listIncarnations(folder: string): bigint[] {
-  return fs
-    .readdirSync(folder)
+export function listIncarnations(folder: string, disk: SpoolDisk): bigint[] {
+  return disk
+    .list(folder)
     .filter((name) => /^[0-9a-f]{16}$/.test(name))
     .map((name) => BigInt(`0x${name}`));
 }
@@ -54,7 +53,7 @@ export function listIncarnations(folder: string): bigint[] {
 /** Numbers of the segments, ascending; removes what was not finished. */
 export function listSegments(incarnationPath: string, disk: SpoolDisk): number[] {
   const numbers: number[] = [];
-  for (const name of fs.readdirSync(incarnationPath)) {
+  for (const name of disk.list(incarnationPath)) {
     if (name.endsWith('.tmp')) disk.unlink(path.join(incarnationPath, name));
     else if (/^\d{8}\.seg$/.test(name)) numbers.push(Number(name.slice(0, 8)));
   }
@@ -69,7 +68,7 @@ export interface SpoolIds {
 
 /** The folder's spool id, made on first use, and the one that it replaces. */
 export function readSpoolIds(folder: string, disk: SpoolDisk, ids: IdSource): SpoolIds {
-  return knownSpoolIds(folder) ?? writeSpoolIds(folder, disk, { current: newId('spl', ids), former: undefined });
+  return knownSpoolIds(folder, disk) ?? writeSpoolIds(folder, disk, { current: newId('spl', ids), former: undefined });
 }
 
 /**
@@ -85,10 +84,10 @@ export function settleSpoolId(folder: string, disk: SpoolDisk, ids: SpoolIds): S
   return writeSpoolIds(folder, disk, { current: ids.current, former: undefined });
 }
 
-function knownSpoolIds(folder: string): SpoolIds | undefined {
+function knownSpoolIds(folder: string, disk: SpoolDisk): SpoolIds | undefined {
   const file = path.join(folder, 'spool.id');
-  if (!fs.existsSync(file)) return undefined;
-  const [current = '', former = ''] = fs.readFileSync(file, 'utf8').split('\n');
+  if (!disk.exists(file)) return undefined;
+  const [current = '', former = ''] = disk.readFile(file).toString('utf8').split('\n');
   return current === '' ? undefined : { current, former: former === '' ? undefined : former };
 }
 
@@ -99,11 +98,11 @@ function writeSpoolIds(folder: string, disk: SpoolDisk, ids: SpoolIds): SpoolIds
 }
 
 /** Acknowledged seq of each incarnation. A file that is missing or cannot be read costs a resend, nothing else. */
-export function readAcked(folder: string): Map<bigint, number> {
+export function readAcked(folder: string, disk: SpoolDisk): Map<bigint, number> {
   const acked = new Map<bigint, number>();
   let entries: unknown;
   try {
-    entries = JSON.parse(fs.readFileSync(path.join(folder, 'acked.json'), 'utf8'));
+    entries = JSON.parse(disk.readFile(path.join(folder, 'acked.json')).toString('utf8'));
   } catch {
     return acked;
   }
@@ -120,13 +119,6 @@ export function writeAcked(folder: string, disk: SpoolDisk, acked: ReadonlyMap<b
 }
 
 function replaceFile(disk: SpoolDisk, file: string, bytes: Buffer): void {
-  fs.rmSync(`${file}.tmp`, { force: true });
-  const fd = disk.open(`${file}.tmp`, 'wx');
-  try {
-    writeAll(disk, fd, bytes, 0);
-    fs.fdatasyncSync(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
+  writeDurableFile(disk, `${file}.tmp`, bytes);
   disk.rename(`${file}.tmp`, file);
 }

@@ -1,7 +1,7 @@
 /** Reads finals and leases for the upload: whole runs of seqs, from one place in an incarnation up to what is durable. */
-import fs from 'node:fs';
 import type { LeaseRecord } from '@meridian/domain/lease';
 import type { Final } from '@meridian/domain/usage-record';
+import type { SpoolDisk } from './disk.ts';
 import type { IncarnationFiles, SegmentFile } from './folder.ts';
 import { decodePayload, RECORD_TYPE, type SpoolRecord } from './record.ts';
 import { HEADER_BYTES, RECORD_HEADER_BYTES, scanRecords, segmentSalt } from './segment.ts';
@@ -32,6 +32,7 @@ export async function readBatch(
   fromSeq: number,
   upToSeq: number,
   limits: BatchLimits,
+  disk: SpoolDisk,
   alarm: SpoolAlarm,
 ): Promise<SpoolBatch | undefined> {
   const batch = {
@@ -41,7 +42,7 @@ export async function readBatch(
     finals: [] as { seq: number; final: Final }[],
     leases: [] as { seq: number; lease: LeaseRecord }[],
   };
-  const budget = { records: limits.maxRecords, bytes: limits.maxBytes, readBytes: MAX_READ_BYTES, alarm };
+  const budget = { records: limits.maxRecords, bytes: limits.maxBytes, readBytes: MAX_READ_BYTES, disk, alarm };
   for (const segment of [...files.segments]) {
     const endSeq = Math.min(segment.lastSeq, upToSeq);
     if (endSeq <= batch.lastSeq) continue;
@@ -64,6 +65,7 @@ interface Budget {
   records: number;
   bytes: number;
   readBytes: number;
+  readonly disk: SpoolDisk;
   readonly alarm: SpoolAlarm;
 }
 
@@ -74,11 +76,12 @@ async function readSegmentRun(segment: SegmentFile, endSeq: number, batch: OpenB
   let offset = mark?.offset ?? HEADER_BYTES;
   let afterSeq = (mark?.seq ?? segment.header.firstSeq) - 1;
   let windowBytes = WINDOW_BYTES;
-  const handle = await fs.promises.open(segment.path, 'r');
+  const fd = budget.disk.open(segment.path, 'r');
   try {
     while (afterSeq < endSeq && offset < segment.bytes) {
       const wanted = Math.min(windowBytes, segment.bytes - offset);
-      const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(wanted), 0, wanted, offset);
+      const buffer = Buffer.allocUnsafe(wanted);
+      const bytesRead = await budget.disk.read(fd, buffer, 0, wanted, offset);
       const window = buffer.subarray(0, bytesRead);
       let limited = false;
       const result = scanRecords(window, 0, salt, afterSeq, (place) => {
@@ -123,7 +126,7 @@ async function readSegmentRun(segment: SegmentFile, endSeq: number, batch: OpenB
     }
     return true;
   } finally {
-    await handle.close();
+    budget.disk.close(fd);
   }
 }
 

@@ -128,6 +128,7 @@ function diskUntil(operations: number): { disk: SpoolDisk; used: () => number } 
       return run(...args);
     };
   const disk: SpoolDisk = {
+    ...nodeDisk,
     open: counted(nodeDisk.open),
     write: (fd, bytes, start, length, position) => {
       used++;
@@ -145,7 +146,8 @@ function diskUntil(operations: number): { disk: SpoolDisk; used: () => number } 
     makeFolder: counted(nodeDisk.makeFolder),
     fdatasync: (fd) => Promise.resolve().then(counted(() => nodeDisk.fdatasync(fd))),
     syncFolder: (file) => Promise.resolve().then(counted(() => nodeDisk.syncFolder(file))),
-    statfs: (file) => nodeDisk.statfs(file),
+    fdatasyncNow: counted(nodeDisk.fdatasyncNow),
+    removeFolder: counted(nodeDisk.removeFolder),
   };
   return { disk, used: () => used };
 }

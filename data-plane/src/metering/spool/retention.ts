@@ -1,5 +1,4 @@
 /** Deletes what the control plane has and what has been kept long enough for a replay. */
-import fs from 'node:fs';
 import type { SpoolDisk } from './disk.ts';
 import type { IncarnationFiles } from './folder.ts';
 import type { SpoolAlarm } from './survey.ts';
@@ -27,7 +26,7 @@ export function deleteAcked(
       oldest.segments.shift();
       if (oldest.segments.length > 0) continue;
       // Files that were set aside keep their folder.
-      if (fs.readdirSync(oldest.folder).length === 0) fs.rmdirSync(oldest.folder);
+      if (disk.list(oldest.folder).length === 0) disk.removeFolder(oldest.folder);
     } catch (error) {
       alarm('an old spool segment could not be deleted', { file: segment.path, err: error });
       return gone;

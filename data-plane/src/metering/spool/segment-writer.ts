@@ -4,15 +4,16 @@
  * States of a record: *written* (write() returned; survives kill -9) → *durable* (fdatasync returned; survives a power
  * cut, may be uploaded). Until it is durable its bytes stay in memory: after a failed fdatasync the kernel may have dropped
  * the pages, so that file is *suspect*, is never synced again, and a new segment takes over from the first seq that is not
- * durable. A segment appears under its name only when its header, its checkpoint and the records it takes over are in it.
+ * durable. When that one fails as well the disk is *failing*: records go on into the last file (a write() still outlives a
+ * kill), and one more segment is tried each second until one becomes durable. A segment appears under its name only when its header, its checkpoint and the records it takes over are in it.
  */
-import fs from 'node:fs';
-import { type SpoolDisk, writeAll } from './disk.ts';
+import { removeLeft, type SpoolDisk, writeAll } from './disk.ts';
 import { type IncarnationFiles, type SegmentFile, segmentPath } from './folder.ts';
 import { PayloadWriter } from './payload.ts';
 import type { Checkpoint } from './record.ts';
 import { encodeHeader, encodeRecord, HEADER_BYTES, resalt, type SegmentHeader, segmentSalt } from './segment.ts';
 import type { SpoolAlarm } from './survey.ts';
+import type { SpoolTimers } from './timers.ts';
 
 /** Records that were written together. */
 export interface WrittenRun {
@@ -24,6 +25,7 @@ export interface WrittenRun {
 
 export interface SegmentWriterOptions {
   readonly disk: SpoolDisk;
+  readonly timers: SpoolTimers;
   readonly files: IncarnationFiles;
   readonly spoolId: string;
   readonly segmentBytes: number;
@@ -48,6 +50,8 @@ interface OpenSegment {
  */
 export const SYNC_INTERVAL_MS = 8;
 const MARK_SPACING_BYTES = 256 * 1024;
+/** How long a failing disk is left alone before another segment is tried. */
+export const RETRY_MS = 1000;
 /** How far a segment outgrows its limit before another one is tried again. */
 const OVERFILL_BYTES = 2 * 1024 * 1024;
 
@@ -60,9 +64,13 @@ export class SegmentWriter {
   #writtenSeq = 0;
   #durableSeq = 0;
   #suspect = false;
+  /** Since the last fdatasync that succeeded. */
+  #failedSyncs = 0;
+  #cancelRetry: (() => void) | undefined;
   #limitBytes: number;
   #syncing: Promise<void> | undefined;
-  #syncTimer: NodeJS.Timeout | undefined;
+  /** Prevents the sync that is due next. */
+  #cancelSync: (() => void) | undefined;
   #syncedAtMs = 0;
   #syncingSegment: OpenSegment | undefined;
 
@@ -83,9 +91,9 @@ export class SegmentWriter {
     return this.#undurableBytes;
   }
 
-  /** The current file failed to sync and no other one could be begun. */
-  get suspect(): boolean {
-    return this.#suspect;
+  /** The current file is suspect and no other one has taken over, or the last two files could not be made durable. */
+  get failing(): boolean {
+    return this.#suspect || this.#failedSyncs > 1;
   }
 
   /** What the crcs of the next records start from. */
@@ -115,10 +123,18 @@ export class SegmentWriter {
     }
   }
 
-  /** Leaves a suspect file: all that is not durable is written again into a new segment. Throws what the disk throws. */
+  /**
+   * Leaves a file that failed: all that is not durable is written again into a new segment. Throws what the disk throws;
+   * then it is tried again later.
+   */
   replaceSuspect(): void {
     this.#suspect = true;
-    this.#begin(this.#durableSeq + 1);
+    try {
+      this.#begin(this.#durableSeq + 1);
+    } catch (error) {
+      this.#retryLater();
+      throw error;
+    }
     this.#suspect = false;
     this.#syncSoon();
   }
@@ -146,8 +162,7 @@ export class SegmentWriter {
 
   /** Makes everything durable, without waiting for company; one fdatasync at a time. Resolves when there is nothing left to do or it failed. */
   async sync(): Promise<void> {
-    clearTimeout(this.#syncTimer);
-    this.#syncTimer = undefined;
+    this.#preventSync();
     while (this.#syncable) await this.#syncPass();
   }
 
@@ -165,22 +180,28 @@ export class SegmentWriter {
 
   /** Lets the records of some turns share one fdatasync. */
   #syncSoon(): void {
-    if (this.#syncTimer !== undefined || this.#syncing !== undefined) return;
-    const delayMs = Math.min(SYNC_INTERVAL_MS, Math.max(0, this.#syncedAtMs + SYNC_INTERVAL_MS - performance.now()));
-    this.#syncTimer = setTimeout(() => {
-      this.#syncTimer = undefined;
+    if (this.#cancelSync !== undefined || this.#syncing !== undefined) return;
+    const { timers } = this.#options;
+    const delayMs = Math.min(SYNC_INTERVAL_MS, Math.max(0, this.#syncedAtMs + SYNC_INTERVAL_MS - timers.monotonicMs()));
+    this.#cancelSync = timers.after(delayMs, () => {
+      this.#cancelSync = undefined;
       if (!this.#syncable) return;
       void this.#syncPass().then(() => {
         if (this.#syncable) this.#syncSoon();
       });
-    }, delayMs);
+    });
+  }
+
+  #preventSync(): void {
+    this.#cancelSync?.();
+    this.#cancelSync = undefined;
   }
 
   /** Closes the files; one that is being synced is closed when that returns. */
   close(): void {
-    clearTimeout(this.#syncTimer);
-    this.#syncTimer = undefined;
-    for (const segment of this.#open) if (segment !== this.#syncingSegment) fs.closeSync(segment.fd);
+    this.#preventSync();
+    this.#cancelRetry?.();
+    for (const segment of this.#open) if (segment !== this.#syncingSegment) this.#options.disk.close(segment.fd);
     this.#open = [];
   }
 
@@ -210,19 +231,19 @@ export class SegmentWriter {
     resalt(takenOver, salt);
     const bytes = Buffer.concat([encodeHeader(header), writer.view(), takenOver]);
     const path = segmentPath(files.folder, segment);
-    fs.rmSync(`${path}.tmp`, { force: true });
+    removeLeft(disk, `${path}.tmp`);
     const fd = disk.open(`${path}.tmp`, 'wx');
     try {
       writeAll(disk, fd, bytes, 0);
       disk.rename(`${path}.tmp`, path);
     } catch (error) {
-      fs.closeSync(fd);
-      fs.rmSync(`${path}.tmp`, { force: true });
+      disk.close(fd);
+      removeLeft(disk, `${path}.tmp`);
       throw error;
     }
     if (this.#suspect) {
       // One that is being synced is closed when that returns: its number must not go to another file before.
-      for (const left of this.#open.splice(0)) if (left !== this.#syncingSegment) fs.closeSync(left.fd);
+      for (const left of this.#open.splice(0)) if (left !== this.#syncingSegment) disk.close(left.fd);
     }
     for (const older of files.segments) older.lastSeq = Math.min(older.lastSeq, firstSeq - 1);
     const file: SegmentFile = { path, header, lastSeq: Math.max(this.#writtenSeq, firstSeq - 1), bytes: bytes.length, marks: [] };
@@ -235,23 +256,27 @@ export class SegmentWriter {
   async #syncFirst(): Promise<void> {
     const segment = this.#open[0];
     if (segment === undefined) return;
-    this.#syncedAtMs = performance.now();
+    this.#syncedAtMs = this.#options.timers.monotonicMs();
     const seq = this.#open.length === 1 ? this.#writtenSeq : segment.file.lastSeq;
     this.#syncingSegment = segment;
     const error = await this.#syncSegment(segment);
     this.#syncingSegment = undefined;
     if (!this.#open.includes(segment)) {
       // Another segment has taken over meanwhile.
-      fs.closeSync(segment.fd);
+      this.#options.disk.close(segment.fd);
       return;
     }
     if (error !== undefined) {
-      this.#options.alarm('the spool could not be made durable', { file: segment.file.path, err: error });
-      this.#leaveSuspect();
+      this.#failedSyncs++;
+      this.#suspect = true;
+      this.#options.alarm('the spool could not be made durable', { file: segment.file.path, err: error, failedSyncs: this.#failedSyncs });
+      if (this.#failedSyncs === 1) this.#leaveSuspect();
+      else this.#retryLater();
       return;
     }
+    this.#failedSyncs = 0;
     if (segment !== this.#open.at(-1) && segment.file.lastSeq === seq) {
-      fs.closeSync(segment.fd);
+      this.#options.disk.close(segment.fd);
       this.#open.shift();
     }
     this.#markDurable(seq);
@@ -274,6 +299,13 @@ export class SegmentWriter {
     } catch (error) {
       this.#options.alarm('the spool could not begin another segment', { err: error });
     }
+  }
+
+  #retryLater(): void {
+    this.#cancelRetry ??= this.#options.timers.after(RETRY_MS, () => {
+      this.#cancelRetry = undefined;
+      if (this.#suspect && this.#open.length > 0) this.#leaveSuspect();
+    });
   }
 
   #markDurable(seq: number): void {

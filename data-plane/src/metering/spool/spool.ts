@@ -3,16 +3,16 @@
  *
  * A spool goes through *opening* (survey, recovery of what the dead incarnations left open, durable before `openSpool`
  * resolves) → *open* → *closed*. While open, the records of one event-loop turn are written by one write() in setImmediate,
- * and only then are their waiters called. New requests are refused while the disk is full, while a file is suspect, or while
- * too much is not durable; finals are always tried.
+ * and only then are their waiters called. New requests are refused while the disk is full or failing, or while too much is not
+ * durable; finals and leases are always tried.
  */
-import fs from 'node:fs';
 import { GatewayError } from '@meridian/domain/error';
 import type { IdSource } from '@meridian/domain/ids';
 import type { LeaseRecord } from '@meridian/domain/lease';
 import { type Final, type Intent, type LeaseAmount, recoveredFinal } from '@meridian/domain/usage-record';
 import type { LeaseSink, LeaseWritten, UsageSink, Written } from '../usage-sink.ts';
 import { nodeDisk, type SpoolDisk } from './disk.ts';
+import { DiskWatch } from './disk-watch.ts';
 import {
   type IncarnationFiles,
   incarnationFolder,
@@ -24,7 +24,6 @@ import {
   writeAcked,
 } from './folder.ts';
 import type { SpoolLeases } from './lease-counters.ts';
-import { lockFolder } from './lock.ts';
 import { PayloadWriter } from './payload.ts';
 import { type BatchLimits, readBatch, type SpoolBatch } from './reader.ts';
 import { RecentRecords } from './recent-records.ts';
@@ -33,6 +32,7 @@ import { deleteAcked } from './retention.ts';
 import { encodeRecord, walkRecords } from './segment.ts';
 import { SegmentWriter } from './segment-writer.ts';
 import { readCharges, type SpoolAlarm, type Survey, surveyFolder } from './survey.ts';
+import { nodeTimers, type SpoolTimers } from './timers.ts';
 import { UnackedCharges } from './unacked-charges.ts';
 
 export interface SpoolLimits {
@@ -42,6 +42,8 @@ export interface SpoolLimits {
   /** New requests are refused above this. */
   readonly undurableBytes: number;
   readonly pendingRecords: number;
+  /** Share of the disk above which an alarm is raised. */
+  readonly diskWarnShare: number;
   /** Share of the disk above which new requests are refused; the rest is room for finals. */
   readonly diskUsedShare: number;
   /** How long acknowledged segments are kept for replay. */
@@ -53,6 +55,7 @@ export const SPOOL_LIMITS: SpoolLimits = {
   recordBytes: 64 * 1024,
   undurableBytes: 64 * 1024 * 1024,
   pendingRecords: 65_536,
+  diskWarnShare: 0.7,
   diskUsedShare: 0.92,
   retentionMs: 24 * 3600 * 1000,
 };
@@ -65,6 +68,7 @@ export interface SpoolOptions {
   readonly alarm: SpoolAlarm;
   readonly limits?: Partial<SpoolLimits>;
   readonly disk?: SpoolDisk;
+  readonly timers?: SpoolTimers;
 }
 
 export interface RetainedRange {
@@ -112,7 +116,6 @@ interface Pending {
 }
 
 const CHUNK_BYTES = 1024 * 1024;
-const DISK_CHECK_MS = 1000;
 const ACK_SAVE_MS = 1000;
 const DELETE_CHECK_MS = 60_000;
 
@@ -122,15 +125,16 @@ const DELETE_CHECK_MS = 60_000;
  */
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const disk = options.disk ?? nodeDisk;
+  const timers = options.timers ?? nodeTimers;
   const limits: SpoolLimits = { ...SPOOL_LIMITS, ...options.limits };
   disk.makeFolder(options.folder);
-  const lock = lockFolder(options.folder);
+  const lock = disk.lock(options.folder);
   let spool: FolderSpool | undefined;
   try {
     const charges = new UnackedCharges();
     const nowMs = options.ids.nowMs();
     let ids = readSpoolIds(options.folder, disk, options.ids);
-    let survey = surveyFolder(options.folder, ids, disk, readAcked(options.folder), charges, nowMs, options.alarm);
+    let survey = surveyFolder(options.folder, ids, disk, readAcked(options.folder, disk), charges, nowMs, options.alarm);
     if (survey.incarnations.some((files) => (survey.acked.get(files.incarnation) ?? 0) > lastSeqOf(files))) {
       options.alarm('the spool folder went backwards: more was acknowledged than it holds', {
         folder: options.folder,
@@ -141,10 +145,14 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
       ids = renewSpoolId(options.folder, disk, options.ids, used ? ids.current : (ids.former ?? ids.current));
       writeAcked(options.folder, disk, new Map());
       survey = surveyFolder(options.folder, ids, disk, new Map(), new UnackedCharges(), nowMs, () => undefined);
-      for (const files of survey.incarnations) readCharges(files, 0, charges);
+      for (const files of survey.incarnations) readCharges(files, 0, charges, disk);
     }
     const folder = incarnationFolder(options.folder, options.incarnation);
-    if (fs.existsSync(folder)) throw new Error(`the spool already has an incarnation ${folder}`);
+    if (disk.exists(folder)) throw new Error(`the spool already has an incarnation ${folder}`);
+    // What a dead process had only named must not vanish once its requests are known to be closed.
+    for (const files of survey.incarnations) {
+      if (survey.unrecovered.includes(files.incarnation)) await disk.syncFolder(files.folder);
+    }
     disk.makeFolder(folder);
     await disk.syncFolder(options.folder);
     const ordinal = Math.max(0, ...survey.incarnations.map((files) => files.ordinal)) + 1;
@@ -152,7 +160,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     if (ids.former !== undefined && survey.incarnations.every((retained) => retained.spoolId === ids.current)) {
       ids = settleSpoolId(options.folder, disk, ids);
     }
-    spool = new FolderSpool({ ...options, disk, limits }, ids, survey, files, charges, () => lock.release());
+    spool = new FolderSpool({ ...options, disk, timers, limits }, ids, survey, files, charges, () => lock.release());
     await spool.recover(survey);
     return spool;
   } catch (error) {
@@ -173,6 +181,8 @@ class FolderSpool implements Spool {
   readonly #options: SpoolOptions;
   readonly #limits: SpoolLimits;
   readonly #disk: SpoolDisk;
+  readonly #timers: SpoolTimers;
+  readonly #watch: DiskWatch;
   readonly #files: IncarnationFiles[];
   readonly #acked: Map<bigint, number>;
   readonly #charges: UnackedCharges;
@@ -185,19 +195,17 @@ class FolderSpool implements Spool {
   readonly #recovered = new Set<bigint>();
   readonly #listeners = new Set<DurableListener>();
   #pending: Pending[] = [];
-  #scheduled: NodeJS.Immediate | undefined;
+  /** Prevents the write at the end of the turn. */
+  #cancelFlush: (() => void) | undefined;
   #durableAwaitedSeq = 0;
   #recovering = true;
   #closed = false;
-  #diskFull = false;
-  #checkedDiskMs = Number.NEGATIVE_INFINITY;
   #checkedDeleteMs = Number.NEGATIVE_INFINITY;
   #savedAckMs = Number.NEGATIVE_INFINITY;
   #ackUnsaved = false;
-  #checking: Promise<void> | undefined;
 
   constructor(
-    options: SpoolOptions & { readonly disk: SpoolDisk; readonly limits: SpoolLimits },
+    options: SpoolOptions & { readonly disk: SpoolDisk; readonly timers: SpoolTimers; readonly limits: SpoolLimits },
     ids: SpoolIds,
     survey: Survey,
     current: IncarnationFiles,
@@ -207,6 +215,18 @@ class FolderSpool implements Spool {
     this.#options = options;
     this.#limits = options.limits;
     this.#disk = options.disk;
+    this.#timers = options.timers;
+    this.#watch = new DiskWatch({
+      disk: options.disk,
+      folder: options.folder,
+      warnShare: options.limits.diskWarnShare,
+      refuseShare: options.limits.diskUsedShare,
+      nowMs: () => options.ids.nowMs(),
+      alarm: options.alarm,
+      looked: () => {
+        if (this.#watch.full && !this.#closed) this.#deleteAcked(0);
+      },
+    });
     this.#ids = ids;
     this.spoolId = ids.current;
     this.incarnation = options.incarnation;
@@ -218,6 +238,7 @@ class FolderSpool implements Spool {
     this.#release = release;
     this.#segments = new SegmentWriter({
       disk: options.disk,
+      timers: options.timers,
       files: current,
       spoolId: ids.current,
       segmentBytes: options.limits.segmentBytes,
@@ -250,15 +271,15 @@ class FolderSpool implements Spool {
   get refusing(): boolean {
     return (
       this.#closed ||
-      this.#diskFull ||
-      this.#segments.suspect ||
+      this.#watch.full ||
+      this.#segments.failing ||
       this.#segments.undurableBytes > this.#limits.undurableBytes ||
       this.#pending.length >= this.#limits.pendingRecords
     );
   }
 
   intent(record: Intent, written: Written): void {
-    this.#checkDisk();
+    if (!this.#closed) this.#watch.glance();
     const error = this.refusing ? new GatewayError('overloaded', { retryAfterSeconds: 1 }) : undefined;
     this.#enqueue({ record: { type: 'intent', intent: record }, written, error, seq: 0 });
   }
@@ -310,7 +331,7 @@ class FolderSpool implements Spool {
     this.#options.alarm('the control plane has less than it acknowledged', { incarnation, seq, ackedSeq: this.ackedSeq(incarnation) });
     this.#acked.set(incarnation, seq);
     this.#charges.acknowledge(incarnation, Number.POSITIVE_INFINITY);
-    readCharges(files, seq, this.#charges);
+    readCharges(files, seq, this.#charges, this.#disk);
     this.#ackUnsaved = true;
     this.#saveAcked(0);
   }
@@ -320,7 +341,7 @@ class FolderSpool implements Spool {
     const range = this.incarnations().find((candidate) => candidate.incarnation === incarnation);
     if (files === undefined || range === undefined || seq < range.firstSeq || seq > range.lastSeq) return undefined;
     const recent = incarnation === this.incarnation ? this.#recent.batch(seq, range.lastSeq, limits) : undefined;
-    return recent ?? readBatch(files, seq, range.lastSeq, limits, this.#options.alarm);
+    return recent ?? readBatch(files, seq, range.lastSeq, limits, this.#disk, this.#options.alarm);
   }
 
   onDurable(listener: DurableListener): () => void {
@@ -348,17 +369,17 @@ class FolderSpool implements Spool {
     if (error !== undefined) throw error;
     if (this.durableSeq < this.lastSeq) throw new Error('the recovery of the spool could not be made durable');
     this.#recovering = false;
-    await this.#measureDisk();
+    await this.#watch.look();
     this.#deleteAcked(0);
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
-    if (this.#scheduled !== undefined) clearImmediate(this.#scheduled);
+    this.#cancelFlush?.();
     this.#flush();
     this.#closed = true;
     await this.#segments.sync();
-    await this.#checking;
+    await this.#watch.settled();
     try {
       this.#saveAcked(0);
     } finally {
@@ -370,7 +391,7 @@ class FolderSpool implements Spool {
   /** Lets go of the files as they are. */
   abandon(): void {
     this.#closed = true;
-    if (this.#scheduled !== undefined) clearImmediate(this.#scheduled);
+    this.#cancelFlush?.();
     this.#segments.close();
   }
 
@@ -380,12 +401,12 @@ class FolderSpool implements Spool {
 
   #enqueue(pending: Pending): void {
     this.#pending.push(pending);
-    this.#scheduled ??= setImmediate(() => this.#flush());
+    this.#cancelFlush ??= this.#timers.afterTurn(() => this.#flush());
   }
 
   /** Writes what the turn has gathered, then calls its waiters. */
   #flush(): void {
-    this.#scheduled = undefined;
+    this.#cancelFlush = undefined;
     const turn = this.#pending;
     this.#pending = [];
     const entries = turn.filter((entry) => entry.error === undefined);
@@ -425,7 +446,7 @@ class FolderSpool implements Spool {
 
   /** What is left of a full disk belongs to the requests that run. */
   #refuseIntents(entries: readonly Pending[], cause: unknown): readonly Pending[] {
-    this.#diskFull = true;
+    this.#watch.foundFull();
     this.#deleteAcked(0);
     for (const entry of entries)
       if (entry.record.type === 'intent') entry.error ??= new GatewayError('overloaded', { retryAfterSeconds: 1, cause });
@@ -443,7 +464,6 @@ class FolderSpool implements Spool {
 
   /** Writes the first records, as many as fit one write; returns the others. Throws what the disk throws. */
   #writeChunk(entries: readonly Pending[]): readonly Pending[] {
-    if (this.#segments.suspect) this.#segments.replaceSuspect();
     const { roomBytes, salt } = this.#segments;
     const writer = this.#writer;
     writer.truncate(0);
@@ -517,30 +537,6 @@ class FolderSpool implements Spool {
     for (const listener of this.#listeners) listener(seq, this.#durableAwaitedSeq);
   }
 
-  /** At most once a second, beside the request's way. */
-  #checkDisk(): void {
-    const nowMs = this.#options.ids.nowMs();
-    if (this.#checking !== undefined || this.#closed || isRecent(this.#checkedDiskMs, nowMs, DISK_CHECK_MS)) return;
-    this.#checkedDiskMs = nowMs;
-    this.#checking = this.#measureDisk().finally(() => {
-      this.#checking = undefined;
-    });
-  }
-
-  async #measureDisk(): Promise<void> {
-    try {
-      const { usedShare } = await this.#disk.statfs(this.#options.folder);
-      const full = usedShare >= this.#limits.diskUsedShare;
-      if (full && !this.#diskFull) this.#options.alarm('the disk of the spool is full: new requests are refused', { usedShare });
-      this.#diskFull = full;
-      if (this.#closed) return;
-      if (full) this.#deleteAcked(0);
-      if (this.#segments.suspect) this.#segments.replaceSuspect();
-    } catch (error) {
-      this.#options.alarm('the disk of the spool cannot be examined', { err: error });
-    }
-  }
-
   #saveAcked(everyMs: number): void {
     const nowMs = this.#options.ids.nowMs();
     if (!this.#ackUnsaved || isRecent(this.#savedAckMs, nowMs, everyMs)) return;
@@ -558,7 +554,7 @@ class FolderSpool implements Spool {
     // Nothing goes before what replaces it is durable.
     if (this.#recovering || isRecent(this.#checkedDeleteMs, nowMs, everyMs)) return;
     this.#checkedDeleteMs = nowMs;
-    const retentionMs = this.#diskFull ? 0 : this.#limits.retentionMs;
+    const retentionMs = this.#watch.full ? 0 : this.#limits.retentionMs;
     for (const gone of deleteAcked(this.#files, this.#acked, nowMs - retentionMs, this.#disk, this.#options.alarm)) {
       this.#acked.delete(gone);
       this.#recovered.delete(gone);

@@ -1,10 +1,10 @@
 /**
  * Reads a spool folder at start: what it retains, which requests were open when an incarnation died, what is not
- * acknowledged. Mends what it finds: a torn tail is cut, a damaged file is set aside and its good records written anew.
+ * acknowledged. Mends what it finds: a torn tail is cut, a damaged file is set aside and its good records written anew, and
+ * what a killed process had written but not synced is made durable, as it is taken for durable from then on.
  */
-import fs from 'node:fs';
 import type { Intent } from '@meridian/domain/usage-record';
-import { type SpoolDisk, writeAll } from './disk.ts';
+import { readPart, type SpoolDisk, writeDurableFile } from './disk.ts';
 import {
   type IncarnationFiles,
   incarnationFolder,
@@ -63,7 +63,7 @@ export function surveyFolder(
   const leases = new SpoolLeases();
   const state: SurveyState = { disk, alarm, acked, recovered: new Set(), charges, open: new Map(), leases, ids, nowMs };
   const incarnations: IncarnationFiles[] = [];
-  for (const incarnation of listIncarnations(folder)) {
+  for (const incarnation of listIncarnations(folder, disk)) {
     const files = openIncarnation(state, incarnationFolder(folder, incarnation), incarnation);
     if (files !== undefined) incarnations.push(files);
   }
@@ -71,15 +71,18 @@ export function surveyFolder(
   for (const files of incarnations) readIncarnation(state, files);
   for (const [incarnation, seq] of acked) charges.acknowledge(incarnation, seq);
   const unrecovered = incarnations.map((files) => files.incarnation).filter((incarnation) => !state.recovered.has(incarnation));
+  for (const files of incarnations) {
+    if (!state.recovered.has(files.incarnation)) syncSegments(state, files);
+  }
   const openIntents = unrecovered.flatMap((incarnation) => [...(state.open.get(incarnation)?.values() ?? [])]);
   return { incarnations, acked, recovered: state.recovered, openIntents, unrecovered, leases };
 }
 
 /** Adds the charges of finals behind `afterSeq`, read from the files at once. */
-export function readCharges(files: IncarnationFiles, afterSeq: number, charges: UnackedCharges): void {
+export function readCharges(files: IncarnationFiles, afterSeq: number, charges: UnackedCharges, disk: SpoolDisk): void {
   for (const segment of files.segments) {
     if (segment.lastSeq <= afterSeq) continue;
-    const bytes = fs.readFileSync(segment.path);
+    const bytes = disk.readFile(segment.path);
     scanRecords(bytes, HEADER_BYTES, saltOf(segment), segment.header.firstSeq - 1, (place) => {
       if (place.type !== RECORD_TYPE.final || place.seq <= afterSeq || place.seq > segment.lastSeq) return;
       const summary = summariseFinal(payloadOf(bytes, place));
@@ -90,7 +93,7 @@ export function readCharges(files: IncarnationFiles, afterSeq: number, charges: 
 
 function openIncarnation(state: SurveyState, folder: string, incarnation: bigint): IncarnationFiles | undefined {
   const numbers = listSegments(folder, state.disk);
-  const headers = numbers.map((number) => readHeader(segmentPath(folder, number)));
+  const headers = numbers.map((number) => decodeHeader(readPart(state.disk, segmentPath(folder, number), 0, HEADER_BYTES)));
   const known = headers.find((header) => header !== undefined);
   const segments: SegmentFile[] = [];
   for (const [index, number] of numbers.entries()) {
@@ -99,7 +102,7 @@ function openIncarnation(state: SurveyState, folder: string, incarnation: bigint
     const valid = found !== undefined && found.incarnation === incarnation && found.segment === number;
     const header = valid ? found : salvageHeader(state, file, incarnation, number, known);
     if (header === undefined) continue;
-    segments.push({ path: file, header, lastSeq: header.firstSeq - 1, bytes: fs.statSync(file).size, marks: [] });
+    segments.push({ path: file, header, lastSeq: header.firstSeq - 1, bytes: state.disk.size(file), marks: [] });
   }
   let nextFirstSeq = Number.POSITIVE_INFINITY;
   for (const segment of segments.toReversed()) {
@@ -108,21 +111,10 @@ function openIncarnation(state: SurveyState, folder: string, incarnation: bigint
     nextFirstSeq = Math.min(nextFirstSeq, segment.header.firstSeq);
   }
   if (segments.length === 0) {
-    if (fs.readdirSync(folder).length === 0) fs.rmdirSync(folder);
+    if (state.disk.list(folder).length === 0) state.disk.removeFolder(folder);
     return undefined;
   }
   return { incarnation, spoolId: known?.spoolId ?? '', ordinal: known?.ordinal ?? 0, folder, segments };
-}
-
-function readHeader(file: string): SegmentHeader | undefined {
-  const bytes = Buffer.alloc(HEADER_BYTES);
-  const fd = fs.openSync(file, 'r');
-  try {
-    const count = fs.readSync(fd, bytes, 0, HEADER_BYTES, 0);
-    return decodeHeader(bytes.subarray(0, count));
-  } finally {
-    fs.closeSync(fd);
-  }
 }
 
 /** A file without a valid header: its name tells the salt, so that its records can still be read. */
@@ -133,7 +125,7 @@ function salvageHeader(
   segment: number,
   sibling: SegmentHeader | undefined,
 ): SegmentHeader | undefined {
-  const bytes = fs.readFileSync(file);
+  const bytes = state.disk.readFile(file);
   const places: RecordPlace[] = [];
   scanRecords(bytes, Math.min(HEADER_BYTES, bytes.length), segmentSalt(incarnation, segment), 0, (place) => places.push(place));
   const first = places[0];
@@ -160,15 +152,29 @@ function salvageHeader(
 /** Puts the good records into a new file in place of the old one, which stays beside it as `.damaged`. */
 function rewriteSegment(state: SurveyState, file: string, header: SegmentHeader, bytes: Buffer, places: readonly RecordPlace[]): void {
   const parts = [encodeHeader({ ...header, salvaged: true }), ...places.map((place) => bytes.subarray(place.start, place.end))];
-  const fd = state.disk.open(`${file}.tmp`, 'wx');
-  try {
-    writeAll(state.disk, fd, Buffer.concat(parts), 0);
-    fs.fdatasyncSync(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
-  if (!fs.existsSync(`${file}.damaged`)) state.disk.link(file, `${file}.damaged`);
+  writeDurableFile(state.disk, `${file}.tmp`, Buffer.concat(parts));
+  if (!state.disk.exists(`${file}.damaged`)) state.disk.link(file, `${file}.damaged`);
   state.disk.rename(`${file}.tmp`, file);
+}
+
+/** A file that cannot be synced is copied into another one. Throws what the disk throws then. */
+function syncSegments(state: SurveyState, files: IncarnationFiles): void {
+  for (const { path } of files.segments) {
+    const fd = state.disk.open(path, 'r+');
+    let failed: unknown;
+    try {
+      state.disk.fdatasyncNow(fd);
+    } catch (error) {
+      failed = error ?? new Error('fdatasync failed');
+    } finally {
+      state.disk.close(fd);
+    }
+    if (failed === undefined) continue;
+    state.alarm('a spool segment could not be made durable', { file: path, err: failed });
+    const bytes = state.disk.readFile(path);
+    writeDurableFile(state.disk, `${path}.tmp`, bytes);
+    state.disk.rename(`${path}.tmp`, path);
+  }
 }
 
 /** Reads from the last checkpoint, or from the first segment that is not acknowledged where that is earlier. */
@@ -176,16 +182,16 @@ function readIncarnation(state: SurveyState, files: IncarnationFiles): void {
   const ackedSeq = state.acked.get(files.incarnation) ?? 0;
   const firstUnacked = files.segments.findIndex((segment) => segment.lastSeq > ackedSeq);
   let start = firstUnacked === -1 ? files.segments.length - 1 : firstUnacked;
-  while (start > 0 && !beginsWithCheckpoint(files.segments[start])) start--;
+  while (start > 0 && !beginsWithCheckpoint(state, files.segments[start])) start--;
   for (const [index, segment] of files.segments.entries()) {
     if (index >= start) readSegment(state, files, segment, index === files.segments.length - 1);
   }
 }
 
-function beginsWithCheckpoint(segment: SegmentFile | undefined): boolean {
+function beginsWithCheckpoint(state: SurveyState, segment: SegmentFile | undefined): boolean {
   if (segment === undefined) return false;
   let readable = false;
-  const bytes = fs.readFileSync(segment.path);
+  const bytes = state.disk.readFile(segment.path);
   scanRecords(bytes, HEADER_BYTES, saltOf(segment), segment.header.firstSeq - 1, (place) => {
     if (place.start === HEADER_BYTES)
       readable = place.type === RECORD_TYPE.checkpoint && decodePayload(place.type, payloadOf(bytes, place)).ok;
@@ -194,7 +200,7 @@ function beginsWithCheckpoint(segment: SegmentFile | undefined): boolean {
 }
 
 function readSegment(state: SurveyState, files: IncarnationFiles, segment: SegmentFile, last: boolean): void {
-  const bytes = fs.readFileSync(segment.path);
+  const bytes = state.disk.readFile(segment.path);
   const places: RecordPlace[] = [];
   const upToSeq = segment.lastSeq;
   const result = scanRecords(bytes, HEADER_BYTES, saltOf(segment), segment.header.firstSeq - 1, (place) => {
@@ -217,7 +223,7 @@ function readSegment(state: SurveyState, files: IncarnationFiles, segment: Segme
       expectedLastSeq: upToSeq,
     });
     rewriteSegment(state, segment.path, segment.header, bytes, places);
-    segment.bytes = fs.statSync(segment.path).size;
+    segment.bytes = state.disk.size(segment.path);
     segment.marks.length = 0;
   } else if (result.tornBytes > 0) {
     state.disk.truncate(segment.path, result.end);
