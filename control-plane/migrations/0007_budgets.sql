@@ -75,7 +75,8 @@ CREATE TABLE lease (
   closed_at timestamptz,
   CHECK (returned + used + written_off <= granted)
 ) WITH (fillfactor = 50);
-CREATE UNIQUE INDEX lease_open ON lease (budget_id, spool_id) WHERE closed_at IS NULL;
+-- Beside the one that is granted from there may be others that wait for their end, after a restore.
+CREATE UNIQUE INDEX lease_open ON lease (budget_id, spool_id) WHERE closed_at IS NULL AND NOT retiring;
 CREATE INDEX lease_open_of_spool ON lease (spool_id) WHERE closed_at IS NULL;
 -- For the books of a budget, in which closed leases count as well.
 CREATE INDEX lease_budget ON lease (budget_id);

@@ -155,12 +155,15 @@ export class Escrow {
     const known = this.#leases.get(record.leaseId);
     if (known !== undefined && (known.spoolId !== spoolId || known.budgetId !== id)) return false;
     if (known?.closed === true) return false;
-    // One that was closed before the restore takes what the replay brings, and is closed again when that is over.
-    const lease: Lease = known ?? { ...NO_COUNTERS, id: record.leaseId, budgetId: id, spoolId, closed: false, retiring: record.closed };
+    // One that was closed before the restore takes what the replay brings, and is closed again when that is over. So does one
+    // that the node has another in the place of.
+    const retiring = record.closed || known?.retiring === true;
+    const lease: Lease = { ...(known ?? { ...NO_COUNTERS, id: record.leaseId, budgetId: id, spoolId, closed: false }), retiring };
+    if (!retiring) this.#retireOthers(lease);
     const granted = Math.max(lease.granted, record.granted);
     const returned = Math.max(lease.returned, Math.min(record.returned, granted - lease.used - lease.writtenOff));
     const rest = heldOf({ ...lease, granted, returned }) - heldOf(lease);
-    if (known === undefined) this.#putLease(lease);
+    if (known?.retiring !== retiring) this.#putLease(lease);
     if (checkLimit && rest > grantable(budget)) {
       this.#putLease({
         ...this.#required(lease.id),
@@ -174,6 +177,12 @@ export class Escrow {
     }
     this.#move(lease, { granted, returned });
     return true;
+  }
+
+  #retireOthers(lease: Lease): void {
+    for (const other of this.#leases.values()) {
+      if (other.id !== lease.id && other.budgetId === lease.budgetId && other.spoolId === lease.spoolId) this.retire(other.id);
+    }
   }
 
   #refusal(sums: ReadonlyMap<string, number>): string | undefined {
