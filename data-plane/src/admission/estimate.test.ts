@@ -19,7 +19,8 @@ const ASKED: Asked = {
   maxOutputTokens: undefined,
   choices: 1,
   serviceTier: 'standard',
-  inputTokensBound: 1_000,
+  /** 1,000 with what vendors put before a chat. */
+  inputTokensBound: 232,
   readsBeyondBody: false,
   unbounded: undefined,
   takesOutputLimit: true,
@@ -97,7 +98,10 @@ describe('the bound of a request', () => {
   });
 
   it('has no output for embeddings', () => {
-    expect(of({ operation: 'embeddings', takesOutputLimit: false })).toMatchObject({ maxOutputTokens: 0, maxCostNano: 1_400_000n });
+    expect(of({ operation: 'embeddings', takesOutputLimit: false, inputTokensBound: 1_000 })).toMatchObject({
+      maxOutputTokens: 0,
+      maxCostNano: 1_400_000n,
+    });
   });
 
   it('takes the dearer of the tier that is asked for and standard', () => {

@@ -47,6 +47,9 @@ export interface Estimate {
 /** A request without a limit gets at least so many output tokens, or what its model can do. */
 export const LEAST_OUTPUT_TOKENS = 4_096;
 
+/** Some models begin every chat with an instruction of their vendor's, which is billed; the longest known has some 700 tokens. */
+const PREAMBLE_TOKENS = 768;
+
 /** What is taken for the context of a model whose context the catalogue does not know: the largest that is usual. */
 const LARGEST_CONTEXT_TOKENS = 2_097_152;
 
@@ -63,7 +66,8 @@ export function estimate(asked: Asked, ways: Ways, markupBasisPoints: number, ro
       param: asked.unbounded,
     });
   }
-  const inputTokens = asked.readsBeyondBody ? asked.inputTokensBound + contextOf(ways) : asked.inputTokensBound;
+  const inputTokens =
+    asked.inputTokensBound + (asked.operation === 'chat' ? PREAMBLE_TOKENS : 0) + (asked.readsBeyondBody ? contextOf(ways) : 0);
   const input = { inputTokens, serviceTier, prices: pricesOf(ways) };
   let maxOutputTokens = 0;
   let addedLimit: number | undefined;

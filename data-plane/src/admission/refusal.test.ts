@@ -19,7 +19,8 @@ function terms(operation: 'chat' | 'embeddings', choices = 1): Estimate {
     maxOutputTokens: operation === 'chat' ? 1_000 : undefined,
     choices,
     serviceTier: 'standard',
-    inputTokensBound: 100_000,
+    // 100,000 with what vendors put before a chat.
+    inputTokensBound: 99_232,
     readsBeyondBody: false,
     unbounded: undefined,
     takesOutputLimit: false,
