@@ -1,7 +1,8 @@
 import fs from 'node:fs';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { nodeDisk, type SpoolDisk } from './disk.ts';
 import { durable, finalOf, heldIds, intentOf, newFolder, openTestSpool, retainedFinals, writeFinal, writeIntent } from './testing.ts';
+import { nodeTimers, type SpoolTimers } from './timers.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -13,7 +14,150 @@ function ioError(code: string): Error {
   return Object.assign(new Error(code), { code });
 }
 
+/** A disk whose files can be cut back to what was durable of them, as a power cut would. `failing` makes every fdatasync fail. */
+function forgetfulDisk(): { disk: SpoolDisk; control: { failing: boolean; synced: string[] }; powerCut: () => void } {
+  const paths = new Map<number, string>();
+  const durableBytes = new Map<string, number>();
+  const control = { failing: false, synced: [] as string[] };
+  const sync = (fd: number) => {
+    const file = paths.get(fd) ?? '';
+    control.synced.push(file);
+    const bytes = fs.fstatSync(fd).size;
+    if (control.failing) throw ioError('EIO');
+    durableBytes.set(file, bytes);
+  };
+  const disk: SpoolDisk = {
+    ...nodeDisk,
+    open: (file, flags) => {
+      const fd = nodeDisk.open(file, flags);
+      paths.set(fd, file);
+      return fd;
+    },
+    fdatasync: (fd) => Promise.resolve().then(() => sync(fd)),
+    fdatasyncNow: sync,
+    rename: (from, to) => {
+      nodeDisk.rename(from, to);
+      for (const [fd, file] of paths) if (file === from) paths.set(fd, to);
+      durableBytes.set(to, durableBytes.get(from) ?? 0);
+    },
+  };
+  const powerCut = () => {
+    for (const [file, bytes] of durableBytes) if (file.endsWith('.seg') && fs.existsSync(file)) fs.truncateSync(file, bytes);
+  };
+  return { disk, control, powerCut };
+}
+
+/** Timers of the process, but for those of a second or more: they run when they are told to. */
+function heldTimers(): { timers: SpoolTimers; fire: () => void; waiting: () => number } {
+  const held = new Set<() => void>();
+  const timers: SpoolTimers = {
+    ...nodeTimers,
+    after: (delayMs, run) => {
+      if (delayMs < 1000) return nodeTimers.after(delayMs, run);
+      held.add(run);
+      return () => held.delete(run);
+    },
+  };
+  const fire = () => {
+    for (const run of [...held]) {
+      held.delete(run);
+      run();
+    }
+  };
+  return { timers, fire, waiting: () => held.size };
+}
+
 describe('the spool on a failing disk', () => {
+  it('refuses new requests after two failed syncs, goes on writing finals, and admits again when one succeeds', async () => {
+    const { disk, control, powerCut } = forgetfulDisk();
+    const { timers, fire, waiting } = heldTimers();
+    const { spool, alarms } = await openTestSpool(folder, 1n, { disk, timers, limits: { segmentBytes: 4000 } });
+    await writeIntent(spool, intentOf('f0'));
+    await durable(spool);
+    const folderOfOne = `${folder}/0000000000000001`;
+    control.failing = true;
+    const names = ['f0'];
+    await writeFinal(spool, finalOf('f0'));
+    await vi.waitFor(() => expect(waiting()).toBe(1));
+    expect(spool.refusing).toBe(true);
+    await expect(writeIntent(spool, intentOf('x'))).rejects.toMatchObject({ code: 'overloaded' });
+    expect(alarms).toEqual(['the spool could not be made durable', 'the spool could not be made durable']);
+    const filesThen = fs.readdirSync(folderOfOne).length;
+    for (let index = 1; index < 4; index++) {
+      names.push(`f${index}`);
+      await writeFinal(spool, finalOf(`f${index}`));
+    }
+    expect(fs.readdirSync(folderOfOne)).toHaveLength(filesThen);
+    // More than the segment takes.
+    for (let index = 4; index < 30; index++) {
+      names.push(`f${index}`);
+      await writeFinal(spool, finalOf(`f${index}`));
+    }
+    expect(spool.refusing).toBe(true);
+    expect(spool.durableSeq).toBe(1);
+    await vi.waitFor(() => expect(waiting()).toBe(1));
+    control.failing = false;
+    fire();
+    await durable(spool);
+    expect(spool.refusing).toBe(false);
+    await writeIntent(spool, intentOf('y'));
+    await durable(spool);
+    powerCut();
+    expect((await retainedFinals(spool)).map((final) => final.requestId)).toEqual(names);
+    await spool.close();
+    powerCut();
+    const second = await openTestSpool(folder, 2n);
+    const found = (await retainedFinals(second.spool)).filter((final) => final.outcome !== 'recovered');
+    expect(found.map((final) => final.requestId)).toEqual(names);
+    await second.spool.close();
+  });
+
+  it('makes durable what a killed process only wrote, before it closes its requests', async () => {
+    const { disk, control, powerCut } = forgetfulDisk();
+    // From the first record on its syncs take for ever: it dies before one returns.
+    const { promise: never } = Promise.withResolvers<void>();
+    let dying = false;
+    const first = await openTestSpool(folder, 1n, { disk: { ...disk, fdatasync: (fd) => (dying ? never : disk.fdatasync(fd)) } });
+    dying = true;
+    await writeIntent(first.spool, intentOf('a'));
+    await writeIntent(first.spool, intentOf('b'));
+    await writeFinal(first.spool, finalOf('a', 5n));
+    const image = newFolder();
+    fs.cpSync(folder, image, { recursive: true });
+    control.synced.length = 0;
+    const second = await openTestSpool(image, 2n, { disk });
+    expect(control.synced[0]).toBe(`${image}/0000000000000001/00000001.seg`);
+    await second.spool.close();
+    powerCut();
+    const third = await openTestSpool(image, 3n);
+    expect((await retainedFinals(third.spool)).map((final) => [final.requestId, final.outcome])).toEqual([
+      ['a', 'success'],
+      ['b', 'recovered'],
+    ]);
+    await third.spool.close();
+    fs.rmSync(image, { recursive: true });
+  });
+
+  it('warns once when the disk is filling up, and again when that has passed and comes back', async () => {
+    const ids = heldIds();
+    let usedShare = 0.69;
+    const disk: SpoolDisk = { ...nodeDisk, statfs: () => Promise.resolve({ usedShare }) };
+    const { spool, alarms } = await openTestSpool(folder, 1n, { disk }, ids);
+    const look = async (share: number) => {
+      usedShare = share;
+      ids.timeMs += 1001;
+      for (const name of ['a', 'b']) await writeIntent(spool, intentOf(name));
+    };
+    expect(alarms).toEqual([]);
+    await look(0.7);
+    await look(0.8);
+    expect(alarms).toEqual(['the disk of the spool is filling up']);
+    await look(0.6);
+    await look(0.75);
+    expect(alarms).toHaveLength(2);
+    await spool.close();
+  });
+
   it('never syncs a file again whose fdatasync failed, and loses nothing', async () => {
     const failed = new Set<number>();
     let failures = 0;

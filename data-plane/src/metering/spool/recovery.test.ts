@@ -3,7 +3,7 @@ import path from 'node:path';
 import { recoveredFinal } from '@meridian/domain/usage-record';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { nodeDisk, type SpoolDisk } from './disk.ts';
-import { HEADER_BYTES } from './segment.ts';
+import { decodeHeader, HEADER_BYTES } from './segment.ts';
 import { openSpool } from './spool.ts';
 import { finalOf, heldIds, intentOf, newFolder, openTestSpool, retainedFinals, writeFinal, writeIntent } from './testing.ts';
 
@@ -96,6 +96,60 @@ describe('recovery of a damaged folder', () => {
     const { bytes, ends } = await sampleSpool();
     await reopen(bytes.subarray(0, bytes.length - 3));
     expect(fs.statSync(path.join(folder, SEGMENT)).size).toBe(ends[3]);
+  });
+
+  it('goes on behind a segment that is gone, and covers its seqs as lost', async () => {
+    const first = await openTestSpool(folder, 1n, { limits: { segmentBytes: 3000 } });
+    for (let index = 0; index < 40; index++) await writeFinal(first.spool, finalOf(`f${index}`));
+    await first.spool.close();
+    const names = fs.readdirSync(path.join(folder, '0000000000000001')).sort();
+    const bounds = names.map((name) => {
+      const header = decodeHeader(fs.readFileSync(path.join(folder, '0000000000000001', name)));
+      return header?.firstSeq ?? 0;
+    });
+    fs.rmSync(path.join(folder, '0000000000000001', names[2] ?? ''));
+    const { spool, alarms } = await openTestSpool(folder, 2n);
+    expect(alarms).toEqual(['a spool segment is damaged']);
+    const left = (await retainedFinals(spool)).map((final) => final.requestId);
+    const lost = Array.from({ length: (bounds[3] ?? 0) - (bounds[2] ?? 0) }, (_, index) => `f${(bounds[2] ?? 0) - 1 + index}`);
+    expect(lost.length).toBeGreaterThan(1);
+    expect(left).toEqual(Array.from({ length: 40 }, (_, index) => `f${index}`).filter((name) => !lost.includes(name)));
+    await spool.close();
+  });
+
+  it('replays what it retained for a day when the control plane was restored, and says what is damaged in it', async () => {
+    const ids = heldIds();
+    const first = await openTestSpool(folder, 1n, { limits: { segmentBytes: 3000 } }, ids);
+    for (let index = 0; index < 40; index++) await writeFinal(first.spool, finalOf(`f${index}`));
+    await first.spool.close();
+    ids.timeMs += 23 * 3600 * 1000;
+    const { spool, alarms } = await openTestSpool(folder, 2n, {}, ids);
+    spool.acknowledge(1n, 40);
+    expect(spool.unackedChargeNano('acc_1')).toBe(0n);
+    // Acknowledged files are not read at the next start, so their damage shows only now.
+    const names = fs.readdirSync(path.join(folder, '0000000000000001')).sort();
+    const file = path.join(folder, '0000000000000001', names[1] ?? '');
+    const bytes = fs.readFileSync(file);
+    const at = bytes.length - 100;
+    bytes[at] = (bytes[at] ?? 0) ^ 0xff;
+    fs.writeFileSync(file, bytes);
+    spool.rewind(1n, 2);
+    expect(spool.ackedSeq(1n)).toBe(2);
+    expect(spool.unackedChargeNano('acc_1')).toBe(37_000n);
+    const replayed: number[] = [];
+    for (let seq = 3; seq <= 40; ) {
+      const batch = await spool.readFrom(1n, seq, { maxRecords: 7, maxBytes: 1e6 });
+      if (batch === undefined) break;
+      replayed.push(...batch.finals.map((entry) => entry.seq));
+      seq = batch.lastSeq + 1;
+    }
+    expect(replayed).toHaveLength(37);
+    expect(replayed.at(-1)).toBe(40);
+    expect(alarms[0]).toBe('the control plane has less than it acknowledged');
+    expect(alarms.slice(1)).toContain('a spool segment is damaged');
+    spool.acknowledge(1n, 40);
+    expect(spool.unackedChargeNano('acc_1')).toBe(0n);
+    await spool.close();
   });
 
   it('takes another spool id when the folder has less than was acknowledged', async () => {
