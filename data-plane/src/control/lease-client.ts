@@ -13,9 +13,10 @@ import { LeaseService, type LeasesRequest, LeasesRequestSchema, type LeasesRespo
 import { channelOptions } from '@meridian/wire/grpc-options';
 import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
 import type { LeaseEffects } from '../admission/grants.ts';
+import type { LeaseDesk } from '../admission/lease-desk.ts';
 import type { LeaseSink } from '../metering/usage-sink.ts';
 import { drained } from './drained.ts';
-import { type Denial, type GrantedTotal, type LeaseInput, readLeaseFrame } from './lease-frame.ts';
+import { type LeaseInput, readLeaseFrame } from './lease-frame.ts';
 import { type After, afterTimeout } from './usage-client.ts';
 
 export interface LeaseClientLimits {
@@ -56,16 +57,8 @@ export interface LeaseClientOptions {
   readonly after?: After;
 }
 
-/** What the control plane's words are told to; the lease desk. */
-export interface LeaseListener {
-  connected(nowMs: number): void;
-  disconnected(nowMs: number): void;
-  granted(grants: readonly GrantedTotal[], questionId: number, nowMs: number): void;
-  denied(denial: Denial, nowMs: number): void;
-  recalled(recall: { readonly recallId: bigint; readonly leaseId: string; readonly retire: boolean }, nowMs: number): void;
-  closed(leaseId: string, nowMs: number): void;
-  tick(nowMs: number): void;
-}
+/** Who is told what the control plane says; the lease desk. */
+export type LeaseListener = Pick<LeaseDesk, 'opened' | 'disconnected' | 'grants' | 'denial' | 'recall' | 'closed' | 'tick'>;
 
 export interface LeaseClientStatus {
   readonly connected: boolean;
@@ -153,7 +146,13 @@ export class LeaseClient {
 
   start(desk: LeaseListener): void {
     this.#desk = desk;
+    desk.tick(this.#clock.nowMs());
     this.#connect();
+  }
+
+  /** Records of the desk that the spool has not answered yet. */
+  get unwritten(): number {
+    return this.#unwritten;
   }
 
   /** Resolves when the spool has answered every record that the desk gave it. */
@@ -211,7 +210,7 @@ export class LeaseClient {
     if (session !== this.#session) return;
     let input: LeaseInput | undefined;
     try {
-      input = readLeaseFrame(response, this.#options.spool.spoolId);
+      input = readLeaseFrame(response);
     } catch (error) {
       if (!(error instanceof WireFormatError)) throw error;
       this.#counts.unreadableFrames++;
@@ -237,26 +236,25 @@ export class LeaseClient {
     this.#failures = 0;
     this.#counts.streamsOpened++;
     this.#options.log('leases open', { spoolId: this.#options.spool.spoolId, frozen });
-    this.#desk?.connected(this.#clock.nowMs());
+    this.#desk?.opened({ dbEpoch, frozen }, this.#clock.nowMs());
   }
 
   #tell(input: Exclude<LeaseInput, { readonly type: 'opened' }>): void {
     const nowMs = this.#clock.nowMs();
     switch (input.type) {
-      case 'granted':
+      case 'grants':
         if (input.questionId !== 0) this.#lastAnswerAtMs = nowMs;
         this.#counts.grants += input.grants.length;
-        if (input.foreign.length > 0) this.#options.log('grants for another spool are not taken', { leaseIds: input.foreign.slice(0, 10) });
-        this.#desk?.granted(input.grants, input.questionId, nowMs);
+        this.#desk?.grants(input.grants, input.questionId, nowMs);
         break;
-      case 'denied':
+      case 'denial':
         this.#lastAnswerAtMs = nowMs;
         this.#counts.denials++;
-        this.#desk?.denied(input.denial, nowMs);
+        this.#desk?.denial(input.denial, nowMs);
         break;
-      case 'recalled':
+      case 'recall':
         this.#counts.recalls++;
-        this.#desk?.recalled(input, nowMs);
+        this.#desk?.recall(input.recall, nowMs);
         break;
       case 'closed':
         this.#desk?.closed(input.leaseId, nowMs);
