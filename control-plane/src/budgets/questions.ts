@@ -65,8 +65,8 @@ export type LeaseSignal =
   | { readonly type: 'answered'; readonly recallId: number }
   /** More may be granted than before. */
   | { readonly type: 'room'; readonly budgetIds: readonly string[] }
-  /** The spool's leases have grown and its stream is somewhere else. */
-  | { readonly type: 'refresh'; readonly spoolId: string }
+  /** The spool's leases have grown, and its stream is somewhere else. */
+  | { readonly type: 'refresh'; readonly spoolId: string; readonly leaseIds: readonly string[] }
   | { readonly type: 'closed'; readonly spoolId: string; readonly leaseIds: readonly string[] };
 
 export type QuestionsInput =
@@ -81,8 +81,8 @@ export type QuestionsInput =
   | { readonly type: 'room'; readonly budgetIds: readonly string[] }
   /** All holders are to give back what is free: a limit was lowered below what is settled and held, or a window is over. */
   | { readonly type: 'recall_all'; readonly budgetId: string; readonly holders: readonly Holder[] }
-  /** Leases were granted something without being asked for, or were closed. */
-  | { readonly type: 'refresh'; readonly spoolId: string }
+  /** A node was granted something that it did not ask for. */
+  | { readonly type: 'granted'; readonly spoolId: string; readonly grants: readonly Grant[] }
   | { readonly type: 'closed'; readonly spoolId: string; readonly leaseIds: readonly string[] }
   | { readonly type: 'signal'; readonly signal: LeaseSignal }
   | { readonly type: 'tick' };
@@ -106,8 +106,8 @@ export type QuestionsEffect =
   | { readonly type: 'denial'; readonly spoolId: string; readonly denial: Denial }
   | { readonly type: 'recall'; readonly spoolId: string; readonly recallId: number; readonly leaseId: string; readonly retire: boolean }
   | { readonly type: 'closed'; readonly spoolId: string; readonly leaseIds: readonly string[] }
-  /** Read all open leases of the spool and tell them. */
-  | { readonly type: 'refresh'; readonly spoolId: string }
+  /** Read these leases of the spool and tell their totals. */
+  | { readonly type: 'refresh'; readonly spoolId: string; readonly leaseIds: readonly string[] }
   /** The spool asks more than a node does: end its stream. */
   | { readonly type: 'cut'; readonly spoolId: string; readonly reason: string }
   /** To all other replicas. */
@@ -222,9 +222,8 @@ export class LeaseQuestions {
       case 'recall_all':
         for (const { leaseId, spoolId } of input.holders) this.#recall(input.budgetId, spoolId, leaseId, false, nowMs);
         break;
-      case 'refresh':
-        if (this.#streams.has(input.spoolId)) this.#effects.push({ type: 'refresh', spoolId: input.spoolId });
-        else this.#signal({ type: 'refresh', spoolId: input.spoolId });
+      case 'granted':
+        this.#tell(input.spoolId, 0, input.grants);
         break;
       case 'closed': {
         const { spoolId, leaseIds } = input;
@@ -443,10 +442,8 @@ export class LeaseQuestions {
         this.#room(signal.budgetIds);
         return;
       case 'refresh':
-        if (this.#streams.has(signal.spoolId)) this.#effects.push({ type: 'refresh', spoolId: signal.spoolId });
-        return;
       case 'closed':
-        if (this.#streams.has(signal.spoolId)) this.#effects.push({ ...signal });
+        if (this.#streams.has(signal.spoolId)) this.#effects.push(signal);
         return;
       default:
         signal satisfies never;
@@ -471,12 +468,15 @@ export class LeaseQuestions {
 
   #grant(question: Question, grants: readonly Grant[]): void {
     const { spoolId, streamId, questionId } = question;
-    const stream = this.#streams.get(spoolId);
-    // The stream has moved to another replica: whichever has it tells the node.
-    if (stream === undefined) this.#signal({ type: 'refresh', spoolId });
     // A newer stream counts its questions anew.
-    else this.#effects.push({ type: 'grants', spoolId, questionId: stream.streamId === streamId ? questionId : 0, grants });
+    this.#tell(spoolId, this.#streams.get(spoolId)?.streamId === streamId ? questionId : 0, grants);
     this.#answered(question);
+  }
+
+  /** Where the stream is at another replica, that one tells the node. */
+  #tell(spoolId: string, questionId: number, grants: readonly Grant[]): void {
+    if (this.#streams.has(spoolId)) this.#effects.push({ type: 'grants', spoolId, questionId, grants });
+    else this.#signal({ type: 'refresh', spoolId, leaseIds: grants.map(({ leaseId }) => leaseId) });
   }
 
   #denyShort(question: Question, attempt: Short, left: number, nowMs: number): void {

@@ -3,8 +3,17 @@ import type { AccountTables } from './tables/accounts.ts';
 import type { BudgetTables } from './tables/budgets.ts';
 import type { CatalogTables } from './tables/catalog.ts';
 import type { ConfigTables } from './tables/config.ts';
+import type { LeaseClockTables } from './tables/lease-clock.ts';
 import type { LedgerTables } from './tables/ledger.ts';
 import type { TierTables } from './tables/tiers.ts';
 import type { UsageTables } from './tables/usage.ts';
 
-export interface Tables extends ConfigTables, AccountTables, CatalogTables, LedgerTables, UsageTables, TierTables, BudgetTables {}
+export interface Tables
+  extends ConfigTables,
+    AccountTables,
+    CatalogTables,
+    LedgerTables,
+    UsageTables,
+    TierTables,
+    BudgetTables,
+    LeaseClockTables {}

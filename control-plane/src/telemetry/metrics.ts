@@ -17,6 +17,17 @@ export interface Metrics {
   observeIngest(records: number, durationMs: number): void;
   countUsageAlarm(kind: string): void;
   countJobFailure(job: string): void;
+  /** A node asked for more of a budget. */
+  countLeaseQuestion(): void;
+  /** Totals of leases told to nodes, those repeated at connect left out. */
+  countLeaseGrants(count: number): void;
+  countLeaseDenial(reason: 'exhausted' | 'unreachable'): void;
+  /** Asked to give back what is free, over this replica's streams. */
+  countLeaseRecall(): void;
+  /** Closed by us: their window is over, or their spool was given up. */
+  countLeasesClosed(count: number, reason: 'ended' | 'given_up'): void;
+  /** Leases that held something when they were closed: it is charged to nobody. */
+  countLeaseWriteOffs(count: number): void;
   /** A figure read at scrape, by label where there is one. */
   gauge(name: string, help: string, read: () => number | Readonly<Record<string, number>>): void;
 }
@@ -42,6 +53,12 @@ export function createMetrics(): Metrics {
   const records = counter('meridian_ingested_records_total', 'Usage records in committed batches', []);
   const alarms = counter('meridian_usage_alarms_total', 'What must not happen, found in committed batches', ['kind']);
   const jobFailures = counter('meridian_job_failures_total', 'Failed runs of background jobs', ['job']);
+  const leaseQuestions = counter('meridian_lease_questions_total', 'Questions of nodes for more of a budget', []);
+  const leaseGrants = counter('meridian_lease_grants_total', 'Leases raised and told to nodes', []);
+  const leaseDenials = counter('meridian_lease_denials_total', 'Questions denied', ['reason']);
+  const leaseRecalls = counter('meridian_lease_recalls_total', 'Recalls sent to nodes', []);
+  const leasesClosed = counter('meridian_leases_closed_total', 'Leases closed', ['reason']);
+  const leaseWriteOffs = counter('meridian_lease_write_offs_total', 'Leases closed while something was held on them', []);
   return {
     registry,
     observePropagationMs: (lane, durationMs) => propagation.observe({ lane }, Math.max(0, durationMs) / 1000),
@@ -61,6 +78,12 @@ export function createMetrics(): Metrics {
     },
     countUsageAlarm: (kind) => alarms.inc({ kind }),
     countJobFailure: (job) => jobFailures.inc({ job }),
+    countLeaseQuestion: () => leaseQuestions.inc(),
+    countLeaseGrants: (count) => leaseGrants.inc(count),
+    countLeaseDenial: (reason) => leaseDenials.inc({ reason }),
+    countLeaseRecall: () => leaseRecalls.inc(),
+    countLeasesClosed: (count, reason) => leasesClosed.inc({ reason }, count),
+    countLeaseWriteOffs: (count) => leaseWriteOffs.inc(count),
     gauge: (name, help, read) => {
       new Gauge({
         name,

@@ -1,0 +1,256 @@
+/**
+ * Carries out what `LeaseQuestions` decides: tries questions in the database, writes to the nodes' streams, and passes
+ * signals between replicas. Questions of one spool that come while another of its is tried are tried together; spools do
+ * not wait for each other, but for a place among those that are tried at once.
+ */
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { ClosedLeases, Leases, OpenedSpool } from './leases.ts';
+import {
+  type Attempt,
+  type Denial,
+  type Grant,
+  type Holder,
+  LeaseQuestions,
+  type LeaseSignal,
+  type Question,
+  type QuestionsEffect,
+  type QuestionsInput,
+} from './questions.ts';
+
+const MAX_QUESTIONS_A_TRANSACTION = 64;
+
+/** A spool's open stream. */
+export interface LeaseOutlet {
+  grants(questionId: number, grants: readonly Grant[]): void;
+  denial(denial: Denial): void;
+  recall(recallId: number, leaseId: string, retire: boolean): void;
+  closed(leaseIds: readonly string[]): void;
+  /** Ends the stream: its node asks too much. */
+  cut(reason: string): void;
+}
+
+/** A spool's place here for as long as its stream is open. */
+export interface LeaseConnection {
+  ask(question: Omit<Question, 'spoolId' | 'streamId'>): void;
+  recallAnswered(recallId: number): void;
+  disconnect(): void;
+}
+
+export interface QuestionsRunnerDeps {
+  readonly leases: Pick<Leases, 'attempt' | 'grantsOf' | 'overdrawnHolders'>;
+  readonly clock: { nowMs(): number };
+  /** A random number below 2^53. */
+  newRecallId(): number;
+  frozen(): boolean;
+  /** To all other replicas. */
+  signal(signal: LeaseSignal): void;
+  /** Transactions at a time. */
+  readonly maxConcurrent: number;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+}
+
+export class QuestionsRunner {
+  readonly #deps: QuestionsRunnerDeps;
+  readonly #machine: LeaseQuestions;
+  readonly #outlets = new Map<string, { readonly streamId: number; readonly outlet: LeaseOutlet }>();
+  /** By spool, in the order in which they are tried. */
+  readonly #toTry = new Map<string, Question[]>();
+  /** Spools whose questions are being tried. */
+  readonly #trying = new Map<string, Promise<void>>();
+  #lastStreamId = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(deps: QuestionsRunnerDeps) {
+    this.#deps = deps;
+    this.#machine = new LeaseQuestions({ newRecallId: deps.newRecallId, frozen: deps.frozen });
+  }
+
+  get shortages(): number {
+    return this.#machine.shortages;
+  }
+
+  get spools(): string[] {
+    return [...this.#outlets.keys()];
+  }
+
+  /** The stream takes the place of an earlier one of the spool. Whatever is said from now on goes to its outlet. */
+  connect(spoolId: string, outlet: LeaseOutlet): LeaseConnection {
+    this.#lastStreamId += 1;
+    const streamId = this.#lastStreamId;
+    this.#outlets.set(spoolId, { streamId, outlet });
+    this.#step({ type: 'connected', spoolId, streamId });
+    return {
+      ask: (question) => {
+        this.#deps.metrics.countLeaseQuestion();
+        this.#step({ type: 'question', question: { ...question, spoolId, streamId } });
+      },
+      recallAnswered: (recallId) => this.#step({ type: 'recall_answered', spoolId, recallId }),
+      disconnect: () => {
+        if (this.#outlets.get(spoolId)?.streamId === streamId) this.#outlets.delete(spoolId);
+        this.#step({ type: 'disconnected', spoolId, streamId });
+      },
+    };
+  }
+
+  /** Asks a node that has just been told of its leases to give back what it holds of overdrawn budgets. */
+  opened({ recalls }: Pick<OpenedSpool, 'recalls'>): void {
+    for (const { budgetId, holder } of recalls) this.#step({ type: 'recall_all', budgetId, holders: [holder] });
+  }
+
+  /** From another replica. */
+  receive(signal: LeaseSignal): void {
+    this.#step({ type: 'signal', signal });
+  }
+
+  /** More may be granted of these budgets than before: a limit was raised, or something was given back. Named by `budgetId`. */
+  room(budgetIds: readonly string[]): void {
+    if (budgetIds.length > 0) this.#step({ type: 'room', budgetIds });
+  }
+
+  /** Limits were lowered: where more is settled and held than they allow, all holders give back what is free. */
+  async lowered(budgetIds: readonly string[]): Promise<void> {
+    this.recallAll(await this.#deps.leases.overdrawnHolders(budgetIds));
+  }
+
+  /** All holders of these budgets are to give back what is free. */
+  recallAll(holders: ReadonlyMap<string, readonly Holder[]>): void {
+    for (const [budgetId, some] of holders) this.#step({ type: 'recall_all', budgetId, holders: some });
+  }
+
+  /** A node was granted something that it did not ask for. */
+  granted(spoolId: string, grants: readonly Grant[]): void {
+    if (grants.length > 0) this.#step({ type: 'granted', spoolId, grants });
+  }
+
+  /** Leases were closed: their node hears of it, and what they held may be granted to others. */
+  closed({ spoolId, leaseIds, budgetIds, writtenOff }: ClosedLeases, reason: 'ended' | 'given_up'): void {
+    if (leaseIds.length === 0) return;
+    const { metrics, logger } = this.#deps;
+    metrics.countLeasesClosed(leaseIds.length, reason);
+    metrics.countLeaseWriteOffs(writtenOff.length);
+    if (writtenOff.length > 0) {
+      logger.error({ spoolId, leases: writtenOff.length, writtenOff: writtenOff.slice(0, 8) }, 'leases were closed that held something');
+    }
+    this.#step({ type: 'closed', spoolId, leaseIds });
+    this.room(budgetIds);
+  }
+
+  /** Once a second or so: what is remembered is forgotten in time. */
+  tick(): void {
+    this.#step({ type: 'tick' });
+  }
+
+  /** Answers nothing any more; resolves when no transaction is under way. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#toTry.clear();
+    await Promise.all(this.#trying.values());
+  }
+
+  #step(input: QuestionsInput): void {
+    if (this.#closed) return;
+    for (const effect of this.#machine.step(input, this.#deps.clock.nowMs())) this.#carryOut(effect);
+    this.#schedule();
+  }
+
+  #carryOut(effect: QuestionsEffect): void {
+    const { metrics } = this.#deps;
+    switch (effect.type) {
+      case 'attempt':
+        this.#queue(effect.question);
+        return;
+      case 'grants':
+        metrics.countLeaseGrants(effect.grants.length);
+        this.#outlet(effect.spoolId)?.grants(effect.questionId, effect.grants);
+        return;
+      case 'denial':
+        metrics.countLeaseDenial(effect.denial.reason);
+        this.#outlet(effect.spoolId)?.denial(effect.denial);
+        return;
+      case 'recall':
+        metrics.countLeaseRecall();
+        this.#outlet(effect.spoolId)?.recall(effect.recallId, effect.leaseId, effect.retire);
+        return;
+      case 'closed':
+        this.#outlet(effect.spoolId)?.closed(effect.leaseIds);
+        return;
+      case 'refresh':
+        this.#refresh(effect.spoolId, effect.leaseIds);
+        return;
+      case 'cut':
+        this.#outlet(effect.spoolId)?.cut(effect.reason);
+        return;
+      case 'signal':
+        this.#deps.signal(effect.signal);
+        return;
+      default:
+        effect satisfies never;
+    }
+  }
+
+  #outlet(spoolId: string): LeaseOutlet | undefined {
+    return this.#outlets.get(spoolId)?.outlet;
+  }
+
+  #refresh(spoolId: string, leaseIds: readonly string[]): void {
+    this.#deps.leases.grantsOf(spoolId, leaseIds).then(
+      (grants) => {
+        if (grants.length > 0) this.#outlet(spoolId)?.grants(0, grants);
+      },
+      // The node hears of them with its next question or stream.
+      (error: unknown) => this.#deps.logger.warn({ err: error, spoolId }, 'leases could not be read'),
+    );
+  }
+
+  #queue(question: Question): void {
+    const queued = this.#toTry.get(question.spoolId);
+    if (queued !== undefined) {
+      queued.push(question);
+      return;
+    }
+    this.#toTry.set(question.spoolId, [question]);
+    // What else its node has asked in this turn goes along.
+    setImmediate(() => this.#tryMore());
+  }
+
+  #tryMore(): void {
+    for (const [spoolId, queued] of this.#toTry) {
+      if (this.#trying.size >= this.#deps.maxConcurrent) return;
+      if (this.#trying.has(spoolId)) continue;
+      const questions = queued.splice(0, MAX_QUESTIONS_A_TRANSACTION);
+      // To the end, so that a spool with many questions does not keep others waiting.
+      this.#toTry.delete(spoolId);
+      if (queued.length > 0) this.#toTry.set(spoolId, queued);
+      const trying = this.#try(questions).finally(() => {
+        this.#trying.delete(spoolId);
+        this.#tryMore();
+      });
+      this.#trying.set(spoolId, trying);
+    }
+  }
+
+  async #try(questions: readonly Question[]): Promise<void> {
+    let attempts: readonly Attempt[];
+    try {
+      attempts = await this.#deps.leases.attempt(questions);
+    } catch (error) {
+      this.#deps.logger.error({ err: error, spoolId: questions[0]?.spoolId }, 'questions could not be tried');
+      attempts = questions.map(() => ({ type: 'refused', reason: 'the database cannot be asked' }));
+    }
+    for (const [index, question] of questions.entries()) {
+      const attempt = attempts[index];
+      if (attempt !== undefined) this.#step({ type: 'attempted', question, attempt });
+    }
+  }
+
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    const deadlineMs = this.#machine.nextDeadlineMs;
+    if (deadlineMs === undefined) return;
+    this.#timer = setTimeout(() => this.tick(), Math.max(1, deadlineMs - this.#deps.clock.nowMs()));
+  }
+}
