@@ -1,7 +1,18 @@
 import fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { nodeDisk, type SpoolDisk } from './disk.ts';
-import { durable, finalOf, heldIds, intentOf, newFolder, openTestSpool, retainedFinals, writeFinal, writeIntent } from './testing.ts';
+import type { SpoolDisk } from './disk.ts';
+import {
+  durable,
+  finalOf,
+  heldIds,
+  intentOf,
+  newFolder,
+  openTestSpool,
+  retainedFinals,
+  roomyDisk,
+  writeFinal,
+  writeIntent,
+} from './testing.ts';
 import { nodeTimers, type SpoolTimers } from './timers.ts';
 
 let folder: string;
@@ -27,16 +38,16 @@ function forgetfulDisk(): { disk: SpoolDisk; control: { failing: boolean; synced
     durableBytes.set(file, bytes);
   };
   const disk: SpoolDisk = {
-    ...nodeDisk,
+    ...roomyDisk,
     open: (file, flags) => {
-      const fd = nodeDisk.open(file, flags);
+      const fd = roomyDisk.open(file, flags);
       paths.set(fd, file);
       return fd;
     },
     fdatasync: (fd) => Promise.resolve().then(() => sync(fd)),
     fdatasyncNow: sync,
     rename: (from, to) => {
-      nodeDisk.rename(from, to);
+      roomyDisk.rename(from, to);
       for (const [fd, file] of paths) if (file === from) paths.set(fd, to);
       durableBytes.set(to, durableBytes.get(from) ?? 0);
     },
@@ -141,7 +152,7 @@ describe('the spool on a failing disk', () => {
   it('warns once when the disk is filling up, and again when that has passed and comes back', async () => {
     const ids = heldIds();
     let usedShare = 0.69;
-    const disk: SpoolDisk = { ...nodeDisk, statfs: () => Promise.resolve({ usedShare }) };
+    const disk: SpoolDisk = { ...roomyDisk, statfs: () => Promise.resolve({ usedShare }) };
     const { spool, alarms } = await openTestSpool(folder, 1n, { disk }, ids);
     const look = async (share: number) => {
       usedShare = share;
@@ -162,16 +173,16 @@ describe('the spool on a failing disk', () => {
     const failed = new Set<number>();
     let failures = 0;
     const disk: SpoolDisk = {
-      ...nodeDisk,
+      ...roomyDisk,
       open: (file, flags) => {
-        const fd = nodeDisk.open(file, flags);
+        const fd = roomyDisk.open(file, flags);
         failed.delete(fd);
         return fd;
       },
       fdatasync: async (fd) => {
         if (failed.has(fd)) throw new Error('synced a suspect file again');
         // Every third one fails, after the kernel has let go of the pages.
-        if (++failures % 3 !== 0) return nodeDisk.fdatasync(fd);
+        if (++failures % 3 !== 0) return roomyDisk.fdatasync(fd);
         failed.add(fd);
         throw ioError('EIO');
       },
@@ -197,7 +208,10 @@ describe('the spool on a failing disk', () => {
 
   it('reads on from the new segment where the suspect file lost its pages', async () => {
     let failures = 0;
-    const disk: SpoolDisk = { ...nodeDisk, fdatasync: (fd) => (failures-- > 0 ? Promise.reject(ioError('EIO')) : nodeDisk.fdatasync(fd)) };
+    const disk: SpoolDisk = {
+      ...roomyDisk,
+      fdatasync: (fd) => (failures-- > 0 ? Promise.reject(ioError('EIO')) : roomyDisk.fdatasync(fd)),
+    };
     const { spool } = await openTestSpool(folder, 1n, { disk });
     await writeFinal(spool, finalOf('safe'));
     await durable(spool);
@@ -218,7 +232,7 @@ describe('the spool on a failing disk', () => {
   it('offers nothing for upload before it is durable', async () => {
     const held = Promise.withResolvers<void>();
     let hold = false;
-    const disk: SpoolDisk = { ...nodeDisk, fdatasync: (fd) => (hold ? held.promise : nodeDisk.fdatasync(fd)) };
+    const disk: SpoolDisk = { ...roomyDisk, fdatasync: (fd) => (hold ? held.promise : roomyDisk.fdatasync(fd)) };
     const { spool } = await openTestSpool(folder, 1n, { disk });
     hold = true;
     await writeFinal(spool, finalOf('written'));
@@ -235,7 +249,7 @@ describe('the spool on a failing disk', () => {
   it('refuses intents and writes finals above the watermark, and admits again below it', async () => {
     const ids = heldIds();
     let usedShare = 0.5;
-    const disk: SpoolDisk = { ...nodeDisk, statfs: () => Promise.resolve({ usedShare }) };
+    const disk: SpoolDisk = { ...roomyDisk, statfs: () => Promise.resolve({ usedShare }) };
     const { spool, alarms } = await openTestSpool(folder, 1n, { disk }, ids);
     await writeIntent(spool, intentOf('a'));
     usedShare = 0.93;
@@ -257,10 +271,10 @@ describe('the spool on a failing disk', () => {
   it('gives what room a full disk has to finals', async () => {
     let capacityBytes = Number.POSITIVE_INFINITY;
     const disk: SpoolDisk = {
-      ...nodeDisk,
+      ...roomyDisk,
       write: (fd, bytes, start, length, position) => {
         if (position >= capacityBytes) throw ioError('ENOSPC');
-        return nodeDisk.write(fd, bytes, start, Math.min(length, capacityBytes - position), position);
+        return roomyDisk.write(fd, bytes, start, Math.min(length, capacityBytes - position), position);
       },
     };
     const { spool } = await openTestSpool(folder, 1n, { disk });
@@ -291,7 +305,7 @@ describe('the spool on a failing disk', () => {
   it('deletes acknowledged segments after a day, at once when the disk is full, and never others', async () => {
     const ids = heldIds();
     let usedShare = 0.5;
-    const disk: SpoolDisk = { ...nodeDisk, statfs: () => Promise.resolve({ usedShare }) };
+    const disk: SpoolDisk = { ...roomyDisk, statfs: () => Promise.resolve({ usedShare }) };
     const { spool } = await openTestSpool(folder, 1n, { disk, limits: { segmentBytes: 3000 } }, ids);
     for (let index = 0; index < 40; index++) await writeFinal(spool, finalOf(`f${index}`));
     await durable(spool);

@@ -4,7 +4,7 @@ import { GatewayError } from '@meridian/domain/error';
 import type { LeaseRecord } from '@meridian/domain/lease';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { nodeDisk, type SpoolDisk } from './disk.ts';
+import type { SpoolDisk } from './disk.ts';
 import {
   durable,
   heldIds,
@@ -14,6 +14,7 @@ import {
   leaseOf,
   newFolder,
   openTestSpool,
+  roomyDisk,
   writeFinal,
   writeIntent,
   writeLease,
@@ -97,7 +98,7 @@ describe('leases in the spool', () => {
 
   it('are taken while new requests are refused, and refused when the spool is closed', async () => {
     const ids = heldIds();
-    const disk: SpoolDisk = { ...nodeDisk, statfs: () => Promise.resolve({ usedShare: 0.95 }) };
+    const disk: SpoolDisk = { ...roomyDisk, statfs: () => Promise.resolve({ usedShare: 0.95 }) };
     const { spool } = await openTestSpool(folder, 1n, { disk }, ids);
     await expect(writeIntent(spool, intentOf('a'))).rejects.toMatchObject({ code: 'overloaded' });
     expect(await writeLease(spool, leaseOf(1, 100, 100))).toBe(1);
@@ -108,8 +109,8 @@ describe('leases in the spool', () => {
   it('count each final once where a suspect file was written anew', async () => {
     let failures = 0;
     const disk: SpoolDisk = {
-      ...nodeDisk,
-      fdatasync: (fd) => (failures-- > 0 ? Promise.reject(new Error('EIO')) : nodeDisk.fdatasync(fd)),
+      ...roomyDisk,
+      fdatasync: (fd) => (failures-- > 0 ? Promise.reject(new Error('EIO')) : roomyDisk.fdatasync(fd)),
     };
     const first = await openTestSpool(folder, 1n, { disk });
     await writeLease(first.spool, leaseOf(1, 1000));

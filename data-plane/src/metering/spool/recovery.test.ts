@@ -2,10 +2,10 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { recoveredFinal } from '@meridian/domain/usage-record';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { nodeDisk, type SpoolDisk } from './disk.ts';
+import type { SpoolDisk } from './disk.ts';
 import { decodeHeader, HEADER_BYTES } from './segment.ts';
 import { openSpool } from './spool.ts';
-import { finalOf, heldIds, intentOf, newFolder, openTestSpool, retainedFinals, writeFinal, writeIntent } from './testing.ts';
+import { finalOf, heldIds, intentOf, newFolder, openTestSpool, retainedFinals, roomyDisk, writeFinal, writeIntent } from './testing.ts';
 
 const SEGMENT = '0000000000000001/00000001.seg';
 
@@ -182,26 +182,26 @@ function diskUntil(operations: number): { disk: SpoolDisk; used: () => number } 
       return run(...args);
     };
   const disk: SpoolDisk = {
-    ...nodeDisk,
-    open: counted(nodeDisk.open),
+    ...roomyDisk,
+    open: counted(roomyDisk.open),
     write: (fd, bytes, start, length, position) => {
       used++;
       if (used > operations) {
         // The half of it gets through.
-        if (used === operations + 1) nodeDisk.write(fd, bytes, start, length >> 1, position);
+        if (used === operations + 1) roomyDisk.write(fd, bytes, start, length >> 1, position);
         throw new Error('killed here');
       }
-      return nodeDisk.write(fd, bytes, start, length, position);
+      return roomyDisk.write(fd, bytes, start, length, position);
     },
-    truncate: counted(nodeDisk.truncate),
-    rename: counted(nodeDisk.rename),
-    link: counted(nodeDisk.link),
-    unlink: counted(nodeDisk.unlink),
-    makeFolder: counted(nodeDisk.makeFolder),
-    fdatasync: (fd) => Promise.resolve().then(counted(() => nodeDisk.fdatasync(fd))),
-    syncFolder: (file) => Promise.resolve().then(counted(() => nodeDisk.syncFolder(file))),
-    fdatasyncNow: counted(nodeDisk.fdatasyncNow),
-    removeFolder: counted(nodeDisk.removeFolder),
+    truncate: counted(roomyDisk.truncate),
+    rename: counted(roomyDisk.rename),
+    link: counted(roomyDisk.link),
+    unlink: counted(roomyDisk.unlink),
+    makeFolder: counted(roomyDisk.makeFolder),
+    fdatasync: (fd) => Promise.resolve().then(counted(() => roomyDisk.fdatasync(fd))),
+    syncFolder: (file) => Promise.resolve().then(counted(() => roomyDisk.syncFolder(file))),
+    fdatasyncNow: counted(roomyDisk.fdatasyncNow),
+    removeFolder: counted(roomyDisk.removeFolder),
   };
   return { disk, used: () => used };
 }

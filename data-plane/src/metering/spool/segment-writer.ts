@@ -29,6 +29,8 @@ export interface SegmentWriterOptions {
   readonly files: IncarnationFiles;
   readonly spoolId: string;
   readonly segmentBytes: number;
+  /** From the start of one fdatasync to the next while records keep coming. */
+  readonly syncIntervalMs: number;
   readonly nowMs: () => number;
   /** The state without what these written records did to it, which will stand behind the checkpoint. */
   readonly checkpoint: (without: readonly Buffer[]) => Checkpoint;
@@ -44,11 +46,6 @@ interface OpenSegment {
   named: boolean;
 }
 
-/**
- * From the start of one fdatasync to the next while records keep coming. A power cut loses what was written since; each
- * sync costs about as much as a request, so one a turn of the event loop would take a fifth of the processor.
- */
-export const SYNC_INTERVAL_MS = 8;
 const MARK_SPACING_BYTES = 256 * 1024;
 /** How long a failing disk is left alone before another segment is tried. */
 export const RETRY_MS = 1000;
@@ -183,8 +180,8 @@ export class SegmentWriter {
   /** Lets the records of some turns share one fdatasync. */
   #syncSoon(): void {
     if (this.#cancelSync !== undefined || this.#syncing !== undefined) return;
-    const { timers } = this.#options;
-    const delayMs = Math.min(SYNC_INTERVAL_MS, Math.max(0, this.#syncedAtMs + SYNC_INTERVAL_MS - timers.monotonicMs()));
+    const { timers, syncIntervalMs } = this.#options;
+    const delayMs = Math.min(syncIntervalMs, Math.max(0, this.#syncedAtMs + syncIntervalMs - timers.monotonicMs()));
     this.#cancelSync = timers.after(delayMs, () => {
       this.#cancelSync = undefined;
       if (!this.#syncable) return;

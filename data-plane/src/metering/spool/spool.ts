@@ -37,6 +37,11 @@ import { UnackedCharges } from './unacked-charges.ts';
 
 export interface SpoolLimits {
   readonly segmentBytes: number;
+  /**
+   * From the start of one fdatasync to the next while records keep coming. A power cut loses what was written since; each
+   * sync costs about as much as a request, so one a turn of the event loop would take a fifth of the processor.
+   */
+  readonly syncIntervalMs: number;
   /** One INTENT or FINAL. */
   readonly recordBytes: number;
   /** New requests are refused above this. */
@@ -52,6 +57,7 @@ export interface SpoolLimits {
 
 export const SPOOL_LIMITS: SpoolLimits = {
   segmentBytes: 64 * 1024 * 1024,
+  syncIntervalMs: 8,
   recordBytes: 64 * 1024,
   undurableBytes: 64 * 1024 * 1024,
   pendingRecords: 65_536,
@@ -242,6 +248,7 @@ class FolderSpool implements Spool {
       files: current,
       spoolId: ids.current,
       segmentBytes: options.limits.segmentBytes,
+      syncIntervalMs: options.limits.syncIntervalMs,
       nowMs: () => options.ids.nowMs(),
       checkpoint: (without) => this.#checkpoint(without),
       durable: (seq, lastAwaitedSeq) => this.#durable(seq, lastAwaitedSeq),

@@ -11,6 +11,7 @@ import { SERVICE_TIERS } from '@meridian/domain/price';
 import { COMPONENTS } from '@meridian/domain/usage';
 import { type Final, type Intent, OUTCOMES } from '@meridian/domain/usage-record';
 import fc from 'fast-check';
+import { nodeDisk, type SpoolDisk } from './disk.ts';
 import { openSpool, type Spool, type SpoolOptions } from './spool.ts';
 
 const id = fc.string({ maxLength: 30 });
@@ -146,6 +147,9 @@ export function heldIds(startMs = 1_790_000_000_000): HeldIds {
   return held;
 }
 
+/** The real disk, with room on it whatever else lies there. */
+export const roomyDisk: SpoolDisk = { ...nodeDisk, statfs: () => Promise.resolve({ usedShare: 0.5 }) };
+
 export function newFolder(): string {
   return fs.mkdtempSync(path.join(os.tmpdir(), 'meridian-spool-'));
 }
@@ -165,7 +169,7 @@ export async function openTestSpool(
   ids = heldIds(),
 ): Promise<TestSpool> {
   const alarms: string[] = [];
-  const spool = await openSpool({ folder, incarnation, ids, alarm: (message) => alarms.push(message), ...options });
+  const spool = await openSpool({ folder, incarnation, ids, disk: roomyDisk, alarm: (message) => alarms.push(message), ...options });
   return { spool, ids, alarms };
 }
 
