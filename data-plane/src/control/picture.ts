@@ -188,6 +188,11 @@ export class Picture implements KeyTable, Catalogue {
     return this.#keys.capsOf(scopeId);
   }
 
+  cap(id: string): Cap | undefined {
+    const body = this.#held.cap.get(id)?.body;
+    return body?.kind === 'cap' ? body.value : undefined;
+  }
+
   ladder(): Ladder {
     return this.#keys.ladder();
   }
