@@ -20,6 +20,8 @@ describe('accounts', () => {
       status: 'active',
       owner: { role: 'owner', account_id: id },
     });
+    const prepaid = await http.db.selectFrom('budget').selectAll().where('account_id', '=', id).execute();
+    expect(prepaid).toMatchObject([{ id: `prepaid_${id}@0`, limit_amount: 0n, settled: 0n, held: 0n, unit: 'nano_usd' }]);
     const asOfMs = http.clock.nowMs();
     const log = await published(http.db, id);
     expect(log.map(({ lane, entry }) => [lane, entry.version, entry.body?.kind]).sort()).toEqual([
