@@ -8,7 +8,7 @@
  */
 import { GatewayError } from '@meridian/domain/error';
 import type { Final, Intent } from '@meridian/domain/usage-record';
-import type { Demand, Reservation } from './admission/admit.ts';
+import type { Admitted, Verdict } from './admission/admit.ts';
 import type { Principal } from './admission/authenticate.ts';
 import type { AnswerFacts, PassThroughRequest, RequestFacts } from './dialect/dialect.ts';
 import type { Exchange, Reply } from './exchange.ts';
@@ -19,14 +19,20 @@ import type { Plan } from './routing/plan.ts';
 
 export interface Rooms {
   readonly plan: (facts: RequestFacts, principal: Principal, nowMs: number) => Plan;
-  readonly admit: (principal: Principal, demand: Demand) => Reservation;
+  /**
+   * Sets aside what the request can cost. `done` is called once, before this returns where the leases suffice; the function
+   * returned gives up a wait. Throws for a request whose cost has no bound.
+   */
+  readonly admit: (principal: Principal, facts: RequestFacts, plan: Plan, done: (verdict: Verdict) => void) => () => void;
+  /** Gives back what was set aside for a request that came to nothing: no intent of it was written. */
+  readonly release: (admitted: Admitted) => void;
   /** Writes the INTENT; resolves when its write() has returned. */
   readonly open: (intent: Intent) => Promise<void>;
   readonly attempt: (job: AttemptJob) => RunningAttempt;
   /** Attempts that run, for whoever has to end them when the node stops. */
   readonly inFlight: Set<RunningAttempt>;
-  /** Writes the FINAL; resolves when its write() has returned. Never rejects. */
-  readonly settle: (intent: Intent, facts: RequestFacts, ending: Ending) => Promise<Final>;
+  /** Writes the FINAL and replaces the reservation by what is charged; resolves when the write() has returned. Never rejects. */
+  readonly settle: (intent: Intent, admitted: Admitted, facts: RequestFacts, ending: Ending) => Promise<Final>;
   /** What to do with an upstream whose client has left. */
   readonly leftBehind: (running: RunningAttempt, plan: Plan, facts: RequestFacts) => void;
   readonly costLiteral: (final: Final) => string;
@@ -39,14 +45,17 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   const { dialect, principal } = exchange;
   let request: PassThroughRequest;
   let plan: Plan;
+  let admitted: Admitted | undefined;
   let intent: Intent;
   try {
     request = dialect.readPassThrough(exchange.operation, exchange.body);
     plan = rooms.plan(request.facts, principal, exchange.arrivedMs);
-    const reservation = rooms.admit(principal, demandOf(request.facts, plan));
-    intent = intentOf(exchange, request.facts, plan, reservation, rooms.nowMs());
+    const verdict = admission(rooms, principal, request.facts, plan, reply);
+    admitted = admittedBy(verdict instanceof Promise ? await verdict : verdict);
+    intent = intentOf(exchange, request.facts, plan, admitted, rooms.nowMs());
     await rooms.open(intent);
   } catch (thrown) {
+    if (admitted !== undefined) rooms.release(admitted);
     reply.fail(GatewayError.from(thrown));
     return;
   }
@@ -54,7 +63,12 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   const { facts } = request;
   if (reply.gone) {
     // Nobody waits any more, so no provider is called.
-    await rooms.settle(intent, facts, endingOf({ kind: 'abandoned', served: undefined }, [], facts, exchange, reply, rooms.nowMs()));
+    await rooms.settle(
+      intent,
+      admitted,
+      facts,
+      endingOf({ kind: 'abandoned', served: undefined }, [], facts, exchange, reply, rooms.nowMs()),
+    );
     return;
   }
   const delivery = facts.stream ? new Delivery(reply, rooms.timers) : undefined;
@@ -64,6 +78,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
     dialect,
     request,
     candidates: plan.candidates,
+    maxOutputTokens: admitted.terms.addedLimit,
     streamTerms: facts.stream ? { wantsStreamUsage: facts.wantsStreamUsage, model } : undefined,
     delivery,
   });
@@ -75,7 +90,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   const end = await running.done;
   rooms.inFlight.delete(running);
 
-  const final = await rooms.settle(intent, facts, endingOf(end, running.traces, facts, exchange, reply, rooms.nowMs()));
+  const final = await rooms.settle(intent, admitted, facts, endingOf(end, running.traces, facts, exchange, reply, rooms.nowMs()));
   const costUsdLiteral = rooms.costLiteral(final);
   switch (end.kind) {
     case 'answer':
@@ -108,18 +123,36 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   }
 }
 
-function demandOf(facts: RequestFacts, plan: Plan): Demand {
-  const outputTokens =
-    facts.operation === 'embeddings' ? 0 : (facts.maxOutputTokens ?? plan.model.maxOutputTokens ?? plan.model.contextTokens ?? 0);
-  return {
-    inputTokens: facts.inputTokensBound,
-    outputTokens: outputTokens * facts.choices,
-    serviceTier: facts.serviceTier,
-    prices: [plan.listPrice],
-  };
+/** Where the leases suffice the verdict is there at once, and nothing is awaited. A client that leaves gives up its wait. */
+export function admission(
+  rooms: Pick<Rooms, 'admit'>,
+  principal: Principal,
+  facts: RequestFacts,
+  plan: Plan,
+  reply: Pick<Reply, 'onGone'>,
+): Verdict | Promise<Verdict> {
+  const waiting: { verdict?: Verdict; resolve?: (verdict: Verdict) => void } = {};
+  const giveUp = rooms.admit(principal, facts, plan, (verdict) => {
+    waiting.verdict = verdict;
+    waiting.resolve?.(verdict);
+  });
+  if (waiting.verdict !== undefined) return waiting.verdict;
+  return new Promise((resolve, reject) => {
+    waiting.resolve = resolve;
+    reply.onGone(() => {
+      // Once there is a verdict both are without effect.
+      giveUp();
+      reject(new GatewayError('client_closed_request'));
+    });
+  });
 }
 
-function intentOf(exchange: Exchange, facts: RequestFacts, plan: Plan, reservation: Reservation, admittedAtMs: number): Intent {
+function admittedBy(verdict: Verdict): Admitted {
+  if (verdict.kind === 'refused') throw verdict.error;
+  return verdict;
+}
+
+function intentOf(exchange: Exchange, facts: RequestFacts, plan: Plan, admitted: Admitted, admittedAtMs: number): Intent {
   const { key, account, standing } = exchange.principal;
   return {
     requestId: exchange.requestId,
@@ -133,8 +166,8 @@ function intentOf(exchange: Exchange, facts: RequestFacts, plan: Plan, reservati
     priceVersions: [{ modelId: plan.model.id, version: plan.listPrice.version }],
     tierId: standing.tier.id,
     markupBasisPoints: standing.tier.markupBasisPoints,
-    maxCostNano: reservation.maxCostNano,
-    leases: reservation.leases,
+    maxCostNano: admitted.terms.maxCostNano,
+    leases: admitted.reservation.leases.map(({ leaseId, amount }) => ({ leaseId, amount: BigInt(amount) })),
   };
 }
 

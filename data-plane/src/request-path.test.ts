@@ -1,5 +1,8 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import type { Cap } from '@meridian/domain/budget';
+import type { Endpoint } from '@meridian/domain/snapshot';
+import { windowStartMs } from '@meridian/domain/window';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   ANSWER,
@@ -56,15 +59,218 @@ describe('a request', () => {
     expect(node.deadlines.size).toBe(1); // the idle time of the provider's connections
   });
 
-  it('whose client left while it was being admitted does not call the provider, and is not charged', async () => {
+  it('whose client left while its intent was written does not call the provider, and is not charged', async () => {
     node = await startTestNode(answerWith(ANSWER));
+    await served(node);
     const client = await rawClient(node.port);
     // The connection goes in the same turn in which the request arrives: the intent is written a turn later.
     node.path.server.server.prependOnceListener('request', (request) => request.socket.destroy());
     client.socket.write(chatRequest(node.apiKey));
     await client.closed;
-    expect(await node.finals(1)).toMatchObject([{ outcome: 'failed', status: 499, chargeNano: 0n, attempts: [] }]);
+    expect((await node.finals(2))[1]).toMatchObject({ outcome: 'failed', status: 499, chargeNano: 0n, attempts: [] });
+    expect(node.asked).toHaveLength(1);
+    expect(node.bank.reservations).toBe(0);
+  });
+});
+
+/** One request from its begin to its end; the leases are there afterwards. */
+async function served(on: TestNode, fields: object = {}): Promise<string> {
+  const client = await rawClient(on.port);
+  client.socket.write(chatRequest(on.apiKey, fields, ['connection: close']));
+  return client.closed;
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** The JSON body of an answer. */
+function bodyOf(answer: string): { readonly [field: string]: unknown; readonly error?: { readonly [field: string]: unknown } } {
+  return JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4));
+}
+
+function endpointOf(on: TestNode): Endpoint {
+  const [endpoint] = on.picture.endpointsOf('m-1.5');
+  if (endpoint === undefined) throw new Error('no endpoint');
+  return endpoint;
+}
+
+const PREPAID = { capId: 'prepaid_acc_1', windowStartMs: 0 };
+const cap = (id: string, fields: Partial<Cap>): Cap => ({
+  id,
+  accountId: 'acc_1',
+  scope: 'key',
+  scopeId: 'key_1',
+  window: 'utc_day',
+  unit: 'nano_usd',
+  limit: 1_000_000_000,
+  ...fields,
+});
+
+describe('the money of a request', () => {
+  it('is set aside in every budget that applies, named in intent and final, and charged in each unit', async () => {
+    const caps = [
+      cap('cap_k', { limit: 2_000_000_000 }),
+      cap('cap_m', { scope: 'member', scopeId: 'mem_1', unit: 'chat_completions', limit: 10 }),
+      cap('cap_i', { scope: 'member', scopeId: 'mem_1', unit: 'images', limit: 10 }),
+      cap('cap_a', { scope: 'account', scopeId: 'acc_1', window: 'utc_month' }),
+    ];
+    node = await startTestNode(answerWith(ANSWER), {}, caps);
+    expect(await served(node, { max_tokens: 50 })).toMatch(/^HTTP\/1\.1 200 /);
+    const [final] = await node.finals(1);
+    const day = windowStartMs('utc_day', node.ids.nowMs());
+    const leases = [
+      node.bank.leaseOn({ capId: 'cap_k', windowStartMs: day }),
+      node.bank.leaseOn({ capId: 'cap_m', windowStartMs: day }),
+      node.bank.leaseOn({ capId: 'cap_a', windowStartMs: windowStartMs('utc_month', node.ids.nowMs()) }),
+      node.bank.leaseOn(PREPAID),
+    ];
+    const charge = final?.chargeNano ?? 0n;
+    expect(charge).toBe(42_000n);
+    expect(final?.leases).toEqual(leases.map((lease, index) => ({ leaseId: lease?.id, amount: index === 1 ? 1n : charge })));
+    expect(leases.map((lease) => lease?.used)).toEqual([42_000, 1, 42_000, 42_000]);
+    expect(leases.map((lease) => lease?.reserved)).toEqual([0, 0, 0, 0]);
+    // No image was asked for, so nothing was asked of that cap.
+    expect(node.bank.leaseOn({ capId: 'cap_i', windowStartMs: day })).toBeUndefined();
+  });
+
+  it('comes back whole where the request fails, and a count with it', async () => {
+    node = await startTestNode((_, response) => void response.writeHead(500).end('{}'), {}, [
+      cap('cap_m', { unit: 'chat_completions', limit: 2 }),
+    ]);
+    for (let index = 0; index < 3; index++) expect(await served(node)).toMatch(/^HTTP\/1\.1 502 /);
+    expect(await node.finals(3)).toMatchObject([{ chargeNano: 0n }, { chargeNano: 0n }, { chargeNano: 0n }]);
+    expect(node.bank.leaseOn(PREPAID)).toMatchObject({ reserved: 0, used: 0, inFlight: 0 });
+    expect(node.bank.reservations).toBe(0);
+  });
+
+  it('comes back where the spool refuses the intent', async () => {
+    node = await startTestNode(answerWith(ANSWER));
+    await served(node);
+    const { used } = node.bank.leaseOn(PREPAID) ?? {};
+    await node.spool.close();
+    expect(await served(node)).toMatch(/^HTTP\/1\.1 503 .*overloaded/s);
+    expect(node.bank.leaseOn(PREPAID)).toMatchObject({ used, reserved: 0, inFlight: 0 });
+    expect(node.asked).toHaveLength(1);
+  });
+
+  it('comes back where the answer cannot be rated, and the request is not charged', async () => {
+    node = await startTestNode(answerWith(ANSWER));
+    await served(node);
+    const priced = node.bank.leaseOn(PREPAID)?.used;
+    // A price that is no integer: the control plane sends none, and the picture would not take it.
+    const cards = [{ serviceTier: 'standard', aboveInputTokens: 0, prices: { output: 1.5 as unknown as bigint, input: 1n } }] as const;
+    node.picture.apply({
+      kind: 'endpoint',
+      id: 'end_1',
+      version: 9,
+      body: { kind: 'endpoint', value: { ...endpointOf(node), cost: { endpointId: 'end_1', version: 9, effectiveFromMs: 0, cards } } },
+    });
+    expect(await served(node)).toMatch(/^HTTP\/1\.1 200 /);
+    expect((await node.finals(2))[1]).toMatchObject({ outcome: 'failed', chargeNano: 0n, attempts: [] });
+    expect(node.bank.leaseOn(PREPAID)).toMatchObject({ used: priced, reserved: 0, inFlight: 0 });
+  });
+
+  it('is not waited for by a client that has left: nothing is written, and nothing stays set aside', async () => {
+    node = await startTestNode(answerWith(ANSWER));
+    node.bank.withhold();
+    const client = await rawClient(node.port);
+    client.socket.write(chatRequest(node.apiKey));
+    while (node.bank.desk.status().waiting === 0) await turn();
+    client.socket.destroy();
+    while (node.bank.desk.status().waiting > 0) await turn();
+    node.bank.answer();
+    while (node.bank.leaseOn(PREPAID)?.granted === undefined || node.path.running > 0) await turn();
+    expect(node.bank.reservations).toBe(0);
+    expect(node.bank.leaseOn(PREPAID)).toMatchObject({ reserved: 0, used: 0 });
+    await node.spool.close();
+    expect(await node.finals(0)).toEqual([]);
     expect(node.asked).toHaveLength(0);
+  });
+
+  it('that is no longer there is 402, with what is left and what would fit, and that does fit', async () => {
+    node = await startTestNode(answerWith(ANSWER), { account: { balanceNano: 2_000_000n } });
+    const refused = await served(node, { max_tokens: 1_000 });
+    expect(refused).toMatch(/^HTTP\/1\.1 402 /);
+    expect(refused).toMatch(/x-should-retry: false\r\n/);
+    const error = bodyOf(refused).error ?? {};
+    expect(error).toMatchObject({
+      type: 'insufficient_credits',
+      code: 'insufficient_credits',
+      scope: 'account',
+      window: 'prepaid',
+      left_usd: '0.002',
+      message: expect.stringContaining(`with max_tokens of at most ${error.max_tokens} it would fit`),
+    });
+    expect(error.max_tokens).toBeGreaterThan(0);
+    expect(await served(node, { max_tokens: Number(error.max_tokens) + 1 })).toMatch(/^HTTP\/1\.1 402 /);
+    expect(await served(node, { max_tokens: error.max_tokens })).toMatch(/^HTTP\/1\.1 200 /);
+    expect(node.bank.reservations).toBe(0);
+  });
+
+  it('of a cap is 402 budget_exceeded, and a count that is used up 429 until its window ends', async () => {
+    const caps = [cap('cap_k', { limit: 100 }), cap('cap_m', { scope: 'member', scopeId: 'mem_1', unit: 'chat_completions', limit: 0 })];
+    node = await startTestNode(answerWith(ANSWER), {}, [caps[0] as Cap]);
+    const money = await served(node);
+    expect(money).toMatch(/^HTTP\/1\.1 402 /);
+    expect(bodyOf(money).error).toMatchObject({
+      code: 'budget_exceeded',
+      scope: 'key',
+      window: 'utc_day',
+      limit_usd: '0.0000001',
+      max_tokens: 0,
+    });
+    await node.stop();
+
+    node = await startTestNode(answerWith(ANSWER), {}, [caps[1] as Cap]);
+    const count = await served(node);
+    expect(count).toMatch(/^HTTP\/1\.1 429 /);
+    expect(count).toMatch(/x-should-retry: false\r\n/);
+    const now = node.ids.nowMs();
+    const end = windowStartMs('utc_day', now) + 86_400_000;
+    expect(count).toContain(`retry-after: ${Math.ceil((end - now) / 1000)}\r\n`);
+    expect(bodyOf(count).error).toMatchObject({
+      code: 'daily_limit_exceeded',
+      scope: 'member',
+      unit: 'chat_completions',
+      limit: 0,
+      left: 0,
+      resets_at: new Date(end).toISOString(),
+    });
+  });
+
+  it('that nobody can be asked about is 503 at once', async () => {
+    node = await startTestNode(answerWith(ANSWER));
+    node.bank.disconnect();
+    const text = await served(node);
+    expect(text).toMatch(/^HTTP\/1\.1 503 /);
+    expect(text).toMatch(/retry-after: 1\r\n/);
+    expect(bodyOf(text).error).toMatchObject({ code: 'budget_unavailable' });
+  });
+
+  it('sets a limit of the output where the client gave none, and none where the model keeps it', async () => {
+    const bodies: { readonly max_completion_tokens?: number; readonly max_tokens?: number }[] = [];
+    const provider: Provider = (request, response, body) => {
+      bodies.push(JSON.parse(body));
+      answerWith(ANSWER)(request, response, body);
+    };
+    node = await startTestNode(provider, { account: { balanceNano: 60_000_000n } });
+    await served(node);
+    const model = node.picture.model('m-1.5');
+    if (model === undefined) throw new Error('no model');
+    node.picture.apply({
+      kind: 'model',
+      id: 'm-1.5',
+      version: 9,
+      body: { kind: 'model', value: { ...model, contextTokens: 900_000, maxOutputTokens: 500_000 } },
+    });
+    await served(node);
+    await served(node, { max_tokens: 4_000 });
+    expect(bodies.map((body) => [body.max_completion_tokens, body.max_tokens])).toEqual([
+      [undefined, undefined],
+      [4_096, undefined],
+      [undefined, 4_000],
+    ]);
+    const [, limited] = await node.finals(3);
+    expect(limited?.maxCostNano).toBeGreaterThan(4_096n * 5_600n);
   });
 });
 

@@ -4,8 +4,9 @@ import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
 import { nanoToUsdNumberLiteral } from '@meridian/domain/money';
 import type { Final, Intent } from '@meridian/domain/usage-record';
-import { admit } from './admission/admit.ts';
+import { type AdmitRooms, type Admitted, admit } from './admission/admit.ts';
 import { authenticate, type Principal, presentedKey } from './admission/authenticate.ts';
+import type { Grants } from './admission/grants.ts';
 import type { KeyTable } from './admission/key-table.ts';
 import type { Config } from './config.ts';
 import type { Dialect } from './dialect/dialect.ts';
@@ -18,8 +19,9 @@ import type { Catalogue } from './routing/catalogue.ts';
 import { LeftBehind } from './routing/left-behind.ts';
 import { plan } from './routing/plan.ts';
 import { forward } from './server/forward.ts';
-import { me } from './server/me.ts';
+import { type MeRooms, me } from './server/me.ts';
 import { listModels, retrieveModel } from './server/models.ts';
+import { quote } from './server/quote.ts';
 import { registerRoutes } from './server/routes.ts';
 import { createServer } from './server/server.ts';
 import type { Logger } from './telemetry/logger.ts';
@@ -37,6 +39,7 @@ export interface RequestPathDeps {
   readonly dialect: Dialect;
   readonly picture: KeyTable & Catalogue;
   readonly spool: UsageSink;
+  readonly grants: Grants;
   readonly upstream: Upstream;
   readonly deadlines: Deadlines;
   readonly metrics: Metrics;
@@ -60,7 +63,7 @@ export interface RequestPath {
 }
 
 export function createRequestPath(deps: RequestPathDeps): RequestPath {
-  const { config, dialect, picture, spool, upstream, deadlines, metrics, log, ids } = deps;
+  const { config, dialect, picture, spool, grants, upstream, deadlines, metrics, log, ids } = deps;
   const { nowMs } = ids;
   const leftBehind = new LeftBehind(deadlines);
   const inFlight = new Set<RunningAttempt>();
@@ -89,9 +92,16 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     timeouts: (candidate, request) => patience(config, request.facts, candidate.model.maxOutputTokens),
     nowMs,
   };
+  const admitRooms: AdmitRooms = { grants, keys: picture, nowMs };
   const rooms: Rooms = {
     plan: (facts, principal, atMs) => plan(picture, facts, principal.key, config.region, atMs),
-    admit: (principal, demand) => admit(principal, demand, spool),
+    admit: (principal, facts, planned, done) => admit(admitRooms, principal, facts, planned, done),
+    release: ({ reservation }) =>
+      grants.settle(
+        reservation,
+        reservation.leases.map(() => 0),
+        nowMs(),
+      ),
     open: (intent) =>
       new Promise((resolve, reject) => {
         spool.intent(intent, (error) => (error === undefined ? resolve() : reject(error)));
@@ -102,16 +112,24 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
       return started;
     },
     inFlight,
-    settle: (intent, facts, ending) =>
+    settle: (intent, admitted, facts, ending) =>
       new Promise((resolve) => {
-        const final = settled(log, intent, facts.inputTokensBound, ending);
+        const final = settled(log, intent, admitted, facts.inputTokensBound, ending);
         spool.final(final, (error) => {
           // The answer is not held back for a record that could not be written: the loss is ours, and it is told.
           if (error !== undefined) log.error({ request_id: final.requestId, err: error }, 'a final could not be written');
-          count(metrics, final);
+          count(metrics, log, final);
           logRequest(log, final);
           resolve(final);
         });
+        // In this turn, and after the final was handed over: records are written, and ingested, in the order in which they
+        // are handed to the spool. Whatever a recall takes back from now on stands behind the final that it must not take
+        // from, and a lease's own sum in a record is that of the finals before it.
+        grants.settle(
+          admitted.reservation,
+          final.leases.map(({ amount }) => Number(amount)),
+          nowMs(),
+        );
       }),
     leftBehind: (attempted, planned, facts) =>
       facts.stream ? leftBehind.stream(attempted, planned.model.hidesReasoning) : leftBehind.answer(attempted),
@@ -119,6 +137,8 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     timers: deadlines,
     nowMs,
   };
+
+  const meRooms: MeRooms = { upstream, controlUrl: config.controlUrl, keys: picture, grants, region: config.region, nowMs };
 
   const server = createServer({
     region: config.region,
@@ -154,11 +174,13 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     },
     listModels: (principal) => listModels(picture, principal, config.region, nowMs()),
     retrieveModel: (name, principal) => retrieveModel(picture, name, principal, config.region, nowMs()),
-    me: (principal) => me(picture, principal, spool.unackedChargeNano(principal.account.id), config.region),
+    me: (request, reply) => me(meRooms, request, reply),
+    quote: (exchange, reply) => quote(rooms, { ...exchange, dialect }, reply),
     forward: (request, reply) => forward(upstream, config.controlUrl, request, reply),
-    presentsApiKey: (request) => {
+    presentedApiKey: (request) => {
       const presented = presentedKey(request.headers);
-      return presented === undefined || presented.startsWith(config.keyPrefix);
+      if (presented === undefined) return '';
+      return presented.startsWith(config.keyPrefix) ? presented : undefined;
     },
     authenticate: (request) => authenticateRequest(request.raw, request.visit.arrivedMs),
   });
@@ -195,19 +217,30 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
 }
 
 /** What cannot be rated is not charged, and told; a request without its final would look as if it still ran. */
-function settled(log: Logger, intent: Intent, inputTokensBound: number, ending: Ending): Final {
+function settled(log: Logger, intent: Intent, { reservation }: Admitted, inputTokensBound: number, ending: Ending): Final {
   try {
-    return settle(intent, inputTokensBound, ending);
+    return settle(intent, reservation.leases, inputTokensBound, ending);
   } catch (thrown) {
     log.error({ request_id: intent.requestId, err: thrown }, 'a request could not be rated and is not charged');
-    return settle(intent, inputTokensBound, { ...ending, outcome: 'failed', served: undefined, calls: [] });
+    return settle(intent, reservation.leases, inputTokensBound, { ...ending, outcome: 'failed', served: undefined, calls: [] });
   }
 }
 
-function count(metrics: Metrics, final: Final): void {
+function count(metrics: Metrics, log: Logger, final: Final): void {
   metrics.countOutcome(final.outcome, final.exactness);
   metrics.observeDurationMs(final.operation, final.durationMs);
-  if (final.varianceNano > 0n) metrics.countVariance();
+  if (final.varianceNano === 0n) return;
+  metrics.countVariance();
+  log.error(
+    {
+      request_id: final.requestId,
+      account: final.accountId,
+      model: final.answeringModelId,
+      variance_nano: final.varianceNano.toString(),
+      max_cost_nano: final.maxCostNano.toString(),
+    },
+    'a request was dearer than its bound',
+  );
 }
 
 function logRequest(log: Logger, final: Final): void {

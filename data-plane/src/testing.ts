@@ -3,12 +3,15 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { connect, type Server, type Socket } from 'node:net';
+import { type Cap, isPrepaidCapId } from '@meridian/domain/budget';
 import type { Final } from '@meridian/domain/usage-record';
+import { TestBank } from './admission/testing.ts';
 import { loadConfig } from './config.ts';
+import type { Picture } from './control/picture.ts';
 import { type Sketch, samplePicture } from './control/testing.ts';
 import { openaiChat } from './dialect/openai-chat/index.ts';
 import type { Spool } from './metering/spool/spool.ts';
-import { heldIds, newFolder, openTestSpool, retainedFinals } from './metering/spool/testing.ts';
+import { type HeldIds, newFolder, openTestSpool, retainedFinals } from './metering/spool/testing.ts';
 import { createRequestPath, type RequestPath } from './request-path.ts';
 import { createLogger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
@@ -24,6 +27,9 @@ export interface TestNode {
   readonly path: RequestPath;
   readonly metrics: Metrics;
   readonly spool: Spool;
+  readonly picture: Picture;
+  readonly bank: TestBank;
+  readonly ids: HeldIds;
   readonly deadlines: Deadlines;
   /** Requests that the provider has seen. */
   readonly asked: IncomingMessage[];
@@ -36,8 +42,11 @@ export interface TestNode {
 
 const HEX_32 = '07'.repeat(32);
 
-/** Starts a node whose provider (and control plane, for the account paths) is `provider`, on a port of this machine. */
-export async function startTestNode(provider: Provider, sketch: Sketch = {}): Promise<TestNode> {
+/**
+ * Starts a node whose provider (and control plane, for the account paths) is `provider`, on a port of this machine. Its
+ * leases come from a bank that has the account's balance, and the caps.
+ */
+export async function startTestNode(provider: Provider, sketch: Sketch = {}, caps: readonly Cap[] = []): Promise<TestNode> {
   const asked: IncomingMessage[] = [];
   const vendor = createServer((request, response) => {
     asked.push(request);
@@ -54,6 +63,7 @@ export async function startTestNode(provider: Provider, sketch: Sketch = {}): Pr
     value: { id: 'prv_1', name: 'P', origin, basePath: '/v1', adapter: 'openai-compatible', enabled: true },
   } as const;
   picture.apply({ kind: 'provider', id: 'prv_1', version: 2, body });
+  for (const cap of caps) picture.apply({ kind: 'cap', id: cap.id, version: 1, body: { kind: 'cap', value: cap } });
   const config = loadConfig({
     MERIDIAN_NODE_ID: 'n1',
     MERIDIAN_REGION: 'us',
@@ -70,11 +80,28 @@ export async function startTestNode(provider: Provider, sketch: Sketch = {}): Pr
   let timeMs = 1_000_000;
   const deadlines = new Deadlines({ nowMs: () => timeMs });
   const folder = newFolder();
-  const { spool } = await openTestSpool(folder, 1n);
+  const { spool, ids } = await openTestSpool(folder, 1n);
+  const balance = Number(picture.account('acc_1')?.balanceNano ?? 0n);
+  const bank = new TestBank({
+    limitOf: (capId) => (isPrepaidCapId(capId) ? balance : (caps.find((cap) => cap.id === capId)?.limit ?? 0)),
+    nowMs: ids.nowMs,
+    write: (record, written) => spool.lease(record, written),
+  });
   const upstream = createUpstream({ deadlines });
   const metrics = createMetrics();
   const log = createLogger('silent', {});
-  const path = createRequestPath({ config, dialect: openaiChat, picture, spool, upstream, deadlines, metrics, log, ids: heldIds() });
+  const path = createRequestPath({
+    config,
+    dialect: openaiChat,
+    picture,
+    spool,
+    grants: bank.desk,
+    upstream,
+    deadlines,
+    metrics,
+    log,
+    ids,
+  });
   await path.server.listen({ host: '127.0.0.1', port: 0 });
   const port = portOf(path.server.server);
 
@@ -85,6 +112,9 @@ export async function startTestNode(provider: Provider, sketch: Sketch = {}): Pr
     path,
     metrics,
     spool,
+    picture,
+    bank,
+    ids,
     deadlines,
     asked,
     pass(ms) {

@@ -100,6 +100,7 @@ function run(
       dialect: openaiChat,
       request: options.request ?? openaiChat.readPassThrough('chat', body),
       candidates: options.candidates ?? [candidate('p1')],
+      maxOutputTokens: undefined,
       streamTerms: stream ? { wantsStreamUsage: false, model: undefined } : undefined,
       delivery,
     },

@@ -32,6 +32,8 @@ export interface AttemptJob {
   readonly dialect: Dialect;
   readonly request: PassThroughRequest;
   readonly candidates: readonly [Candidate, ...Candidate[]];
+  /** Written into a request whose client gave no output limit; undefined adds none. */
+  readonly maxOutputTokens: number | undefined;
   /** Edits of the answer's stream; absent for a JSON answer. */
   readonly streamTerms: StreamTerms | undefined;
   readonly delivery: Delivery | undefined;
@@ -165,7 +167,7 @@ class AttemptLoop implements RunningAttempt {
           path: target.path,
           method: 'POST',
           headers: target.headers,
-          body: request.rewrite({ model: candidate.endpoint.upstreamModel, maxOutputTokens: undefined }),
+          body: request.rewrite({ model: candidate.endpoint.upstreamModel, maxOutputTokens: this.#job.maxOutputTokens }),
           timeouts: this.#rooms.timeouts(candidate, request),
         },
         reader,

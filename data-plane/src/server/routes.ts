@@ -6,6 +6,8 @@ import type { Principal } from '../admission/authenticate.ts';
 import type { Exchange, Reply } from '../exchange.ts';
 import type { UpstreamRequest } from '../upstream/call.ts';
 import type { ForwardedRequest } from './forward.ts';
+import type { MeRequest } from './me.ts';
+import { quotedOperation } from './quote.ts';
 import type { HttpReply } from './reply.ts';
 
 export interface RouteDeps {
@@ -13,10 +15,12 @@ export interface RouteDeps {
   readonly listModels: (principal: Principal) => unknown;
   /** Throws 404 `model_not_found`. */
   readonly retrieveModel: (name: string, principal: Principal) => unknown;
-  readonly me: (principal: Principal) => unknown;
+  readonly me: (request: MeRequest, reply: HttpReply) => void;
+  /** Rejects with GatewayError. */
+  readonly quote: (exchange: Omit<Exchange, 'dialect'>, reply: Reply) => Promise<unknown>;
   readonly forward: (request: ForwardedRequest, reply: HttpReply) => void;
-  /** Whether the credential of the request is one of our API keys rather than a session token. */
-  readonly presentsApiKey: (request: FastifyRequest) => boolean;
+  /** The API key of the request, empty where it shows none; undefined for another credential. */
+  readonly presentedApiKey: (request: FastifyRequest) => string | undefined;
   /** Throws GatewayError. */
   readonly authenticate: (request: FastifyRequest) => Principal;
 }
@@ -53,13 +57,19 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
   for (const { path, operation } of MODEL_ROUTES) {
     server.post(path, { config: { needsKey: true, name: operation } }, (request, reply) => {
       reply.hijack();
-      const { visit } = request;
-      deps.handle(
-        { requestId: visit.requestId, operation, principal: principalOf(request), body: bodyOf(request), arrivedMs: visit.arrivedMs },
-        visit.reply,
-      );
+      deps.handle(exchangeOf(request, operation), request.visit.reply);
     });
   }
+  server.post('/v1/quote', { config: { needsKey: true, name: 'quote' } }, (request, reply) => {
+    reply.hijack();
+    const { visit } = request;
+    // A parameter that stands twice is an array, which is no operation.
+    const { operation } = request.query as { operation?: unknown };
+    Promise.try(() => deps.quote(exchangeOf(request, quotedOperation(operation, bodyOf(request))), visit.reply)).then(
+      (quote) => visit.reply.json(200, quote),
+      (thrown: unknown) => visit.reply.fail(GatewayError.from(thrown)),
+    );
+  });
 
   server.get('/v1/models', { config: { needsKey: true, name: 'models' } }, (request, reply) => {
     reply.hijack();
@@ -71,8 +81,17 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
   });
   server.get('/v1/me', { config: { name: 'me' } }, (request, reply) => {
     reply.hijack();
-    if (deps.presentsApiKey(request)) answer(request, () => deps.me(deps.authenticate(request)));
-    else forward(request, deps);
+    const { visit } = request;
+    const apiKey = deps.presentedApiKey(request);
+    if (apiKey === undefined) {
+      forward(request, deps);
+      return;
+    }
+    try {
+      deps.me({ principal: deps.authenticate(request), apiKey, requestId: visit.requestId }, visit.reply);
+    } catch (thrown) {
+      visit.reply.fail(GatewayError.from(thrown));
+    }
   });
 
   for (const path of ACCOUNT_PATHS) {
@@ -96,6 +115,11 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
     const message = `There is no ${request.method} ${path.slice(0, 256)} here.${instead === undefined ? '' : ` Use ${instead}.`}`;
     request.visit.reply.fail(new GatewayError('unsupported_endpoint', { message }));
   });
+}
+
+function exchangeOf(request: FastifyRequest, operation: Operation): Omit<Exchange, 'dialect'> {
+  const { requestId, arrivedMs } = request.visit;
+  return { requestId, operation, principal: principalOf(request), body: bodyOf(request), arrivedMs };
 }
 
 function answer(request: FastifyRequest, value: () => unknown): void {
