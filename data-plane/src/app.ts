@@ -4,7 +4,11 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { IdSource } from '@meridian/domain/ids';
+import { LeaseDesk } from './admission/lease-desk.ts';
 import type { Config } from './config.ts';
+import { handBack } from './control/hand-back.ts';
+import { LeaseClient } from './control/lease-client.ts';
+import { registerLeaseMetrics } from './control/lease-metrics.ts';
 import { Picture } from './control/picture.ts';
 import { SnapshotStore } from './control/snapshot-store.ts';
 import { startSyncClient } from './control/sync-client.ts';
@@ -19,7 +23,7 @@ import { Deadlines } from './upstream/deadline.ts';
 import { createUpstream } from './upstream/dispatch.ts';
 
 const BUILD = '0.1.0';
-/** Usage that is not acknowledged by then stays in the spool and is reported by the next start. */
+/** Usage and returned leases that are not acknowledged by then stay in the spool and are reported by the next start. */
 const REPORT_WITHIN_MS = 10_000;
 /** Random bytes are drawn in blocks: a draw for each request id would be a call into the kernel. */
 const RANDOM_BLOCK_BYTES = 4096;
@@ -61,14 +65,37 @@ export async function createNode(config: Config): Promise<RunningNode> {
     alarm: (message, fields) => log.error(fields, message),
   });
   const sync = startSyncClient({ ...link, spoolId: spool.spoolId, incarnation, build: BUILD, picture, store, clock: ids, log });
-  const usage = startUsageClient({ ...link, spool, log: (message, fields) => log.info(fields, message) });
+  const tell = (message: string, fields: Readonly<Record<string, unknown>>): void => log.info(fields, message);
+  const leases = new LeaseClient({
+    ...link,
+    spool,
+    dbEpoch: () => sync.status().dbEpoch,
+    hurry: () => usage.hurry(),
+    clock: ids,
+    log: tell,
+  });
+  const desk = new LeaseDesk({ recovered: spool.leases(), spoolId: spool.spoolId, effects: leases.effects, nowMs: ids.nowMs() });
+  const usage = startUsageClient({ ...link, spool, onAcknowledged: (seq) => desk.acknowledged(seq, ids.nowMs()), log: tell });
+  leases.start(desk);
 
-  const path = createRequestPath({ config, dialect: openaiChat, picture, spool, upstream, deadlines, metrics, log, ids });
+  const path = createRequestPath({
+    config,
+    dialect: openaiChat,
+    picture,
+    spool,
+    grants: desk,
+    upstream,
+    deadlines,
+    metrics,
+    log,
+    ids,
+  });
 
   const health = createHealthServer(metrics, () => {
     const checks = { picture: sync.status().dbEpoch !== '', spool: !spool.refusing, serving: !path.isDraining };
     return { ready: Object.values(checks).every(Boolean), checks };
   });
+  registerLeaseMetrics(metrics, { desk, client: leases, unitOfCap: (id) => picture.cap(id)?.unit, clock: ids });
   metrics.gauge('meridian_running_requests', 'Requests that are being served', () => path.running);
   metrics.gauge('meridian_draining_streams', 'Streams that are read on after their client left', () => path.drainingStreams);
   metrics.gauge('meridian_spool_last_seq', 'Last record written to the spool', () => spool.lastSeq);
@@ -93,6 +120,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
   } catch (error) {
     health.close();
     health.closeAllConnections();
+    leases.close();
     usage.close();
     await sync.close();
     await store.close();
@@ -108,7 +136,9 @@ export async function createNode(config: Config): Promise<RunningNode> {
       log.info({ why, running: path.running }, 'draining');
       await path.drain(config.drainTimeoutMs);
       await path.server.close();
-      await usage.drain(REPORT_WITHIN_MS);
+      const reported = await handBack({ desk, leases, usage, clock: ids }, REPORT_WITHIN_MS);
+      if (!reported) log.warn({ records: unacked() }, 'the control plane has not acknowledged everything: the next start reports the rest');
+      leases.close();
       usage.close();
       await sync.close();
       await store.close();

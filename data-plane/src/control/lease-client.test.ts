@@ -296,6 +296,14 @@ describe('the stream of leases', () => {
     expect(office.opens.at(-1)?.dbEpoch).toBe('epoch-2');
   });
 
+  it('takes the epoch that it is told where it has no picture', async () => {
+    make({ dbEpoch: () => '' }).start(told);
+    await told.until('opened');
+    office.drop();
+    await told.until('opened', 2);
+    expect(office.opens.map((open) => open.dbEpoch)).toEqual(['', 'epoch-1']);
+  });
+
   it('gives up on a connection that says nothing', async () => {
     const sockets = new Set<Socket>();
     const silent = createServer((socket) => {

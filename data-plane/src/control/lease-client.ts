@@ -225,7 +225,7 @@ export class LeaseClient {
   #opened(session: Session, dbEpoch: string, frozen: boolean): void {
     session.cancelWatchdog();
     this.#dbEpoch = dbEpoch;
-    if (dbEpoch !== session.dbEpoch) {
+    if (session.dbEpoch !== '' && dbEpoch !== session.dbEpoch) {
       // Another history of leases: what was said as of the old one is said again.
       this.#options.log('the leases are declared to a database of another epoch', { was: session.dbEpoch, dbEpoch });
       this.#endSession();
