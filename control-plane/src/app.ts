@@ -6,12 +6,16 @@ import { tmpdir } from 'node:os';
 import { newId } from '@meridian/domain/ids';
 import { AccountService } from './accounts/service.ts';
 import type { LimitListener } from './budgets/caps.ts';
+import { LeaseSignals } from './budgets/lease-signals.ts';
+import { Leases } from './budgets/leases.ts';
+import { LeaseUpkeep } from './budgets/leases-upkeep.ts';
+import { QuestionsRunner } from './budgets/questions-runner.ts';
 import { BudgetService } from './budgets/service.ts';
 import { CatalogService } from './catalog/service.ts';
 import { type Config, PRODUCT_NAME } from './config.ts';
 import { CredentialService } from './credentials/service.ts';
 import { migrate } from './database/migrate.ts';
-import { openPools, type Pools } from './database/pools.ts';
+import { leaseConnectionsOf, openPools, type Pools } from './database/pools.ts';
 import { buildHttp } from './http/server.ts';
 import { Sessions } from './http/session.ts';
 import { startJobs } from './jobs/jobs.ts';
@@ -19,8 +23,10 @@ import { KeyService } from './keys/service.ts';
 import { createLedger, type Ledger } from './ledger/service.ts';
 import { NodeService } from './nodes/service.ts';
 import { PricingService } from './pricing/service.ts';
+import { RestoreService } from './restore/service.ts';
 import { allRoutes } from './routes.ts';
 import { HelloAdmission } from './rpc/hello-admission.ts';
+import { LeaseHub } from './rpc/lease-service.ts';
 import { joinTokenIdentity } from './rpc/node-identity.ts';
 import { startRpc } from './rpc/server.ts';
 import { SnapshotDownloads } from './rpc/snapshot-download.ts';
@@ -86,7 +92,15 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
   const { pools, logger, metrics } = base;
   const clock = { nowMs: () => Date.now() };
   const ids = { ...clock, randomBytes: (count: number) => randomBytes(count) };
-  const services = buildServices(config, base, ids);
+  const restore = await RestoreService.start({
+    db: pools.api,
+    clock,
+    onEvent: (event) => {
+      metrics.countRestoreEvent(event.kind);
+      logger.error(event, `the database: ${event.kind}`);
+    },
+  });
+  const services = buildServices(config, base, ids, restore);
   const { accounts, catalog, pricing, ledger, tiers, nodes, ingest } = services;
 
   const seeded = await applySeed({ db: pools.api, ids, publish, accounts, catalog, pricing }, config.catalogueFile);
@@ -112,12 +126,15 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     nodes,
     admission,
     readHeads: async () => (await readHeads(pools.nodes)).revs,
+    restore,
     ids,
     metrics,
     logger,
   });
   const downloads = new SnapshotDownloads({ requireNode, snapshots, logger });
-  const reports = new UsageReports({ requireNode, usage: ingest, dbEpoch: () => tail.dbEpoch, clock, metrics, logger });
+  const { leases, questions, leaseUpkeep } = startLeases(config, base, { services, restore, ids, closers });
+  const leaseHub = new LeaseHub({ requireNode, leases, runner: questions, declarations: restore, clock, logger });
+  const reports = new UsageReports({ requireNode, usage: ingest, restore, clock, metrics, logger });
   let polledAtMs = clock.nowMs();
   const jobs = startJobs({
     db: pools.api,
@@ -127,6 +144,10 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     accounts,
     usage: services.usage,
     ledger,
+    restore,
+    leaseHub,
+    questions,
+    leaseUpkeep,
     onPolled: () => {
       polledAtMs = clock.nowMs();
     },
@@ -140,12 +161,19 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
   closers.push(() => jobs.stop());
 
   metrics.gauge('meridian_sync_streams', 'Nodes connected to this replica', () => nodes.connectedCount);
+  metrics.gauge('meridian_grants_frozen', '1 while the database was set back and nothing is granted', () => (restore.frozen() ? 1 : 0));
+  metrics.gauge('meridian_lease_streams', 'Streams of leases', () => leaseHub.streamCount);
+  metrics.gauge('meridian_lease_shortages', 'Budgets for which other holders are asked', () => questions.shortages);
+  metrics.gauge('meridian_leases_open', 'Open leases', () => leaseUpkeep.figures.openLeases);
+  metrics.gauge('meridian_leases_held', 'What open leases hold, by unit', () => leaseUpkeep.figures.held);
+  metrics.gauge('meridian_leases_settled', 'What was charged on open leases, by unit', () => leaseUpkeep.figures.settled);
+  metrics.gauge('meridian_silent_spools', 'Spools with open leases, silent for a minute', () => leaseUpkeep.figures.silentSpools);
   metrics.gauge('meridian_report_streams', 'Streams of usage', () => reports.streamCount);
   metrics.gauge('meridian_snapshot_downloads', 'Snapshots being fetched', () => downloads.running);
   metrics.gauge('meridian_config_head', 'Newest rev of each lane that this replica has read', () => ({ ...tail.heads }));
   metrics.gauge('meridian_log_age_seconds', 'Since the log was last read', () => (clock.nowMs() - polledAtMs) / 1000);
 
-  const rpc = await startRpc({ host: config.grpcHost, port: config.grpcPort, sync, downloads, reports });
+  const rpc = await startRpc({ host: config.grpcHost, port: config.grpcPort, sync, downloads, leases: leaseHub, reports });
   closers.push(() => rpc.close(config.shutdownTimeoutMs / 2));
   const http = buildHttp({
     productName: PRODUCT_NAME,
@@ -155,6 +183,7 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     ...allRoutes({
       ...services,
       ledger: withPublishing(ledger, () => jobs.publishBalancesSoon()),
+      restore,
       db: pools.api,
       dbEpoch: () => tail.dbEpoch,
       clock,
@@ -187,7 +216,12 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
   };
 }
 
-function buildServices(config: Config, { pools, logger, metrics }: Base, ids: { nowMs(): number; randomBytes(count: number): Uint8Array }) {
+function buildServices(
+  config: Config,
+  { pools, logger, metrics }: Base,
+  ids: { nowMs(): number; randomBytes(count: number): Uint8Array },
+  restore: RestoreService,
+) {
   const db = pools.api;
   const tiers = createTierService({ db, clock: ids, publish });
   const accounts = new AccountService({ db, ids, publish, tiers });
@@ -213,9 +247,44 @@ function buildServices(config: Config, { pools, logger, metrics }: Base, ids: { 
   };
   // Members read on other connections than those on which nodes report.
   const usage = createUsageService({ db, ...usageDeps });
-  const ingest = createUsageService({ db: pools.ingest, ...usageDeps });
+  const ingest = createUsageService({ db: pools.ingest, ...usageDeps, onBehind: (sign) => restore.detected(sign) });
   const nodes = new NodeService({ db: pools.nodes, clock: ids });
   return { accounts, budgets, limitListeners, catalog, pricing, keys, credentials, sessions, ledger, usage, ingest, tiers, nodes };
+}
+
+interface LeaseParts {
+  readonly services: ReturnType<typeof buildServices>;
+  readonly restore: RestoreService;
+  readonly ids: { nowMs(): number; randomBytes(count: number): Uint8Array };
+  readonly closers: (() => Promise<void>)[];
+}
+
+/** Hands out shares of budgets, together with the other replicas. */
+function startLeases(config: Config, { pools, logger, metrics }: Base, { services, restore, ids, closers }: LeaseParts) {
+  const leases = new Leases({ db: pools.leases, isFrozenIn: (trx) => restore.isFrozenIn(trx), ids });
+  const questions = new QuestionsRunner({
+    leases,
+    clock: ids,
+    newRecallId: () => randomBytes(6).readUIntBE(0, 6),
+    frozen: () => restore.frozen(),
+    signal: (signal) => signals.publish(signal),
+    maxConcurrent: leaseConnectionsOf(config.maxDatabaseConnections),
+    metrics,
+    logger,
+  });
+  const signals = new LeaseSignals({
+    url: config.databaseUrl,
+    replicaId: randomBytes(8).toString('hex'),
+    onSignal: (signal) => questions.receive(signal),
+    onError: (error) => logger.warn({ err: error }, 'replicas cannot tell each other about leases'),
+  });
+  closers.push(() => signals.close());
+  closers.push(() => questions.close());
+  services.limitListeners.push((budgetIds, direction) => {
+    if (direction === 'raised') questions.room(budgetIds);
+    else questions.lowered(budgetIds).catch((error: unknown) => logger.error({ err: error }, 'leases could not be called back'));
+  });
+  return { leases, questions, leaseUpkeep: new LeaseUpkeep({ leases, runner: questions }) };
 }
 
 /** Whoever has just paid is served at once, not a second later. */

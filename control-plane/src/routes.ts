@@ -19,6 +19,8 @@ import { nodeRoutes } from './nodes/routes.ts';
 import type { NodeService } from './nodes/service.ts';
 import { pricingRoutes } from './pricing/routes.ts';
 import type { PricingService } from './pricing/service.ts';
+import { restoreRoutes } from './restore/routes.ts';
+import type { RestoreService } from './restore/service.ts';
 import { ladderRoutes } from './tiers/routes.ts';
 import type { TierService } from './tiers/service.ts';
 import { usageRoutes } from './usage/routes.ts';
@@ -37,6 +39,7 @@ export interface RoutedServices {
   readonly usage: UsageService;
   readonly tiers: TierService;
   readonly nodes: NodeService;
+  readonly restore: RestoreService;
   /** The epoch of the database as it is now. */
   readonly dbEpoch: () => string;
   readonly sessions: Sessions;
@@ -64,6 +67,7 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
       ladderRoutes(tiers),
       nodeRoutes({ nodes, dbEpoch: services.dbEpoch }),
       auditRoutes(services.db, clock),
+      restoreRoutes(services.restore),
     ],
   };
 }

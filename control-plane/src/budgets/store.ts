@@ -74,15 +74,21 @@ function budgetOf(row: BudgetRow): Budget {
 /** Makes the budgets of valid refs that are missing, under a lock on their caps, so that none can get a limit of before. */
 async function createBudgets(trx: Transaction, refs: readonly BudgetRef[], nowMs: number): Promise<void> {
   if (refs.length === 0) return;
-  const { rows } = await sql<CapRecord>`
-    SELECT * FROM cap WHERE id = ANY (${refs.map((ref) => ref.capId)}::text[]) AND limit_amount IS NOT NULL ORDER BY id FOR SHARE`.execute(
+  const caps = await lockCapsById(
     trx,
+    refs.map((ref) => ref.capId),
   );
-  const byId = new Map(rows.map((row) => [row.id, capOf(row)]));
+  const byId = new Map(caps.map((cap) => [cap.id, cap]));
   for (const ref of refs.toSorted((a, b) => (budgetId(a) < budgetId(b) ? -1 : 1))) {
     const cap = byId.get(ref.capId);
-    if (cap !== undefined && isNearWindow(cap.window, ref.windowStartMs, nowMs)) await insertBudget(trx, cap, ref.windowStartMs);
+    if (cap?.limit !== undefined && isNearWindow(cap.window, ref.windowStartMs, nowMs)) await insertBudget(trx, cap, ref.windowStartMs);
   }
+}
+
+/** Keeps caps from being changed, in the order of their ids; those that do not exist are left out. */
+export async function lockCapsById(trx: Transaction, ids: readonly string[]): Promise<CapRow[]> {
+  const { rows } = await sql<CapRecord>`SELECT * FROM cap WHERE id = ANY (${ids}::text[]) ORDER BY id FOR SHARE`.execute(trx);
+  return rows.map(capOf);
 }
 
 /**

@@ -5,6 +5,7 @@ import type { CatalogTables } from './tables/catalog.ts';
 import type { ConfigTables } from './tables/config.ts';
 import type { LeaseClockTables } from './tables/lease-clock.ts';
 import type { LedgerTables } from './tables/ledger.ts';
+import type { RestoreTables } from './tables/restore.ts';
 import type { TierTables } from './tables/tiers.ts';
 import type { UsageTables } from './tables/usage.ts';
 
@@ -16,4 +17,5 @@ export interface Tables
     UsageTables,
     TierTables,
     BudgetTables,
-    LeaseClockTables {}
+    LeaseClockTables,
+    RestoreTables {}

@@ -12,6 +12,7 @@ import { KeyService } from '../keys/service.ts';
 import { createLedger } from '../ledger/service.ts';
 import { NodeService } from '../nodes/service.ts';
 import { PricingService } from '../pricing/service.ts';
+import { RestoreService } from '../restore/service.ts';
 import { allRoutes, type RoutedServices } from '../routes.ts';
 import type { SeedDeps } from '../seed/service.ts';
 import { publish } from '../snapshots/service.ts';
@@ -95,6 +96,7 @@ export function testStack(db: Database): TestStack {
     usage: createUsageService({ db, clock, prices: pricing, onAlarm: () => {} }),
     tiers,
     nodes: new NodeService({ db, clock }),
+    restore: new RestoreService({ db, clock, onEvent: () => undefined }, { dbEpoch: DB_EPOCH, restored: undefined }),
     dbEpoch: () => DB_EPOCH,
     db,
     sessions,

@@ -1,8 +1,12 @@
 /** What runs in the background of every replica. All of it may run on several replicas at once. */
 import type { AccountService } from '../accounts/service.ts';
+import type { LeaseUpkeep } from '../budgets/leases-upkeep.ts';
+import type { QuestionsRunner } from '../budgets/questions-runner.ts';
 import type { Database } from '../database/connect.ts';
 import type { Ledger } from '../ledger/service.ts';
 import type { NodeService } from '../nodes/service.ts';
+import type { RestoreService } from '../restore/service.ts';
+import type { LeaseHub } from '../rpc/lease-service.ts';
 import type { SyncHub } from '../rpc/sync-service.ts';
 import type { LogTail } from '../snapshots/log-tail.ts';
 import { pruneLog } from '../snapshots/retention.ts';
@@ -15,6 +19,13 @@ const HEARTBEAT_MS = 1_000;
 const BALANCES_PAUSE_MS = 1_000;
 const BALANCES_POLL_MS = 100;
 const MAX_BALANCES_A_RUN = 1_000;
+/** How late a replica that learns of a restored database from another one stops to grant. */
+const EPOCH_MS = 500;
+/** Silence is counted in steps of this, and the leases of a spool are given up after a day of it. */
+const SILENCE_MS = 10_000;
+const SEEDS_MS = 30_000;
+const FIGURES_MS = 30_000;
+const ENDED_LEASES_MS = 600_000;
 const PRUNE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 const RETRY_MS = 1_000;
@@ -28,6 +39,10 @@ export interface JobsDeps {
   readonly accounts: Pick<AccountService, 'publishChangedBalances'>;
   readonly usage: Pick<UsageService, 'makePartitions'>;
   readonly ledger: Pick<Ledger, 'makePartitions' | 'takeSnapshot'>;
+  readonly restore: Pick<RestoreService, 'refresh'>;
+  readonly leaseHub: Pick<LeaseHub, 'tick'>;
+  readonly questions: Pick<QuestionsRunner, 'tick'>;
+  readonly leaseUpkeep: LeaseUpkeep;
   /** After each reading of the log. */
   readonly onPolled: () => void;
   readonly onError: (job: string, error: unknown) => void;
@@ -40,7 +55,8 @@ export interface Jobs {
   stop(): Promise<void>;
 }
 
-export function startJobs({ db, tail, sync, nodes, accounts, usage, ledger, onPolled, onError }: JobsDeps): Jobs {
+export function startJobs(deps: JobsDeps): Jobs {
+  const { db, tail, sync, nodes, accounts, usage, ledger, restore, leaseHub, questions, leaseUpkeep, onPolled, onError } = deps;
   const start = (name: string, retryMs: number, run: () => Promise<number>): Job => repeat({ name, run, retryMs, onError });
   const balances = start('balances', RETRY_MS, async () => {
     const count = await accounts.publishChangedBalances(MAX_BALANCES_A_RUN);
@@ -56,11 +72,33 @@ export function startJobs({ db, tail, sync, nodes, accounts, usage, ledger, onPo
     }),
     start('heartbeat', HEARTBEAT_MS, async () => {
       sync.tick();
+      leaseHub.tick();
+      questions.tick();
       return HEARTBEAT_MS;
     }),
     start('nodes', RETRY_MS, async () => {
       await nodes.flush();
       return HEARTBEAT_MS;
+    }),
+    start('epoch', RETRY_MS, async () => {
+      await restore.refresh();
+      return EPOCH_MS;
+    }),
+    start('silent spools', RETRY_MS, async () => {
+      await leaseUpkeep.silence();
+      return SILENCE_MS;
+    }),
+    start('seed leases', RETRY_MS, async () => {
+      await leaseUpkeep.seeds();
+      return SEEDS_MS;
+    }),
+    start('ended leases', HOURLY_RETRY_MS, async () => {
+      await leaseUpkeep.ended();
+      return ENDED_LEASES_MS;
+    }),
+    start('lease figures', RETRY_MS, async () => {
+      await leaseUpkeep.count();
+      return FIGURES_MS;
     }),
     start('log retention', PRUNE_MS, async () => ((await pruneLog(db)) ? 0 : PRUNE_MS)),
     start('partitions', HOURLY_RETRY_MS, async () => {

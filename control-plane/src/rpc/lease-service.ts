@@ -46,11 +46,11 @@ export interface LeasesSpool {
 
 /** What a declaration means to the database as it is now. */
 export interface Declarations {
+  dbEpoch(): string;
+  /** Nothing is granted until all nodes have declared and replayed. */
+  frozen(): boolean;
   /** Takes all that a spool's node has declared, and compares or merges it; names what is closed here. */
-  declare(
-    spool: LeasesSpool,
-    records: readonly LeaseRecord[],
-  ): Promise<{ readonly dbEpoch: string; readonly frozen: boolean; readonly closedLeaseIds: readonly string[] }>;
+  declare(spool: LeasesSpool, records: readonly LeaseRecord[]): Promise<{ readonly closed: readonly string[] }>;
 }
 
 export interface LeaseHubDeps {
@@ -192,23 +192,22 @@ export class LeaseHub {
   async #open(session: Session, spool: LeasesSpool): Promise<void> {
     const { declarations, leases, runner, logger } = this.#deps;
     const records = session.declared.splice(0);
-    const declared = await declarations.declare(spool, records);
+    const { closed } = await declarations.declare(spool, records);
     if (session.ended) return;
     // From here on nothing that is granted to the spool passes this stream by: it waits for LeasesOpened, as all else does.
     session.connection = runner.connect(spool.spoolId, this.#outlet(session));
     const opened = await leases.open(spool, records);
     if (session.ended) return;
-    this.#welcome(session, declared, opened);
+    this.#welcome(session, [...new Set([...closed, ...opened.closed])], opened);
     logger.info({ ...spool, openLeases: opened.grants.length, declared: records.length }, 'leases are open');
     runner.opened(opened);
   }
 
-  #welcome(session: Session, { dbEpoch, frozen, closedLeaseIds }: Awaited<ReturnType<Declarations['declare']>>, opened: OpenedSpool): void {
-    const first: ResponseFrame[] = [
-      { case: 'opened', value: { dbEpoch, serverTimeMs: BigInt(this.#deps.clock.nowMs()), frozen } },
-      ...pagesOf(opened.grants, GRANTS_A_FRAME).map((grants) => grantsFrame(0, grants)),
-    ];
-    for (const leaseId of new Set([...opened.closed, ...closedLeaseIds])) first.push({ case: 'closed', value: { leaseId } });
+  #welcome(session: Session, closed: readonly string[], { grants: open }: OpenedSpool): void {
+    const { declarations, clock } = this.#deps;
+    const value = { dbEpoch: declarations.dbEpoch(), serverTimeMs: BigInt(clock.nowMs()), frozen: declarations.frozen() };
+    const first: ResponseFrame[] = [{ case: 'opened', value }, ...pagesOf(open, GRANTS_A_FRAME).map((grants) => grantsFrame(0, grants))];
+    for (const leaseId of closed) first.push({ case: 'closed', value: { leaseId } });
     session.queue.unshift(...first.map((frame) => create(LeasesResponseSchema, { frame })));
     this.#flush(session);
   }

@@ -1,9 +1,11 @@
-/** The gRPC server of the control plane: Sync, FetchSnapshot and Report. */
+/** The gRPC server of the control plane: Sync, FetchSnapshot, Leases and Report. */
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
+import { LeaseService } from '@meridian/wire/gen/lease_pb';
 import { SyncService } from '@meridian/wire/gen/sync_pb';
 import { UsageService } from '@meridian/wire/gen/usage_pb';
 import { SERVER_OPTIONS } from '@meridian/wire/grpc-options';
 import { implementEncoded } from '@meridian/wire/grpc-service';
+import type { LeaseHub } from './lease-service.ts';
 import type { SnapshotDownloads } from './snapshot-download.ts';
 import type { SyncHub } from './sync-service.ts';
 import type { UsageReports } from './usage-service.ts';
@@ -14,6 +16,7 @@ export interface RpcDeps {
   readonly port: number;
   readonly sync: SyncHub;
   readonly downloads: SnapshotDownloads;
+  readonly leases: LeaseHub;
   readonly reports: UsageReports;
 }
 
@@ -25,12 +28,13 @@ export interface RpcServer {
 }
 
 /** Listens. Rejects with one clear line when the host is not loopback (there is no TLS yet) or the port is taken. */
-export async function startRpc({ host, port, sync, downloads, reports }: RpcDeps): Promise<RpcServer> {
+export async function startRpc({ host, port, sync, downloads, leases, reports }: RpcDeps): Promise<RpcServer> {
   if (!isLoopback(host)) throw new Error(`gRPC without TLS listens on a loopback address only, not on ${host}`);
   // What grpc-js would print it also hands to us, and we say it in our own words.
   setLogVerbosity(logVerbosity.NONE);
   const server = new Server(SERVER_OPTIONS);
   implementEncoded(server, SyncService, { sync: (call) => sync.handle(call), fetchSnapshot: (call) => downloads.handle(call) });
+  implementEncoded(server, LeaseService, { leases: (call) => leases.handle(call) });
   implementEncoded(server, UsageService, { report: (call) => reports.handle(call) });
   const authority = host.includes(':') ? `[${host}]` : host;
   const bound = await new Promise<number>((resolve, reject) =>
@@ -43,6 +47,7 @@ export async function startRpc({ host, port, sync, downloads, reports }: RpcDeps
     address: `${authority}:${bound}`,
     async close(withinMs) {
       sync.drain();
+      leases.drain();
       reports.drain();
       await new Promise<void>((resolve) => {
         const timer = setTimeout(() => server.forceShutdown(), withinMs);

@@ -95,7 +95,6 @@ describe('a node', () => {
 
   it.each([
     ['of another epoch', { dbEpoch: 'another' }],
-    ['ahead of the database', { cursors: { security: 0, customer: 0, catalog: 9 } }],
     ['that lacks a lane', { cursors: { security: 0, customer: 0 } }],
   ])('%s gets a snapshot', async (_, position) => {
     await publishNow(database.db, 'catalog', [plan('a', 1)]);
@@ -110,6 +109,24 @@ describe('a node', () => {
     second.hello(cursors === undefined ? {} : { cursors });
     await second.fetchSnapshot(await second.next('snapshotRef'));
     expect(second.picture.living()).toEqual(['plan/a@1']);
+  });
+
+  it('ahead of the database gives away that it was set back, and is served in the epoch that begins', async () => {
+    await publishNow(database.db, 'catalog', [plan('a', 1)]);
+    const { address, tail } = await replica();
+    const first = await following(address, 'us-1');
+    const ahead = node(address, 'us-2');
+    ahead.dbEpoch = first.dbEpoch;
+    ahead.hello({ cursors: { security: 0, customer: 0, catalog: 9 } });
+    expect(await ahead.ended).toMatchObject({ code: status.UNAVAILABLE });
+    await first.ended;
+    expect(tail.dbEpoch).not.toBe(first.dbEpoch);
+    const again = node(address, 'us-2');
+    again.dbEpoch = first.dbEpoch;
+    again.hello({ cursors: { security: 0, customer: 0, catalog: 9 } });
+    await again.fetchSnapshot(await again.next('snapshotRef'));
+    expect(again.picture.living()).toEqual(['plan/a@1']);
+    expect(again.dbEpoch).toBe(tail.dbEpoch);
   });
 
   it('that stands before what is kept of the log gets a snapshot', async () => {

@@ -11,6 +11,7 @@ import { type Hello, type Nack, type SyncRequest, type SyncResponse, SyncRespons
 import { type EncodedFrame, encodeFrame } from '@meridian/wire/grpc-service';
 import type { NodeIdentity } from '../nodes/node.ts';
 import type { NodeConnection, NodeService } from '../nodes/service.ts';
+import type { RestoreService } from '../restore/service.ts';
 import { DeltaEncoder } from '../snapshots/delta.ts';
 import type { LogTail } from '../snapshots/log-tail.ts';
 import type { Snapshot, SnapshotFiles } from '../snapshots/snapshot-files.ts';
@@ -39,6 +40,7 @@ export interface SyncDeps {
   readonly admission: HelloAdmission;
   /** The heads as the database has them now, which this replica may not have read yet. */
   readHeads(): Promise<Readonly<Record<Lane, number>>>;
+  readonly restore: Pick<RestoreService, 'detected'>;
   readonly ids: IdSource;
   readonly metrics: Metrics;
   readonly logger: Logger;
@@ -229,7 +231,7 @@ export class SyncHub {
 
   /** The node's cursors if the log goes on from them; undefined when it needs a snapshot. */
   async #resumable(hello: Hello): Promise<Readonly<Record<Lane, number>> | undefined> {
-    const { tail, logger } = this.#deps;
+    const { tail, logger, restore } = this.#deps;
     const { security, customer, catalog } = laneRevisionsFromWire(hello.cursors);
     if (hello.dbEpoch !== tail.dbEpoch || security === undefined || customer === undefined || catalog === undefined) return undefined;
     const cursors = { security, customer, catalog };
@@ -237,8 +239,12 @@ export class SyncHub {
       // Another replica may have read further than this one; further than the database itself means that it was restored.
       const heads = await this.#deps.readHeads();
       if (LANES.some((lane) => cursors[lane] > heads[lane])) {
-        logger.error({ nodeId: hello.nodeId, cursors, heads }, 'a node is ahead of the database: was it restored?');
-        return undefined;
+        const lane = LANES.find((each) => cursors[each] > heads[each]) ?? 'security';
+        const reason = `node ${hello.nodeId} has applied ${lane} ${cursors[lane]}, and ${heads[lane]} is the newest`;
+        logger.error({ nodeId: hello.nodeId, cursors, heads }, 'a node is ahead of the database');
+        await restore.detected({ key: `applied ${lane} ${cursors[lane]} ${tail.dbEpoch}`, reason, dbEpoch: tail.dbEpoch });
+        // The log is read again before the node hears of an epoch: its snapshot belongs to it.
+        throw new GatewayError('overloaded', { message: 'The database was set back.', retryAfterSeconds: 1 });
       }
     }
     return LANES.some((lane) => cursors[lane] < tail.window(lane).base) ? undefined : cursors;

@@ -22,9 +22,13 @@ import {
 import { channelOptions } from '@meridian/wire/grpc-options';
 import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
 import pino from 'pino';
+import { LeaseSignals } from '../budgets/lease-signals.ts';
+import { Leases } from '../budgets/leases.ts';
+import { QuestionsRunner } from '../budgets/questions-runner.ts';
 import type { Database } from '../database/connect.ts';
 import { type Job, repeat } from '../jobs/repeat.ts';
 import { NodeService } from '../nodes/service.ts';
+import { RestoreService } from '../restore/service.ts';
 import { LogTail } from '../snapshots/log-tail.ts';
 import { SnapshotFiles } from '../snapshots/snapshot-files.ts';
 import { selectHeads } from '../snapshots/store.ts';
@@ -32,6 +36,7 @@ import { TestPicture } from '../snapshots/testing.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import type { UsageService } from '../usage/service.ts';
 import { HelloAdmission } from './hello-admission.ts';
+import { LeaseHub } from './lease-service.ts';
 import { joinTokenIdentity } from './node-identity.ts';
 import { startRpc } from './server.ts';
 import { SnapshotDownloads } from './snapshot-download.ts';
@@ -48,13 +53,17 @@ export function authorized(token: string = JOIN_TOKEN): Metadata {
 
 export interface ReplicaOptions {
   readonly db: Database;
-  readonly usage?: Pick<UsageService, 'open' | 'ingestBatch'>;
+  readonly usage?: Pick<UsageService, 'open' | 'cursors' | 'ingestBatch'>;
+  /** One of its own unless given. */
+  readonly restore?: RestoreService;
   readonly maxWindowBytes?: number;
   readonly maxLagBytes?: number;
   readonly hellosPerSecond?: number;
   readonly maxSnapshots?: number;
   /** Milliseconds since 1970; the process's clock when absent. */
   readonly nowMs?: () => number;
+  /** Of the database, where replicas are to tell each other about leases. */
+  readonly signalsUrl?: string;
   /** False: the log is read when the test says `tail.poll()`. */
   readonly polling?: boolean;
 }
@@ -66,12 +75,19 @@ export interface Replica {
   readonly nodes: NodeService;
   readonly admission: HelloAdmission;
   readonly downloads: SnapshotDownloads;
+  readonly restore: RestoreService;
   readonly reports: UsageReports;
+  readonly leases: Leases;
+  readonly questions: QuestionsRunner;
+  readonly leaseHub: LeaseHub;
+  /** Undefined without `signalsUrl`. */
+  readonly signals: LeaseSignals | undefined;
   close(withinMs?: number): Promise<void>;
 }
 
-const NO_USAGE: Pick<UsageService, 'open' | 'ingestBatch'> = {
+const NO_USAGE: Pick<UsageService, 'open' | 'cursors' | 'ingestBatch'> = {
   open: () => Promise.reject(new Error('this replica takes no usage')),
+  cursors: () => Promise.reject(new Error('this replica takes no usage')),
   ingestBatch: () => Promise.reject(new Error('this replica takes no usage')),
 };
 
@@ -88,11 +104,33 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
   const admission = new HelloAdmission(nowMs(), options.hellosPerSecond ?? 1_000, options.maxSnapshots ?? 4);
   const requireNode = joinTokenIdentity(JOIN_TOKEN);
   const readHeads = async () => (await selectHeads(db)).revs;
-  const hub = new SyncHub({ requireNode, tail, snapshots, nodes, admission, readHeads, ids, metrics, logger });
+  const restore = options.restore ?? (await RestoreService.start({ db, clock: ids, onEvent: () => undefined }));
+  const hub = new SyncHub({ requireNode, tail, snapshots, nodes, admission, readHeads, restore, ids, metrics, logger });
   const downloads = new SnapshotDownloads({ requireNode, snapshots, logger });
   const usage = options.usage ?? NO_USAGE;
-  const reports = new UsageReports({ requireNode, usage, dbEpoch: () => tail.dbEpoch, clock: ids, metrics, logger });
-  const rpc = await startRpc({ host: '127.0.0.1', port: 0, sync: hub, downloads, reports });
+  const reports = new UsageReports({ requireNode, usage, restore, clock: ids, metrics, logger });
+  const leases = new Leases({ db, isFrozenIn: (trx) => restore.isFrozenIn(trx), ids });
+  const questions = new QuestionsRunner({
+    leases,
+    clock: ids,
+    newRecallId: () => randomBytes(6).readUIntBE(0, 6),
+    frozen: () => restore.frozen(),
+    signal: (signal) => signals?.publish(signal),
+    maxConcurrent: 4,
+    metrics,
+    logger,
+  });
+  const signals =
+    options.signalsUrl === undefined
+      ? undefined
+      : new LeaseSignals({
+          url: options.signalsUrl,
+          replicaId: randomBytes(8).toString('hex'),
+          onSignal: (signal) => questions.receive(signal),
+          onError: () => undefined,
+        });
+  const leaseHub = new LeaseHub({ requireNode, leases, runner: questions, declarations: restore, clock: ids, logger });
+  const rpc = await startRpc({ host: '127.0.0.1', port: 0, sync: hub, downloads, leases: leaseHub, reports });
   const jobs: Job[] = [];
   if (options.polling !== false) {
     const onError = (_: string, error: unknown): void => {
@@ -107,9 +145,16 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
     nodes,
     admission,
     downloads,
+    restore,
     reports,
+    leases,
+    questions,
+    leaseHub,
+    signals,
     async close(withinMs = 2_000) {
       await rpc.close(withinMs);
+      await questions.close();
+      await signals?.close();
       for (const job of jobs) await job.stop();
       await snapshots.close();
     },

@@ -15,6 +15,7 @@ import {
   UsageRecordSchema,
 } from '@meridian/wire/gen/usage_pb';
 import type { EncodedFrame } from '@meridian/wire/grpc-service';
+import type { RestoreService } from '../restore/service.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { type BatchRecord, SequenceGapError } from '../usage/batch.ts';
@@ -31,9 +32,8 @@ export type ReportCall = ServerDuplexStream<ReportRequest, ReportResponse | Enco
 
 export interface UsageReportsDeps {
   readonly requireNode: RequireNode;
-  readonly usage: Pick<UsageService, 'open' | 'ingestBatch'>;
-  /** The epoch of the database as it is now. */
-  dbEpoch(): string;
+  readonly usage: Pick<UsageService, 'open' | 'cursors' | 'ingestBatch'>;
+  readonly restore: Pick<RestoreService, 'admit' | 'replayed' | 'giveUp'>;
   readonly clock: { nowMs(): number };
   readonly metrics: Metrics;
   readonly logger: Logger;
@@ -44,8 +44,19 @@ type ResponseFrame = NonNullable<MessageInitShape<typeof ReportResponseSchema>['
 /** Who reports on a stream. */
 interface Reporter {
   readonly spoolId: string;
+  /** The folder's former id, if it had another. */
+  readonly replacesSpoolId?: string;
   readonly nodeId: string;
   readonly region: string;
+}
+
+/** A stream whose Open was accepted. */
+interface Session {
+  readonly reporter: Reporter;
+  /** The epoch in which it was. */
+  readonly dbEpoch: string;
+  /** By incarnation, the last seq that was retained at the Open and is not acknowledged yet. */
+  readonly awaited: Map<bigint, number>;
 }
 
 export class UsageReports {
@@ -79,15 +90,14 @@ export class UsageReports {
     this.#deps.requireNode(call.metadata);
     if (this.#draining || this.#calls.size >= MAX_STREAMS) throw new GatewayError('overloaded', { retryAfterSeconds: 1 });
     this.#calls.add(call);
-    let reporter: Reporter | undefined;
+    let session: Session | undefined;
     // One request at a time: batches are served in order, and the node's are held back by flow control meanwhile.
     for await (const request of requestsOf(call)) {
       const { frame } = request;
-      if (frame.case === 'open' && reporter === undefined) {
-        reporter = reporterOf(frame.value);
-        await this.#open(call, reporter, frame.value);
-      } else if (frame.case === 'batch' && reporter !== undefined) {
-        await this.#ingest(call, reporter, frame.value);
+      if (frame.case === 'open' && session === undefined) {
+        session = await this.#open(call, frame.value);
+      } else if (frame.case === 'batch' && session !== undefined) {
+        await this.#ingest(call, session, frame.value);
       } else {
         throw new GatewayError('invalid_state', { message: 'A stream begins with one Open; batches follow.' });
       }
@@ -96,32 +106,52 @@ export class UsageReports {
     call.end();
   }
 
-  async #open(call: ReportCall, reporter: Reporter, open: ReportOpen): Promise<void> {
+  async #open(call: ReportCall, open: ReportOpen): Promise<Session> {
+    const { usage, restore } = this.#deps;
+    const reporter = reporterOf(open);
     if (open.incarnations.length > MAX_INCARNATIONS) {
       throw new GatewayError('invalid_request_error', { message: `A spool has at most ${MAX_INCARNATIONS} incarnations.` });
     }
-    const retained = open.incarnations.map(({ incarnation, firstSeq, lastSeq }) => ({
+    const retained = open.incarnations.map(({ incarnation, firstSeq, lastSeq, ackedSeq }) => ({
       incarnation,
       firstSeq: readSafeInteger('first_seq', firstSeq, 1),
       lastSeq: readSafeInteger('last_seq', lastSeq),
+      ackedSeq: readSafeInteger('acked_seq', ackedSeq),
     }));
-    const acked = await this.#deps.usage.open({ ...reporter, retained });
+    const { spoolId } = reporter;
+    // Before anything is written down as lost: what the database does not know may be all that was lost.
+    const { dbEpoch } = await restore.admit({ spoolId, dbEpoch: open.dbEpoch, acked: retained }, await usage.cursors(spoolId));
+    const acked = await usage.open({ ...reporter, retained });
+    const cursors = new Map(acked.map(({ incarnation, ackedSeq }) => [incarnation, ackedSeq]));
+    const missing = retained.filter(({ incarnation, lastSeq }) => lastSeq > (cursors.get(incarnation) ?? 0));
+    const session = { reporter, dbEpoch, awaited: new Map(missing.map(({ incarnation, lastSeq }) => [incarnation, lastSeq])) };
     await send(call, {
       case: 'opened',
-      value: {
-        dbEpoch: this.#deps.dbEpoch(),
-        acked: acked.map(({ incarnation, ackedSeq }) => ({ incarnation, ackedSeq: BigInt(ackedSeq) })),
-      },
+      value: { dbEpoch, acked: acked.map(({ incarnation, ackedSeq }) => ({ incarnation, ackedSeq: BigInt(ackedSeq) })) },
     });
+    if (session.awaited.size === 0) await this.#caughtUp(reporter);
+    return session;
   }
 
-  async #ingest(call: ReportCall, reporter: Reporter, message: UsageBatch): Promise<void> {
-    const { usage, clock, metrics, dbEpoch } = this.#deps;
+  async #ingest(call: ReportCall, { reporter, dbEpoch, awaited }: Session, message: UsageBatch): Promise<void> {
+    const { usage, clock, metrics } = this.#deps;
     const startedAtMs = clock.nowMs();
     const { incarnation, firstSeq, lastSeq, records } = await usageBatchFromWire(message);
-    const { ackedSeq } = await usage.ingestBatch({ ...reporter, incarnation, firstSeq, lastSeq, records: records.map(recordOf) });
+    const batch = { ...reporter, incarnation, firstSeq, lastSeq, records: records.map(recordOf) };
+    const { ackedSeq } = await usage.ingestBatch(batch, dbEpoch);
     metrics.observeIngest(records.length, clock.nowMs() - startedAtMs);
-    await send(call, { case: 'ack', value: { incarnation, ackedSeq: BigInt(ackedSeq), dbEpoch: dbEpoch() } });
+    await send(call, { case: 'ack', value: { incarnation, ackedSeq: BigInt(ackedSeq), dbEpoch } });
+    const last = awaited.get(incarnation);
+    if (last === undefined || ackedSeq < last) return;
+    awaited.delete(incarnation);
+    if (awaited.size === 0) await this.#caughtUp(reporter);
+  }
+
+  /** All that the spool had when it came is ingested. */
+  async #caughtUp({ spoolId, replacesSpoolId }: Reporter): Promise<void> {
+    const { restore } = this.#deps;
+    await restore.replayed(spoolId);
+    if (replacesSpoolId !== undefined) await restore.giveUp(replacesSpoolId);
   }
 
   #refuse(call: ReportCall, error: unknown): void {
@@ -169,8 +199,11 @@ function recordOf(record: ReceivedRecord): BatchRecord {
   };
 }
 
-function reporterOf({ spoolId, nodeId, region }: ReportOpen): Reporter {
+function reporterOf({ spoolId, nodeId, region, replacesSpoolId }: ReportOpen): Reporter {
   const named = [spoolId, nodeId, region].every((text) => text !== '' && text.length <= 128);
   if (!named) throw new GatewayError('invalid_request_error', { message: 'Open names the spool, the node and the region.' });
-  return { spoolId, nodeId, region };
+  if (replacesSpoolId.length > 128 || replacesSpoolId === spoolId) {
+    throw new GatewayError('invalid_request_error', { message: 'The spool that is replaced has another id, of at most 128 characters.' });
+  }
+  return { spoolId, nodeId, region, ...(replacesSpoolId === '' ? {} : { replacesSpoolId }) };
 }

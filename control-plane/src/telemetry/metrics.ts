@@ -16,6 +16,8 @@ export interface Metrics {
   /** One batch that was committed. */
   observeIngest(records: number, durationMs: number): void;
   countUsageAlarm(kind: string): void;
+  /** The database was found or declared to be set back, or grants go on after it. */
+  countRestoreEvent(kind: string): void;
   countJobFailure(job: string): void;
   /** A node asked for more of a budget. */
   countLeaseQuestion(): void;
@@ -52,6 +54,7 @@ export function createMetrics(): Metrics {
   const ingest = histogram('meridian_ingest_batch_seconds', 'From the arrival of a usage batch to its commit', []);
   const records = counter('meridian_ingested_records_total', 'Usage records in committed batches', []);
   const alarms = counter('meridian_usage_alarms_total', 'What must not happen, found in committed batches', ['kind']);
+  const restores = counter('meridian_restores_total', 'The database found or declared to be set back, and grants that go on', ['kind']);
   const jobFailures = counter('meridian_job_failures_total', 'Failed runs of background jobs', ['job']);
   const leaseQuestions = counter('meridian_lease_questions_total', 'Questions of nodes for more of a budget', []);
   const leaseGrants = counter('meridian_lease_grants_total', 'Leases raised and told to nodes', []);
@@ -77,6 +80,7 @@ export function createMetrics(): Metrics {
       ingest.observe(durationMs / 1000);
     },
     countUsageAlarm: (kind) => alarms.inc({ kind }),
+    countRestoreEvent: (kind) => restores.inc({ kind }),
     countJobFailure: (job) => jobFailures.inc({ job }),
     countLeaseQuestion: () => leaseQuestions.inc(),
     countLeaseGrants: (count) => leaseGrants.inc(count),

@@ -17,4 +17,6 @@ export interface SignOfRestore {
   /** The same sign again has the same key. */
   readonly key: string;
   readonly reason: string;
+  /** The epoch in which it was seen. */
+  readonly dbEpoch: string;
 }

@@ -156,7 +156,7 @@ async function ingestIn(
 
   const { counted, duplicates, escrow, settlement } = await settleBatch(trx, { batch, batchId, nowMs, fresh, letters, leases });
   const ahead = settlement.alarms.find((alarm) => alarm.kind === 'lease_ahead');
-  if (how.watchful && ahead !== undefined) throw new BehindError(signOf(ahead));
+  if (how.watchful && ahead !== undefined) throw new BehindError({ ...signOf(ahead), dbEpoch: cursor.dbEpoch });
   const differing = duplicates.length > 0 ? await store.insertDuplicates(trx, batchId, duplicates) : new Set<number>();
   const mismatched = counted.filter(({ final, rating }) => rating.ratedNano !== final.chargeNano);
   if (mismatched.length > 0) await store.insertMismatches(trx, batchId, mismatched);
@@ -192,7 +192,7 @@ async function ingestIn(
   return { ackedSeq: batch.lastSeq, alarms };
 }
 
-function signOf({ leaseId, nodeGranted, granted }: Extract<SettlementAlarm, { kind: 'lease_ahead' }>): SignOfRestore {
+function signOf({ leaseId, nodeGranted, granted }: Extract<SettlementAlarm, { kind: 'lease_ahead' }>) {
   return { key: `lease ${leaseId} ${nodeGranted}`, reason: `lease ${leaseId} was granted ${nodeGranted}, and ${granted} is known` };
 }
 
