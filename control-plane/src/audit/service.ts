@@ -1,4 +1,5 @@
 /** Checks the books: every figure that must agree with another, at one moment. */
+import { windowStartMs } from '@meridian/domain/window';
 import type { Database } from '../database/connect.ts';
 import type { Transaction } from '../database/transaction.ts';
 import { creditAccount } from '../ledger/ledger.ts';
@@ -18,7 +19,12 @@ export async function audit(db: Database, clock: { nowMs(): number }): Promise<A
     .setIsolationLevel('repeatable read')
     .setAccessMode('read only')
     .execute(async (trx) =>
-      reportOf([...(await ledgerChecks(trx)), ...(await usageChecks(trx)), await partitionCheck(trx, clock.nowMs())]),
+      reportOf([
+        ...(await ledgerChecks(trx)),
+        ...(await usageChecks(trx)),
+        ...(await budgetChecks(trx, clock.nowMs())),
+        await partitionCheck(trx, clock.nowMs()),
+      ]),
     );
 }
 
@@ -85,6 +91,25 @@ async function usageChecks(trx: Transaction): Promise<AuditCheck[]> {
     ),
     checkNone('no dead letters', {}, letters),
     checkNone('our rating confirms every charge', {}, mismatches),
+  ];
+}
+
+async function budgetChecks(trx: Transaction, nowMs: number): Promise<AuditCheck[]> {
+  const budgets = await store.countRows(trx, 'budget');
+  const leases = await store.countRows(trx, 'lease');
+  const starts = { utc_day: windowStartMs('utc_day', nowMs), utc_month: windowStartMs('utc_month', nowMs) };
+  const exceeded = await store.selectExceededCaps(trx);
+  return [
+    checkNone('budgets have settled what their leases used', { budgets }, await store.selectSettledDifferences(trx)),
+    checkNone('budgets hold what their leases hold', { budgets }, await store.selectHeldDifferences(trx)),
+    checkNone('leases have used what events took from them', { leases }, await store.selectUsedDifferences(trx)),
+    checkNone('granted ≥ returned + used + written off', { leases }, await store.selectOverdrawnLeases(trx)),
+    checkNone('closed leases hold nothing', { leases }, await store.selectClosedHolders(trx)),
+    checkNone("prepaid limits − settled = customers' balances", { budgets }, await store.selectPrepaidDifferences(trx)),
+    checkNone('no more credit is handed out than there is', { budgets }, await store.selectOverdrawnCredit(trx)),
+    checkNone('windows have the limits of their caps', { budgets }, await store.selectLimitDifferences(trx, starts)),
+    // A limit that is lowered below what is spent breaks no rule: it is told, and not held against the books.
+    { ...checkNone('windows whose limit was lowered below what is taken', { budgets }, exceeded), ok: true },
   ];
 }
 

@@ -1,4 +1,5 @@
 /** The audit's SQL. It reads the tables themselves, not through the code that wrote them. */
+import type { CapWindow } from '@meridian/domain/budget';
 import { type RawBuilder, sql } from 'kysely';
 import type { Tables } from '../database/tables.ts';
 import type { Transaction } from '../database/transaction.ts';
@@ -84,6 +85,70 @@ export const selectHourlyDifferences = list(sql`
   FROM event FULL JOIN hourly USING (account_id, hour)
   WHERE (hourly.requests, hourly.charge, hourly.list, hourly.cost) IS DISTINCT FROM (event.requests, event.charge, event.list, event.cost)
   ORDER BY 1`);
+
+/** What the leases of each budget add up to. */
+const LEASE_SUMS = sql`(
+  SELECT budget_id, sum(used) AS used, sum(granted - returned - used - written_off) AS held FROM lease GROUP BY budget_id) sums`;
+
+/** Budgets that have not settled what they opened with and what their leases used. */
+export const selectSettledDifferences = list(sql`
+  SELECT b.id || ': settled ' || b.settled || ' ≠ ' || b.opening + coalesce(sums.used, 0) AS item
+  FROM budget b LEFT JOIN ${LEASE_SUMS} ON sums.budget_id = b.id
+  WHERE b.settled <> b.opening + coalesce(sums.used, 0) ORDER BY 1`);
+
+/** Budgets that do not hold what their leases do. */
+export const selectHeldDifferences = list(sql`
+  SELECT b.id || ': held ' || b.held || ' ≠ ' || coalesce(sums.held, 0) AS item
+  FROM budget b LEFT JOIN ${LEASE_SUMS} ON sums.budget_id = b.id
+  WHERE b.held <> coalesce(sums.held, 0) ORDER BY 1`);
+
+/**
+ * Leases that have not used what events took from them. A count may have been refused for an event that costs nothing, which
+ * leaves no trace in the event.
+ */
+export const selectUsedDifferences = list(sql`
+  WITH event AS (
+    SELECT lease ->> 'lease_id' AS id, sum((lease ->> 'amount')::bigint) AS most,
+      sum((lease ->> 'amount')::bigint) FILTER (WHERE charge_nano > 0) AS least
+    FROM usage_event, jsonb_array_elements(leases) lease WHERE written_off_nano = 0 GROUP BY 1)
+  SELECT coalesce(l.id, event.id) || ': used ' || coalesce(l.used, 0) || ' ≠ ' || coalesce(event.most, 0) AS item
+  FROM lease l FULL JOIN event ON event.id = l.id
+  WHERE coalesce(l.used, 0) NOT BETWEEN coalesce(event.least, 0) AND coalesce(event.most, 0) ORDER BY 1`);
+
+/** Leases that have given away more than they were granted. */
+export const selectOverdrawnLeases = list(sql`
+  SELECT id || ': ' || granted || ' < ' || returned || ' + ' || used || ' + ' || written_off AS item FROM lease
+  WHERE returned + used + written_off > granted ORDER BY 1`);
+
+/** Closed leases that hold something. */
+export const selectClosedHolders = list(sql`
+  SELECT id || ': ' || granted - returned - used - written_off AS item FROM lease
+  WHERE closed_at IS NOT NULL AND returned + used + written_off < granted ORDER BY 1`);
+
+/** Accounts whose credit is not what is unsettled of their prepaid limit. */
+export const selectPrepaidDifferences = list(sql`
+  SELECT account_id || ': ' || coalesce(b.limit_amount - b.settled, 0) || ' ≠ ' || coalesce(w.paid_nano + w.bonus_nano, 0) AS item
+  FROM (SELECT * FROM budget WHERE cap_id = 'prepaid_' || account_id) b FULL JOIN ledger_balance w USING (account_id)
+  WHERE coalesce(b.limit_amount - b.settled, 0) <> coalesce(w.paid_nano + w.bonus_nano, 0) ORDER BY 1`);
+
+/** Accounts of whose credit more is handed out than there is. */
+export const selectOverdrawnCredit = list(sql`
+  SELECT account_id || ': ' || settled || ' + ' || held || ' > ' || limit_amount AS item FROM budget
+  WHERE cap_id = 'prepaid_' || account_id AND settled + held > limit_amount ORDER BY 1`);
+
+/** Windows of caps that more was taken from than their limit is now: it was lowered since. */
+export const selectExceededCaps = list(sql`
+  SELECT id || ': ' || settled || ' + ' || held || ' > ' || limit_amount AS item FROM budget
+  WHERE cap_id <> 'prepaid_' || account_id AND settled + held > limit_amount ORDER BY 1`);
+
+/** Present and later windows of caps that do not have the cap's limit. */
+export async function selectLimitDifferences(trx: Transaction, starts: Readonly<Record<CapWindow, number>>): Promise<string[]> {
+  return list(sql`
+    SELECT b.id || ': ' || coalesce(b.limit_amount::text, 'none') || ' ≠ ' || coalesce(c.limit_amount::text, 'none') AS item
+    FROM budget b JOIN cap c ON c.id = b.cap_id
+    WHERE b.window_start_ms >= CASE c.window_kind WHEN 'utc_day' THEN ${starts.utc_day}::bigint ELSE ${starts.utc_month}::bigint END
+      AND b.limit_amount IS DISTINCT FROM c.limit_amount ORDER BY 1`)(trx);
+}
 
 /** Events of the days for which there should be partitions, that lie in none. */
 export async function countStrayEvents(trx: Transaction, fromMs: number, toMs: number): Promise<bigint> {
