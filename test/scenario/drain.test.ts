@@ -47,7 +47,10 @@ describe('a node that gets SIGTERM', () => {
       await Promise.all(answers.map((answer) => answer.text()));
     }
     expect((await standing('us')).held).toBeGreaterThan(0);
-    const stream = await ask('us', '[[sim pace_ms=40 tokens=40]] A long one, please', { stream: true, stream_options: { include_usage: true } });
+    const stream = await ask('us', '[[sim pace_ms=40 tokens=40]] A long one, please', {
+      stream: true,
+      stream_options: { include_usage: true },
+    });
     expect(stream.status).toBe(200);
 
     const exit = world.node('us').stop();
