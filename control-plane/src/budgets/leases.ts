@@ -133,6 +133,11 @@ export class Leases {
     return byBudget(await sql.selectHolders(this.#deps.db, await this.#overdrawn(budgetIds)));
   }
 
+  /** Who holds something of these budgets. */
+  async holders(budgetIds: readonly string[]): Promise<Map<string, Holder[]>> {
+    return byBudget(await sql.selectHolders(this.#deps.db, budgetIds));
+  }
+
   /** Counts the silence of spools; `heard` are those connected to this replica. */
   tick(heard: readonly string[]): Promise<number> {
     return transaction(this.#deps.db, (trx) => sql.tickSilence(trx, heard, this.#deps.ids.nowMs(), MAX_TICK_MS));
@@ -142,14 +147,9 @@ export class Leases {
   async closeSilent(): Promise<ClosedLeases[]> {
     const closed: ClosedLeases[] = [];
     for (const spoolId of await sql.selectSilent(this.#deps.db, SILENT_AFTER_MS)) {
-      closed.push(await this.#closeAll(spoolId, (silentMs) => silentMs >= SILENT_AFTER_MS));
+      closed.push(await this.#giveUp(spoolId));
     }
     return closed;
-  }
-
-  /** Gives a spool up: all its leases close, and what they hold is written off. For a folder that has another spool now. */
-  closeSpool(spoolId: string): Promise<ClosedLeases> {
-    return this.#closeAll(spoolId, () => true);
   }
 
   /** Closes leases of windows that are over on which nothing is held, and tells which of them still hold something, by budget. */
@@ -263,14 +263,14 @@ export class Leases {
     return grants;
   }
 
-  /** In several transactions, each of which asks again whether the spool is to be given up. */
-  async #closeAll(spoolId: string, isDue: (silentMs: number) => boolean): Promise<ClosedLeases> {
+  /** In several transactions, each of which asks again whether the spool is silent. */
+  async #giveUp(spoolId: string): Promise<ClosedLeases> {
     const { db, ids } = this.#deps;
     const parts: ClosedLeases[] = [];
     for (let more = true; more; ) {
       const closed = await transaction(db, async (trx) => {
         const silentMs = await sql.lockSilence(trx, spoolId);
-        if (silentMs === undefined || !isDue(silentMs)) return undefined;
+        if (silentMs === undefined || silentMs < SILENT_AFTER_MS) return undefined;
         const leaseIds = await sql.selectOpenIds(trx, spoolId, CLOSED_A_TRANSACTION);
         if (leaseIds.length < CLOSED_A_TRANSACTION) await sql.retireSpool(trx, spoolId, ids.nowMs());
         return this.#closeIn(trx, spoolId, leaseIds);
