@@ -227,8 +227,8 @@ function buildServices(
   const accounts = new AccountService({ db, ids, publish, tiers });
   /** Whoever hands out shares of budgets hears of changed limits here. */
   const limitListeners: LimitListener[] = [];
-  const onLimitChanged: LimitListener = (budgetIds, direction) => {
-    for (const listen of limitListeners) listen(budgetIds, direction);
+  const onLimitChanged: LimitListener = (budgetIds, news) => {
+    for (const listen of limitListeners) listen(budgetIds, news);
   };
   const budgets = new BudgetService({ db, ids, publish, onLimitChanged });
   const catalog = new CatalogService({ db, ids, publish });
@@ -280,9 +280,11 @@ function startLeases(config: Config, { pools, logger, metrics }: Base, { service
   });
   closers.push(() => signals.close());
   closers.push(() => questions.close());
-  services.limitListeners.push((budgetIds, direction) => {
-    if (direction === 'raised') questions.room(budgetIds);
-    else questions.lowered(budgetIds).catch((error: unknown) => logger.error({ err: error }, 'leases could not be called back'));
+  const failed = (error: unknown): void => logger.error({ err: error }, 'leases could not be called back');
+  services.limitListeners.push((budgetIds, news) => {
+    if (news === 'raised') questions.room(budgetIds);
+    else if (news === 'lowered') questions.lowered(budgetIds).catch(failed);
+    else questions.wanted(budgetIds).catch(failed);
   });
   return { leases, questions, leaseUpkeep: new LeaseUpkeep({ leases, runner: questions }) };
 }

@@ -102,8 +102,11 @@ export interface LimitChange {
   readonly direction: 'raised' | 'lowered';
 }
 
+/** `wanted`: a limit could not be lowered for what nodes hold. */
+export type LimitNews = LimitChange['direction'] | 'wanted';
+
 /** Told after the commit. */
-export type LimitListener = (budgetIds: readonly string[], direction: LimitChange['direction']) => void;
+export type LimitListener = (budgetIds: readonly string[], news: LimitNews) => void;
 
 /** Tells each direction once, lowered limits first. */
 export function announceLimits(changes: readonly LimitChange[], listener: LimitListener): void {

@@ -38,7 +38,7 @@ export interface LeaseConnection {
 }
 
 export interface QuestionsRunnerDeps {
-  readonly leases: Pick<Leases, 'attempt' | 'grantsOf' | 'overdrawnHolders'>;
+  readonly leases: Pick<Leases, 'attempt' | 'grantsOf' | 'holders' | 'overdrawnHolders'>;
   readonly clock: { nowMs(): number };
   /** A random number below 2^53. */
   newRecallId(): number;
@@ -113,6 +113,11 @@ export class QuestionsRunner {
   /** Limits were lowered: where more is settled and held than they allow, all holders give back what is free. */
   async lowered(budgetIds: readonly string[]): Promise<void> {
     this.recallAll(await this.#deps.leases.overdrawnHolders(budgetIds));
+  }
+
+  /** A limit is to be lowered by more than nodes leave of it: all holders give back what is free. */
+  async wanted(budgetIds: readonly string[]): Promise<void> {
+    this.recallAll(await this.#deps.leases.holders(budgetIds));
   }
 
   /** All holders of these budgets are to give back what is free. */

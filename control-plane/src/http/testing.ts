@@ -2,7 +2,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify';
 import { AccountService } from '../accounts/service.ts';
-import type { LimitListener } from '../budgets/caps.ts';
+import type { LimitListener, LimitNews } from '../budgets/caps.ts';
 import { BudgetService } from '../budgets/service.ts';
 import { CatalogService } from '../catalog/service.ts';
 import { CredentialService } from '../credentials/service.ts';
@@ -35,7 +35,7 @@ export interface TestStack {
   /** Held: moves only when a test moves it. */
   readonly clock: { nowMs(): number; advance(ms: number): void };
   /** What those who hand out shares of budgets were told. */
-  readonly limitChanges: { readonly budgetIds: readonly string[]; readonly direction: 'raised' | 'lowered' }[];
+  readonly limitChanges: { readonly budgetIds: readonly string[]; readonly direction: LimitNews }[];
   /** As an operator. */
   admin(
     method: 'GET' | 'POST' | 'PATCH' | 'DELETE',

@@ -15,7 +15,7 @@ let heard: [readonly string[], string][];
 beforeEach(async () => {
   database = await testDatabase({ maxConnections: 20 });
   heard = [];
-  ledger = createLedger({ db: database.db, clock, onLimitChanged: (ids, direction) => void heard.push([ids, direction]) });
+  ledger = createLedger({ db: database.db, clock, onLimitChanged: (ids, news) => void heard.push([ids, news]) });
 });
 afterEach(() => database.drop());
 
@@ -71,7 +71,7 @@ describe('the limit of prepaid credit', () => {
       code: 'invalid_state',
       message: 'Nodes hold 0.10 USD of this credit for requests. It is being called back: try again in some seconds.',
     });
-    expect(heard.at(-1)).toEqual([[PREPAID], 'lowered']);
+    expect(heard.at(-1)).toEqual([[PREPAID], 'wanted']);
     expect(await ledger.balanceOf('acc_1')).toMatchObject({ paidNano: 1_000_000_000n });
     await charge(leaseId, 100_000_000n);
     await expect(ledger.adjust(down)).rejects.toMatchObject({ code: 'invalid_state' });

@@ -255,7 +255,7 @@ async function move(
     onLimitChanged([limit.budgetId], limit.direction);
     return answer;
   } catch (error) {
-    if (error instanceof CreditHeldError) onLimitChanged([error.budgetId], 'lowered');
+    if (error instanceof CreditHeldError) onLimitChanged([error.budgetId], 'wanted');
     if (!(error instanceof KeyTakenError)) throw error;
     const taken = await store.findIdempotency(db, request.idempotencyKey);
     if (taken === undefined) throw error;
