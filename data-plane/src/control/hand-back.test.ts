@@ -166,6 +166,12 @@ function reserve(amount: number, budget = PREPAID): Promise<Reservation> {
   });
 }
 
+/** Nothing changes by itself after this. */
+async function answered(): Promise<void> {
+  do await new Promise((resolve) => setTimeout(resolve, 1));
+  while (desk.status().questions > 0 || leases.unwritten > 0);
+}
+
 async function charge(reservation: Reservation, amount: number): Promise<void> {
   const named = reservation.leases.map(({ leaseId }) => ({ leaseId, amount: BigInt(amount) }));
   await writeFinal(spool, { ...finalOf(`r${Math.random()}`, BigInt(amount)), leases: named });
@@ -236,6 +242,7 @@ describe('the figures of leases', () => {
     await reserve(100);
     await reserve(3, { capId: 'cap_1', windowStartMs: 0 });
     await reserve(5, { capId: 'cap_gone', windowStartMs: 0 });
+    await answered();
     const text = await metrics.registry.metrics();
     const figure = (name: string): number => Number(new RegExp(`^${name.replaceAll(/[{}]/g, '\\$&')} (\\S+)$`, 'm').exec(text)?.[1]);
     const held = desk.leaseOn(PREPAID);
@@ -252,5 +259,11 @@ describe('the figures of leases', () => {
     expect(figure('meridian_lease_questions_total')).toBeGreaterThanOrEqual(3);
     expect(figure('meridian_lease_answer_age_seconds')).toBeLessThan(60);
     expect(figure('meridian_lease_denials_total')).toBe(0);
+    await charge(await reserve(100), 100);
+    await answered();
+    expect(await metrics.registry.metrics()).toContain(`meridian_lease_held{unit="nano_usd"} ${held.granted - 500}\n`);
+    desk.closed(held.id, Date.now());
+    await answered();
+    expect(await metrics.registry.metrics()).toContain('meridian_lease_held{unit="nano_usd"} 0\n');
   });
 });

@@ -13,24 +13,20 @@ export interface LeaseMetricsDeps {
 }
 
 export function registerLeaseMetrics(metrics: Metrics, { desk, client, unitOfCap, clock }: LeaseMetricsDeps): void {
-  const sums = (amountOf: (held: number, reserved: number) => number) => (): Record<string, number> => {
-    const byUnit: Record<string, number> = Object.fromEntries(BUDGET_UNITS.map((unit) => [unit, 0]));
-    for (const record of desk.declarations()) {
-      if (record.closed) continue;
-      const { capId } = record.budget;
-      const unit = isPrepaidCapId(capId) ? 'nano_usd' : (unitOfCap(capId) ?? 'unknown');
-      const lease = desk.leaseOn(record.budget);
-      const reserved = lease?.id === record.leaseId ? lease.reserved : 0;
-      byUnit[unit] = (byUnit[unit] ?? 0) + amountOf(record.granted - record.returned - record.used, reserved);
+  let found: Sums | undefined;
+  /** One walk over the leases for all figures of a scrape, which are read in one turn. */
+  const sums = (): Sums => {
+    if (found === undefined) {
+      found = sumsByUnit(desk, unitOfCap);
+      setImmediate(() => {
+        found = undefined;
+      });
     }
-    return byUnit;
+    return found;
   };
-  const held = sums((all) => all);
-  const free = sums((all, reserved) => all - reserved);
-  const reserved = sums((_, inUse) => inUse);
-  metrics.gaugeBy('meridian_lease_held', 'What this node may still charge, in the unit of the budgets', 'unit', held);
-  metrics.gaugeBy('meridian_lease_free', 'Of what is held: not set aside for requests', 'unit', free);
-  metrics.gaugeBy('meridian_lease_reserved', 'Of what is held: set aside for requests in flight', 'unit', reserved);
+  metrics.gaugeBy('meridian_lease_held', 'What this node may still charge, in the unit of the budgets', 'unit', () => sums().held);
+  metrics.gaugeBy('meridian_lease_free', 'Of what is held: not set aside for requests', 'unit', () => sums().free);
+  metrics.gaugeBy('meridian_lease_reserved', 'Of what is held: set aside for requests in flight', 'unit', () => sums().reserved);
   metrics.gauge('meridian_leases_open', 'Leases that are not closed', () => desk.status().openLeases);
   metrics.gauge('meridian_lease_waiting_requests', 'Requests that wait for a lease', () => desk.status().waiting);
   metrics.gauge('meridian_lease_connected', '1 while the stream of leases is open', () => (client.status().connected ? 1 : 0));
@@ -49,4 +45,28 @@ export function registerLeaseMetrics(metrics: Metrics, { desk, client, unitOfCap
     'Requests refused with nobody to ask',
     () => desk.status().refusedUnavailable,
   );
+}
+
+type ByUnit = Record<string, number>;
+
+interface Sums {
+  readonly held: ByUnit;
+  readonly free: ByUnit;
+  readonly reserved: ByUnit;
+}
+
+function sumsByUnit(desk: LeaseMetricsDeps['desk'], unitOfCap: LeaseMetricsDeps['unitOfCap']): Sums {
+  const zeroes = (): ByUnit => Object.fromEntries(BUDGET_UNITS.map((unit) => [unit, 0]));
+  const sums: Sums = { held: zeroes(), free: zeroes(), reserved: zeroes() };
+  for (const { leaseId, budget, granted, returned, used, closed } of desk.declarations()) {
+    if (closed) continue;
+    const unit = isPrepaidCapId(budget.capId) ? 'nano_usd' : (unitOfCap(budget.capId) ?? 'unknown');
+    const lease = desk.leaseOn(budget);
+    const reserved = lease?.id === leaseId ? lease.reserved : 0;
+    const held = granted - returned - used;
+    sums.held[unit] = (sums.held[unit] ?? 0) + held;
+    sums.free[unit] = (sums.free[unit] ?? 0) + held - reserved;
+    sums.reserved[unit] = (sums.reserved[unit] ?? 0) + reserved;
+  }
+  return sums;
 }
