@@ -25,6 +25,8 @@ export async function lockPrepaidIn(trx: Transaction, accountId: string): Promis
 
 /** What nodes hold beyond the credit that a change would leave; 0 when they leave room for it. */
 export function heldBeyond(budget: PrepaidBudget, changeNano: Nano): Nano {
+  // More may be held than there is, in a database that was set back; that is no reason to refuse credit.
+  if (changeNano >= 0n) return 0n;
   const beyond = budget.settled + budget.held - (budget.limit + changeNano);
   return beyond > 0n ? beyond : 0n;
 }
