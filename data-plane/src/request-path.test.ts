@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { Cap } from '@meridian/domain/budget';
 import type { Endpoint } from '@meridian/domain/snapshot';
 import { windowStartMs } from '@meridian/domain/window';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import {
   ANSWER,
   answerWith,
@@ -18,7 +18,13 @@ import {
 } from './testing.ts';
 
 let node: TestNode;
-afterEach(() => node.stop());
+afterEach(async () => {
+  // Whatever became of the requests: what none of them holds any more is not set aside.
+  const { running } = node.path;
+  const { reservations } = node.bank;
+  await node.stop();
+  if (running === 0) expect(reservations).toBe(0);
+});
 
 /** A provider that leaves its answers to the test. */
 function asking(): { provider: Provider; answer(): Promise<ServerResponse> } {
@@ -357,6 +363,7 @@ describe('an upstream', () => {
     const answer = JSON.parse(ANSWER) as { usage: object };
     answer.usage = { prompt_tokens: 9e15, completion_tokens: 9e15, total_tokens: 9e15 };
     node = await startTestNode(answerWith(JSON.stringify(answer)));
+    const alarms = vi.spyOn(node.log, 'error');
     const client = await rawClient(node.port);
     client.socket.write(chatRequest(node.apiKey, { max_tokens: 5 }));
     await client.seen(/HTTP\/1\.1 200/);
@@ -364,6 +371,12 @@ describe('an upstream', () => {
     expect(final?.outcome).toBe('success');
     expect(final?.chargeNano).toBe(final?.maxCostNano);
     expect(final?.varianceNano).toBe(2n ** 63n - 1n);
+    expect(Number(final?.leases[0]?.amount)).toBe(node.bank.leaseOn(PREPAID)?.used);
+    expect(alarms).toHaveBeenCalledExactlyOnceWith(
+      expect.objectContaining({ request_id: final?.requestId, variance_nano: String(2n ** 63n - 1n) }),
+      expect.stringContaining('dearer'),
+    );
+    expect(await node.metrics.registry.getSingleMetricAsString('meridian_variance_total')).toMatch(/meridian_variance_total 1$/m);
     client.socket.destroy();
   });
 });

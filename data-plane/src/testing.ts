@@ -13,7 +13,7 @@ import { openaiChat } from './dialect/openai-chat/index.ts';
 import type { Spool } from './metering/spool/spool.ts';
 import { type HeldIds, newFolder, openTestSpool, retainedFinals } from './metering/spool/testing.ts';
 import { createRequestPath, type RequestPath } from './request-path.ts';
-import { createLogger } from './telemetry/logger.ts';
+import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { Deadlines } from './upstream/deadline.ts';
 import { createUpstream } from './upstream/dispatch.ts';
@@ -26,6 +26,7 @@ export interface TestNode {
   readonly apiKey: string;
   readonly path: RequestPath;
   readonly metrics: Metrics;
+  readonly log: Logger;
   readonly spool: Spool;
   readonly picture: Picture;
   readonly bank: TestBank;
@@ -111,6 +112,7 @@ export async function startTestNode(provider: Provider, sketch: Sketch = {}, cap
     apiKey,
     path,
     metrics,
+    log,
     spool,
     picture,
     bank,
