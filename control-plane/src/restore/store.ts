@@ -3,7 +3,7 @@ import { accountOfPrepaid, type BudgetRef, budgetId } from '@meridian/domain/bud
 import type { LeaseRecord } from '@meridian/domain/lease';
 import { isWindowStart } from '@meridian/domain/window';
 import { sql } from 'kysely';
-import { insertBudget, lockCapsById } from '../budgets/store.ts';
+import { insertBudget, lockCapsById } from '../budgets/books.ts';
 import type { Database } from '../database/connect.ts';
 import type { Transaction } from '../database/transaction.ts';
 import type { DatabaseState, SpoolState } from './restore.ts';
