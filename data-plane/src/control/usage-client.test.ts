@@ -179,7 +179,6 @@ describe('the upload of usage', () => {
     expect(ingest.order).toEqual([...names('old'), ...names('new')]);
     expect(spool.ackedSeq(11n)).toBe(60);
     expect(spool.ackedSeq(5n)).toBe(31);
-    expect(spool.unackedChargeNano('acc_1')).toBe(0n);
     client?.close();
     await spool.close();
   });
@@ -205,13 +204,12 @@ describe('the upload of usage', () => {
       expect([...ingest.applied.values()].every((times) => times === 1)).toBe(true);
       expect(ingest.order).toEqual(Array.from({ length: 300 }, (_, index) => `r${index}`));
       expect(running.status().streamsBroken).toBeGreaterThan(1);
-      expect(spool.unackedChargeNano('acc_1')).toBe(0n);
       running.close();
       await spool.close();
     },
   );
 
-  it('sends again from a lower cursor when the control plane was restored, and counts those charges again', async () => {
+  it('sends again from a lower cursor when the control plane was restored', async () => {
     const { spool, alarms } = await openTestSpool(folder, 1n);
     for (let index = 0; index < 20; index++) await writeFinal(spool, finalOf(`r${index}`, 3n));
     await durable(spool);
@@ -219,16 +217,15 @@ describe('the upload of usage', () => {
     expect(await running.drain(10_000)).toBe(true);
     ingest.cursors.set(1n, 12);
     ingest.order.length = 0;
-    const rewound = Promise.withResolvers<bigint>();
+    const rewound = Promise.withResolvers<number>();
     ingest.fault = () => {
-      rewound.resolve(spool.unackedChargeNano('acc_1'));
+      rewound.resolve(spool.ackedSeq(1n));
       return 'none';
     };
     ingest.dropStreams();
-    expect(await rewound.promise).toBe(24n);
+    expect(await rewound.promise).toBe(12);
     expect(await running.drain(10_000)).toBe(true);
     expect(ingest.order).toEqual(Array.from({ length: 8 }, (_, index) => `r${index + 12}`));
-    expect(spool.unackedChargeNano('acc_1')).toBe(0n);
     expect(alarms).toEqual(['the control plane has less than it acknowledged']);
     running.close();
     await spool.close();

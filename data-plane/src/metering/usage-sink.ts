@@ -22,6 +22,4 @@ export interface UsageSink {
   intent(record: Intent, written: Written): void;
   /** Before the terminal bytes go to the client. */
   final(record: Final, written: Written): void;
-  /** Charges of this account in finals that the control plane has not acknowledged yet. */
-  unackedChargeNano(accountId: string): bigint;
 }

@@ -198,11 +198,9 @@ describe('the spool on a failing disk', () => {
     expect(alarms.filter((message) => message === 'the spool could not be made durable').length).toBeGreaterThan(3);
     expect(alarms).not.toContain('the spool could not begin another segment');
     expect((await retainedFinals(spool)).map((final) => final.requestId)).toEqual(names);
-    expect(spool.unackedChargeNano('acc_1')).toBe(200_000n);
     await spool.close();
     const second = await openTestSpool(folder, 2n);
     expect((await retainedFinals(second.spool)).map((final) => final.requestId)).toEqual(names);
-    expect(second.spool.unackedChargeNano('acc_1')).toBe(200_000n);
     await second.spool.close();
   });
 
@@ -293,7 +291,6 @@ describe('the spool on a failing disk', () => {
     expect(results.map((result) => result.status)).toEqual(['rejected', 'rejected', 'fulfilled']);
     await expect(writeIntent(spool, intentOf('d'))).rejects.toMatchObject({ code: 'overloaded' });
     await expect(writeFinal(spool, finalOf('too much'))).rejects.toMatchObject({ code: 'internal_error' });
-    expect(spool.unackedChargeNano('acc_1')).toBe(2000n);
     capacityBytes = Number.POSITIVE_INFINITY;
     await spool.close();
     const second = await openTestSpool(folder, 2n);

@@ -169,6 +169,11 @@ export class PayloadReader {
     return this.#bytes.toString('utf8', start, start + length);
   }
 
+  skipText(): void {
+    const length = this.u16();
+    if (length !== ABSENT) this.#take(length);
+  }
+
   bool(): boolean {
     const value = this.u8();
     if (value > 1) throw new DamagedPayload(`a flag is ${value}`);

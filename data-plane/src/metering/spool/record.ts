@@ -46,8 +46,6 @@ export type DecodedPayload = { readonly ok: true; readonly record: SpoolRecord }
 /** What the books of the spool need of a final, read without the rest. */
 export interface FinalSummary {
   readonly requestId: string;
-  readonly accountId: string;
-  readonly chargeNano: bigint;
   readonly leases: readonly LeaseAmount[];
 }
 
@@ -96,18 +94,28 @@ export function decodePayload(type: number, payload: Buffer): DecodedPayload {
   }
 }
 
+/** The request of an INTENT's or FINAL's payload; undefined where it cannot be read. */
+export function requestIdOf(payload: Buffer): string | undefined {
+  try {
+    const reader = new PayloadReader(payload);
+    return isKnownVersion(reader.u8()) ? reader.text() : undefined;
+  } catch (error) {
+    if (error instanceof DamagedPayload) return undefined;
+    throw error;
+  }
+}
+
 /** The fields at the start of a FINAL's payload; undefined where they cannot be read. */
 export function summariseFinal(payload: Buffer): FinalSummary | undefined {
   try {
     const reader = new PayloadReader(payload);
     const version = reader.u8();
     if (!isKnownVersion(version)) return undefined;
-    return {
-      requestId: reader.text(),
-      accountId: reader.text(),
-      chargeNano: reader.i64(),
-      leases: version === 1 ? [] : decodeLeases(reader),
-    };
+    const requestId = reader.text();
+    if (version === 1) return { requestId, leases: [] };
+    reader.skipText();
+    reader.i64();
+    return { requestId, leases: decodeLeases(reader) };
   } catch (error) {
     if (error instanceof DamagedPayload) return undefined;
     throw error;

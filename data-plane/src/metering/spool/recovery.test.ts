@@ -28,15 +28,14 @@ async function sampleSpool(): Promise<{ bytes: Buffer; ends: number[] }> {
 }
 
 /** What a spool holds that finds these bytes as the first incarnation's segment. */
-async function reopen(bytes: Buffer): Promise<{ names: string[]; alarms: string[]; chargeNano: bigint }> {
+async function reopen(bytes: Buffer): Promise<{ names: string[]; alarms: string[] }> {
   fs.rmSync(folder, { recursive: true });
   fs.mkdirSync(path.join(folder, path.dirname(SEGMENT)), { recursive: true });
   fs.writeFileSync(path.join(folder, SEGMENT), bytes);
   const { spool, alarms } = await openTestSpool(folder, 2n);
   const names = (await retainedFinals(spool)).map((final) => final.requestId);
-  const chargeNano = spool.unackedChargeNano('acc_1');
   await spool.close();
-  return { names, alarms, chargeNano };
+  return { names, alarms };
 }
 
 const NAMES = ['f1', 'f2', 'f3', 'f4'];
@@ -48,7 +47,6 @@ describe('recovery of a damaged folder', () => {
       const whole = ends.slice(1).filter((end) => end <= length).length;
       const found = await reopen(bytes.subarray(0, length));
       expect(found.names, `cut at ${length}`).toEqual(NAMES.slice(0, whole));
-      expect(found.chargeNano, `cut at ${length}`).toBe(10n * BigInt(whole));
     }
   }, 120_000);
 
@@ -125,8 +123,7 @@ describe('recovery of a damaged folder', () => {
     ids.timeMs += 23 * 3600 * 1000;
     const { spool, alarms } = await openTestSpool(folder, 2n, {}, ids);
     spool.acknowledge(1n, 40);
-    expect(spool.unackedChargeNano('acc_1')).toBe(0n);
-    // Acknowledged files are not read at the next start, so their damage shows only now.
+    // An acknowledged file is not read at the next start, so its damage shows only in the replay.
     const names = fs.readdirSync(path.join(folder, '0000000000000001')).sort();
     const file = path.join(folder, '0000000000000001', names[1] ?? '');
     const bytes = fs.readFileSync(file);
@@ -135,7 +132,6 @@ describe('recovery of a damaged folder', () => {
     fs.writeFileSync(file, bytes);
     spool.rewind(1n, 2);
     expect(spool.ackedSeq(1n)).toBe(2);
-    expect(spool.unackedChargeNano('acc_1')).toBe(37_000n);
     const replayed: number[] = [];
     for (let seq = 3; seq <= 40; ) {
       const batch = await spool.readFrom(1n, seq, { maxRecords: 7, maxBytes: 1e6 });
@@ -148,7 +144,6 @@ describe('recovery of a damaged folder', () => {
     expect(alarms[0]).toBe('the control plane has less than it acknowledged');
     expect(alarms.slice(1)).toContain('a spool segment is damaged');
     spool.acknowledge(1n, 40);
-    expect(spool.unackedChargeNano('acc_1')).toBe(0n);
     await spool.close();
   });
 
@@ -163,7 +158,6 @@ describe('recovery of a damaged folder', () => {
     expect(alarms).toEqual(['the spool folder went backwards: more was acknowledged than it holds']);
     expect(spool.spoolId).not.toBe(first.spool.spoolId);
     expect(spool.ackedSeq(1n)).toBe(0);
-    expect(spool.unackedChargeNano('acc_1')).toBe(30n);
     await spool.close();
   });
 });

@@ -154,7 +154,8 @@ export function scanRecords(bytes: Buffer, from: number, salt: number, afterSeq:
   return { end: offset, lastSeq, damaged, tornBytes: bytes.length - offset };
 }
 
-function recordAt(bytes: Buffer, offset: number, salt: number, afterSeq: number): RecordPlace | undefined {
+/** The whole, valid record at the offset whose seq may follow `afterSeq`; undefined when there is none. */
+export function recordAt(bytes: Buffer, offset: number, salt: number, afterSeq: number): RecordPlace | undefined {
   const payloadStart = offset + RECORD_HEADER_BYTES;
   if (payloadStart > bytes.length) return undefined;
   const type = bytes[payloadStart - 1] ?? 0;

@@ -6,6 +6,7 @@
  * and only then are their waiters called. New requests are refused while the disk is full or failing, or while too much is not
  * durable; finals and leases are always tried.
  */
+import path from 'node:path';
 import { GatewayError } from '@meridian/domain/error';
 import type { IdSource } from '@meridian/domain/ids';
 import type { LeaseRecord } from '@meridian/domain/lease';
@@ -31,9 +32,8 @@ import { type Checkpoint, RECORD_TYPE, type SpoolRecord, summariseFinal } from '
 import { deleteAcked } from './retention.ts';
 import { encodeRecord, walkRecords } from './segment.ts';
 import { SegmentWriter } from './segment-writer.ts';
-import { readCharges, type SpoolAlarm, type Survey, surveyFolder } from './survey.ts';
+import { type SpoolAlarm, type Survey, surveyFolder } from './survey.ts';
 import { nodeTimers, type SpoolTimers } from './timers.ts';
-import { UnackedCharges } from './unacked-charges.ts';
 
 export interface SpoolLimits {
   readonly segmentBytes: number;
@@ -137,10 +137,9 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const lock = disk.lock(options.folder);
   let spool: FolderSpool | undefined;
   try {
-    const charges = new UnackedCharges();
     const nowMs = options.ids.nowMs();
     let ids = readSpoolIds(options.folder, disk, options.ids);
-    let survey = surveyFolder(options.folder, ids, disk, readAcked(options.folder, disk), charges, nowMs, options.alarm);
+    let survey = surveyFolder(options.folder, ids, disk, readAcked(options.folder, disk), nowMs, options.alarm);
     if (survey.incarnations.some((files) => (survey.acked.get(files.incarnation) ?? 0) > lastSeqOf(files))) {
       options.alarm('the spool folder went backwards: more was acknowledged than it holds', {
         folder: options.folder,
@@ -150,8 +149,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
       const used = survey.incarnations.some((files) => files.spoolId === ids.current);
       ids = renewSpoolId(options.folder, disk, options.ids, used ? ids.current : (ids.former ?? ids.current));
       writeAcked(options.folder, disk, new Map());
-      survey = surveyFolder(options.folder, ids, disk, new Map(), new UnackedCharges(), nowMs, () => undefined);
-      for (const files of survey.incarnations) readCharges(files, 0, charges, disk);
+      survey = surveyFolder(options.folder, ids, disk, new Map(), nowMs, () => undefined);
     }
     const folder = incarnationFolder(options.folder, options.incarnation);
     if (disk.exists(folder)) throw new Error(`the spool already has an incarnation ${folder}`);
@@ -161,12 +159,14 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     }
     disk.makeFolder(folder);
     await disk.syncFolder(options.folder);
+    // The folder's own name as well: one that is new would be gone with all that is in it.
+    await disk.syncFolder(path.dirname(options.folder));
     const ordinal = Math.max(0, ...survey.incarnations.map((files) => files.ordinal)) + 1;
     const files: IncarnationFiles = { incarnation: options.incarnation, spoolId: ids.current, ordinal, folder, segments: [] };
     if (ids.former !== undefined && survey.incarnations.every((retained) => retained.spoolId === ids.current)) {
       ids = settleSpoolId(options.folder, disk, ids);
     }
-    spool = new FolderSpool({ ...options, disk, timers, limits }, ids, survey, files, charges, () => lock.release());
+    spool = new FolderSpool({ ...options, disk, timers, limits }, ids, survey, files, () => lock.release());
     await spool.recover(survey);
     return spool;
   } catch (error) {
@@ -191,7 +191,6 @@ class FolderSpool implements Spool {
   readonly #watch: DiskWatch;
   readonly #files: IncarnationFiles[];
   readonly #acked: Map<bigint, number>;
-  readonly #charges: UnackedCharges;
   readonly #release: () => void;
   readonly #segments: SegmentWriter;
   readonly #writer = new PayloadWriter(CHUNK_BYTES + 64 * 1024);
@@ -215,7 +214,6 @@ class FolderSpool implements Spool {
     ids: SpoolIds,
     survey: Survey,
     current: IncarnationFiles,
-    charges: UnackedCharges,
     release: () => void,
   ) {
     this.#options = options;
@@ -240,7 +238,6 @@ class FolderSpool implements Spool {
     this.#files = [...survey.incarnations, current];
     this.#acked = survey.acked;
     this.#leases = survey.leases;
-    this.#charges = charges;
     this.#release = release;
     this.#segments = new SegmentWriter({
       disk: options.disk,
@@ -303,10 +300,6 @@ class FolderSpool implements Spool {
     return this.#leases.list();
   }
 
-  unackedChargeNano(accountId: string): bigint {
-    return this.#charges.of(accountId);
-  }
-
   incarnations(): readonly RetainedRange[] {
     return this.#files.map((files) => ({
       incarnation: files.incarnation,
@@ -324,7 +317,6 @@ class FolderSpool implements Spool {
     if (range === undefined || seq <= this.ackedSeq(incarnation)) return;
     if (seq > range.lastSeq) this.#wentBackwards(incarnation, seq, range.lastSeq);
     const known = Math.min(seq, range.lastSeq);
-    this.#charges.acknowledge(incarnation, known);
     this.#acked.set(incarnation, known);
     if (incarnation === this.incarnation) this.#recent.acknowledge(known);
     this.#ackUnsaved = true;
@@ -333,12 +325,10 @@ class FolderSpool implements Spool {
   }
 
   rewind(incarnation: bigint, seq: number): void {
-    const files = this.#files.find((candidate) => candidate.incarnation === incarnation);
-    if (files === undefined || seq >= this.ackedSeq(incarnation)) return;
+    const known = this.#files.some((candidate) => candidate.incarnation === incarnation);
+    if (!known || seq >= this.ackedSeq(incarnation)) return;
     this.#options.alarm('the control plane has less than it acknowledged', { incarnation, seq, ackedSeq: this.ackedSeq(incarnation) });
     this.#acked.set(incarnation, seq);
-    this.#charges.acknowledge(incarnation, Number.POSITIVE_INFINITY);
-    readCharges(files, seq, this.#charges, this.#disk);
     this.#ackUnsaved = true;
     this.#saveAcked(0);
   }
@@ -515,7 +505,6 @@ class FolderSpool implements Spool {
       this.#recent.add(seq, record, bytes);
     } else if (record.type === 'final') {
       this.#openIntents.delete(record.final.requestId);
-      this.#charges.add(this.incarnation, seq, record.final.accountId, record.final.chargeNano);
       if (record.final.leases.length > 0) this.#leases.charge(record.final.leases, this.#options.ids.nowMs());
       this.#recent.add(seq, record, bytes);
     }

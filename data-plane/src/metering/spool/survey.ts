@@ -1,6 +1,6 @@
 /**
- * Reads a spool folder at start: what it retains, which requests were open when an incarnation died, what is not
- * acknowledged. Mends what it finds: a torn tail is cut, a damaged file is set aside and its good records written anew, and
+ * Reads a spool folder at start: what it retains, which requests were open when an incarnation died, how its leases stand.
+ * Mends what it finds: a torn tail is cut, a damaged file is set aside and its good records written anew, and
  * what a killed process had written but not synced is made durable, as it is taken for durable from then on.
  */
 import type { Intent } from '@meridian/domain/usage-record';
@@ -14,10 +14,21 @@ import {
   type SpoolIds,
   segmentPath,
 } from './folder.ts';
-import { SpoolLeases } from './lease-counters.ts';
-import { type Checkpoint, decodePayload, RECORD_TYPE, summariseFinal } from './record.ts';
-import { decodeHeader, encodeHeader, HEADER_BYTES, type RecordPlace, type SegmentHeader, scanRecords, segmentSalt } from './segment.ts';
-import type { UnackedCharges } from './unacked-charges.ts';
+import { FolderState } from './folder-state.ts';
+import type { SpoolLeases } from './lease-counters.ts';
+import { decodePayload, RECORD_TYPE, requestIdOf, summariseFinal } from './record.ts';
+import {
+  decodeHeader,
+  encodeHeader,
+  HEADER_BYTES,
+  RECORD_HEADER_BYTES,
+  type RecordPlace,
+  recordAt,
+  type ScanResult,
+  type SegmentHeader,
+  scanRecords,
+  segmentSalt,
+} from './segment.ts';
 
 /** Something an operator has to know: usage may be lost, or the disk is failing. */
 export type SpoolAlarm = (message: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -41,27 +52,19 @@ interface SurveyState {
   readonly disk: SpoolDisk;
   readonly alarm: SpoolAlarm;
   readonly acked: Map<bigint, number>;
-  readonly recovered: Set<bigint>;
-  readonly charges: UnackedCharges;
-  /** Open intents of each incarnation by request id. */
-  readonly open: Map<bigint, Map<string, Intent>>;
-  readonly leases: SpoolLeases;
-  readonly ids: SpoolIds;
-  readonly nowMs: number;
+  readonly folder: FolderState;
 }
 
-/** `acked` is what is known of acknowledgements; `charges` is filled. Throws what the disk throws. */
+/** `acked` is what is known of acknowledgements. Throws what the disk throws. */
 export function surveyFolder(
   folder: string,
   ids: SpoolIds,
   disk: SpoolDisk,
   acked: Map<bigint, number>,
-  charges: UnackedCharges,
   nowMs: number,
   alarm: SpoolAlarm,
 ): Survey {
-  const leases = new SpoolLeases();
-  const state: SurveyState = { disk, alarm, acked, recovered: new Set(), charges, open: new Map(), leases, ids, nowMs };
+  const state: SurveyState = { disk, alarm, acked, folder: new FolderState(ids, nowMs) };
   const incarnations: IncarnationFiles[] = [];
   for (const incarnation of listIncarnations(folder, disk)) {
     const files = openIncarnation(state, incarnationFolder(folder, incarnation), incarnation);
@@ -69,26 +72,13 @@ export function surveyFolder(
   }
   incarnations.sort((a, b) => a.ordinal - b.ordinal);
   for (const files of incarnations) readIncarnation(state, files);
-  for (const [incarnation, seq] of acked) charges.acknowledge(incarnation, seq);
-  const unrecovered = incarnations.map((files) => files.incarnation).filter((incarnation) => !state.recovered.has(incarnation));
-  for (const files of incarnations) {
-    if (!state.recovered.has(files.incarnation)) syncSegments(state, files);
-  }
-  const openIntents = unrecovered.flatMap((incarnation) => [...(state.open.get(incarnation)?.values() ?? [])]);
-  return { incarnations, acked, recovered: state.recovered, openIntents, unrecovered, leases };
-}
-
-/** Adds the charges of finals behind `afterSeq`, read from the files at once. */
-export function readCharges(files: IncarnationFiles, afterSeq: number, charges: UnackedCharges, disk: SpoolDisk): void {
-  for (const segment of files.segments) {
-    if (segment.lastSeq <= afterSeq) continue;
-    const bytes = disk.readFile(segment.path);
-    scanRecords(bytes, HEADER_BYTES, saltOf(segment), segment.header.firstSeq - 1, (place) => {
-      if (place.type !== RECORD_TYPE.final || place.seq <= afterSeq || place.seq > segment.lastSeq) return;
-      const summary = summariseFinal(payloadOf(bytes, place));
-      if (summary !== undefined) charges.add(files.incarnation, place.seq, summary.accountId, summary.chargeNano);
-    });
-  }
+  const { recovered, leases } = state.folder;
+  const open = incarnations.filter((files) => !recovered.has(files.incarnation));
+  for (const files of open) syncSegments(state, files);
+  // Those behind the first died while they closed the requests of one before them.
+  for (const files of open.slice(1)) closeByFinals(state, files);
+  const openIntents = open.flatMap((files) => state.folder.openIntents(files.incarnation));
+  return { incarnations, acked, recovered, openIntents, unrecovered: open.map((files) => files.incarnation), leases };
 }
 
 function openIncarnation(state: SurveyState, folder: string, incarnation: bigint): IncarnationFiles | undefined {
@@ -177,40 +167,63 @@ function syncSegments(state: SurveyState, files: IncarnationFiles): void {
   }
 }
 
-/** Reads from the last checkpoint, or from the first segment that is not acknowledged where that is earlier. */
+/** Takes the state from the last checkpoint on; of what lies before it, looks at what is still to be uploaded for damage. */
 function readIncarnation(state: SurveyState, files: IncarnationFiles): void {
   const ackedSeq = state.acked.get(files.incarnation) ?? 0;
-  const firstUnacked = files.segments.findIndex((segment) => segment.lastSeq > ackedSeq);
-  let start = firstUnacked === -1 ? files.segments.length - 1 : firstUnacked;
+  let start = files.segments.length - 1;
   while (start > 0 && !beginsWithCheckpoint(state, files.segments[start])) start--;
   for (const [index, segment] of files.segments.entries()) {
-    if (index >= start) readSegment(state, files, segment, index === files.segments.length - 1);
+    if (index < start && segment.lastSeq > ackedSeq) checkSegment(state, segment, false);
+    else if (index >= start) readSegment(state, files, segment, index === files.segments.length - 1);
   }
 }
 
+/** Closes requests by finals that lie before the last checkpoint as well. */
+function closeByFinals(state: SurveyState, files: IncarnationFiles): void {
+  for (const segment of files.segments) {
+    const bytes = state.disk.readFile(segment.path);
+    scanRecords(bytes, HEADER_BYTES, saltOf(segment), segment.header.firstSeq - 1, (place) => {
+      const requestId = place.type === RECORD_TYPE.final ? requestIdOf(payloadOf(bytes, place)) : undefined;
+      if (requestId !== undefined && place.seq <= segment.lastSeq) state.folder.close(requestId);
+    });
+  }
+}
+
+/** Whether the first record is a CHECKPOINT that can be read. */
 function beginsWithCheckpoint(state: SurveyState, segment: SegmentFile | undefined): boolean {
   if (segment === undefined) return false;
-  let readable = false;
-  const bytes = state.disk.readFile(segment.path);
-  scanRecords(bytes, HEADER_BYTES, saltOf(segment), segment.header.firstSeq - 1, (place) => {
-    if (place.start === HEADER_BYTES)
-      readable = place.type === RECORD_TYPE.checkpoint && decodePayload(place.type, payloadOf(bytes, place)).ok;
-  });
-  return readable;
+  const length = readPart(state.disk, segment.path, HEADER_BYTES, 4);
+  if (length.length < 4) return false;
+  const bytes = readPart(state.disk, segment.path, HEADER_BYTES, Math.min(segment.bytes, RECORD_HEADER_BYTES + length.readUInt32LE(0)));
+  const place = recordAt(bytes, 0, saltOf(segment), segment.header.firstSeq - 1);
+  return place?.type === RECORD_TYPE.checkpoint && decodePayload(place.type, payloadOf(bytes, place)).ok;
 }
 
 function readSegment(state: SurveyState, files: IncarnationFiles, segment: SegmentFile, last: boolean): void {
-  const bytes = state.disk.readFile(segment.path);
-  const places: RecordPlace[] = [];
+  const opened: OpenPlaces = new Map();
   const upToSeq = segment.lastSeq;
-  const result = scanRecords(bytes, HEADER_BYTES, saltOf(segment), segment.header.firstSeq - 1, (place) => {
-    places.push(place);
-    if (place.seq > upToSeq) return;
-    const mark = segment.marks.at(-1)?.offset ?? HEADER_BYTES;
-    if (place.type !== RECORD_TYPE.checkpoint && place.start - mark >= MARK_SPACING_BYTES) {
+  const bytes = checkSegment(state, segment, last, (place, payload) => {
+    if (place.seq <= upToSeq) applyRecord(state, files, segment, place, payload, opened);
+  });
+  applyOpened(state, files, segment, bytes, opened);
+}
+
+/** Finds where reading may start in a segment, and mends it; gives its bytes as they were found. */
+function checkSegment(
+  state: SurveyState,
+  segment: SegmentFile,
+  last: boolean,
+  visit?: (place: RecordPlace, payload: Buffer) => void,
+): Buffer {
+  const bytes = state.disk.readFile(segment.path);
+  const upToSeq = segment.lastSeq;
+  let markedOffset = HEADER_BYTES;
+  const result = scanSegment(segment, bytes, (place) => {
+    if (place.start - markedOffset >= MARK_SPACING_BYTES && place.seq <= upToSeq) {
       segment.marks.push({ seq: place.seq, offset: place.start });
+      markedOffset = place.start;
     }
-    applyRecord(state, files, segment, place, payloadOf(bytes, place));
+    visit?.(place, payloadOf(bytes, place));
   });
   if (last) segment.lastSeq = result.lastSeq;
   segment.bytes = result.end;
@@ -222,25 +235,46 @@ function readSegment(state: SurveyState, files: IncarnationFiles, segment: Segme
       lastSeq: result.lastSeq,
       expectedLastSeq: upToSeq,
     });
+    const places: RecordPlace[] = [];
+    scanSegment(segment, bytes, (place) => places.push(place));
     rewriteSegment(state, segment.path, segment.header, bytes, places);
     segment.bytes = state.disk.size(segment.path);
     segment.marks.length = 0;
   } else if (result.tornBytes > 0) {
     state.disk.truncate(segment.path, result.end);
   }
+  return bytes;
 }
 
-function applyRecord(state: SurveyState, files: IncarnationFiles, segment: SegmentFile, place: RecordPlace, payload: Buffer): void {
-  const { incarnation } = files;
+function scanSegment(segment: SegmentFile, bytes: Buffer, visit: (place: RecordPlace) => void): ScanResult {
+  return scanRecords(bytes, HEADER_BYTES, saltOf(segment), segment.header.firstSeq - 1, visit);
+}
+
+/** Intents of the segment that is being read and that no final has followed yet: most are never decoded. */
+type OpenPlaces = Map<string, RecordPlace>;
+
+function applyRecord(
+  state: SurveyState,
+  files: IncarnationFiles,
+  segment: SegmentFile,
+  place: RecordPlace,
+  payload: Buffer,
+  opened: OpenPlaces,
+): void {
+  if (place.type === RECORD_TYPE.intent) {
+    const requestId = requestIdOf(payload);
+    if (requestId !== undefined) opened.set(requestId, place);
+    else alarmUnreadable(state, segment, place, 'the payload ends too early');
+    return;
+  }
   if (place.type === RECORD_TYPE.final) {
     const summary = summariseFinal(payload);
     if (summary === undefined) {
       alarmUnreadable(state, segment, place, 'the payload ends too early');
       return;
     }
-    for (const intents of state.open.values()) intents.delete(summary.requestId);
-    if (holdsOwnLeases(state, files)) state.leases.charge(summary.leases, state.nowMs);
-    if (place.seq > (state.acked.get(incarnation) ?? 0)) state.charges.add(incarnation, place.seq, summary.accountId, summary.chargeNano);
+    opened.delete(summary.requestId);
+    state.folder.final(files, summary);
     return;
   }
   const decoded = decodePayload(place.type, payload);
@@ -249,30 +283,17 @@ function applyRecord(state: SurveyState, files: IncarnationFiles, segment: Segme
     return;
   }
   const { record } = decoded;
-  if (record.type === 'intent') openOf(state, incarnation).set(record.intent.requestId, record.intent);
-  else if (record.type === 'recovered') state.recovered.add(record.incarnation);
-  else if (record.type === 'lease' && holdsOwnLeases(state, files)) state.leases.merge(record.lease, state.nowMs);
-  else if (record.type === 'checkpoint') applyCheckpoint(state, files, record.checkpoint);
+  if (record.type === 'recovered') state.folder.recovered.add(record.incarnation);
+  else if (record.type === 'lease') state.folder.lease(files, record.lease);
+  else if (record.type === 'checkpoint') state.folder.checkpoint(files, record.checkpoint);
 }
 
-/** Leases belong to the spool id. A file whose header is gone is of the present one where there never was another. */
-function holdsOwnLeases(state: SurveyState, files: IncarnationFiles): boolean {
-  return files.spoolId === state.ids.current || (files.spoolId === '' && state.ids.former === undefined);
-}
-
-function applyCheckpoint(state: SurveyState, files: IncarnationFiles, checkpoint: Checkpoint): void {
-  if (checkpoint.leases !== undefined && holdsOwnLeases(state, files)) state.leases.replace(checkpoint.leases);
-  state.open.set(files.incarnation, new Map(checkpoint.openIntents.map((intent) => [intent.requestId, intent])));
-  for (const recovered of checkpoint.recovered) state.recovered.add(recovered);
-}
-
-function openOf(state: SurveyState, incarnation: bigint): Map<string, Intent> {
-  let intents = state.open.get(incarnation);
-  if (intents === undefined) {
-    intents = new Map();
-    state.open.set(incarnation, intents);
+function applyOpened(state: SurveyState, files: IncarnationFiles, segment: SegmentFile, bytes: Buffer, opened: OpenPlaces): void {
+  for (const place of opened.values()) {
+    const decoded = decodePayload(place.type, payloadOf(bytes, place));
+    if (decoded.ok && decoded.record.type === 'intent') state.folder.intent(files, decoded.record.intent);
+    else if (!decoded.ok) alarmUnreadable(state, segment, place, decoded.reason);
   }
-  return intents;
 }
 
 function alarmUnreadable(state: SurveyState, segment: SegmentFile, place: RecordPlace, reason: string): void {
