@@ -367,6 +367,11 @@ export class LeaseDesk implements Grants {
     return [...this.#book.leases()].map(leaseRecordOf);
   }
 
+  /** How a lease stands, also one that is closed and remembered; undefined for any other. */
+  lease(leaseId: string): Lease | undefined {
+    return this.#book.lease(leaseId);
+  }
+
   /** How the lease of a budget stands; undefined without one. */
   leaseOn(budget: BudgetRef): Lease | undefined {
     return this.#book.openOn(budget);

@@ -43,6 +43,7 @@ export class HeldDesk implements LeaseEffects {
   readonly writes: HeldWrite[] = [];
   readonly written: LeaseRecord[] = [];
   readonly questions: LeaseQuestion[] = [];
+  readonly askedAtMs: number[] = [];
   readonly answers: bigint[] = [];
   hurries = 0;
   wakeAtMs: number | undefined;
@@ -70,6 +71,7 @@ export class HeldDesk implements LeaseEffects {
 
   ask(question: LeaseQuestion): void {
     this.questions.push(question);
+    this.askedAtMs.push(this.nowMs);
   }
 
   answerRecall({ recallId }: { readonly recallId: bigint }): void {
