@@ -1,0 +1,244 @@
+/**
+ * Clients, and the provider behind the nodes. A request goes the way of the pipeline: authenticate, admit, INTENT written,
+ * provider, FINAL handed to the spool and the reservation settled in the same turn, FINAL written, last bytes.
+ */
+import { type Admitted, admit, type Verdict } from '@meridian/data-plane/admission/admit';
+import { authenticate } from '@meridian/data-plane/admission/authenticate';
+import type { BudgetAmount, Grants } from '@meridian/data-plane/admission/grants';
+import { type Ending, settle } from '@meridian/data-plane/metering/settle';
+import { DEFAULT_KEY_PREFIX } from '@meridian/domain/api-key';
+import { GatewayError } from '@meridian/domain/error';
+import { newId } from '@meridian/domain/ids';
+import type { Model } from '@meridian/domain/model';
+import type { ListPrice } from '@meridian/domain/price';
+import { type Endpoint, priceInForce } from '@meridian/domain/snapshot';
+import type { Intent } from '@meridian/domain/usage-record';
+import type { Dice } from './dice.ts';
+import type { Node } from './node.ts';
+import type { Timeline } from './timeline.ts';
+import type { Request, Truth } from './truth.ts';
+import { Violation } from './violation.ts';
+import { MODEL_ID, PEPPER } from './world-settings.ts';
+
+export interface TrafficCounts {
+  asked: number;
+  served: number;
+  exhausted: number;
+  unavailable: number;
+  otherwise: number;
+}
+
+export interface TrafficDeps {
+  readonly timeline: Timeline;
+  readonly dice: Dice;
+  readonly truth: Truth;
+  readonly spoolIdOf: (node: Node) => string;
+  /** Keys that this machine has seen revoked. */
+  readonly revokedAt: (machine: string) => ReadonlySet<string>;
+  readonly judgesRefusals: () => boolean;
+}
+
+const MODEL: Model = {
+  ...{ id: MODEL_ID, vendor: 'vendor', displayName: 'Model One', mode: 'chat', contextTokens: 200_000, maxOutputTokens: 3_000 },
+  ...{ inputModalities: ['text'], outputModalities: ['text'], capabilities: [], hidesReasoning: false, enabled: true },
+};
+
+function endpointOf(listPrice: ListPrice): Endpoint {
+  return {
+    ...{ id: 'end_1', modelId: MODEL_ID, providerId: 'prv_1', credentialId: 'crd_1', upstreamModel: MODEL_ID },
+    ...{ dialect: 'openai-chat', operations: ['chat'], regions: [], priority: 1, enabled: true },
+    cost: { endpointId: 'end_1', version: 1, effectiveFromMs: 0, cards: listPrice.cards },
+  };
+}
+
+export class Traffic {
+  readonly counts: TrafficCounts = { asked: 0, served: 0, exhausted: 0, unavailable: 0, otherwise: 0 };
+  readonly #deps: TrafficDeps;
+
+  constructor(deps: TrafficDeps) {
+    this.#deps = deps;
+  }
+
+  /** A client asks a node with a key. */
+  ask(node: Node, presented: string): void {
+    this.counts.asked++;
+    try {
+      this.#ask(node, presented);
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error;
+      this.#refused(error);
+    }
+  }
+
+  #ask(node: Node, presented: string): void {
+    const { dice, truth, revokedAt } = this.#deps;
+    const grants = node.grants;
+    const spool = node.spool;
+    if (grants === undefined || spool === undefined) throw new GatewayError('overloaded');
+    const nowMs = node.nowMs();
+    const settings = { keyPrefix: DEFAULT_KEY_PREFIX, pepper: PEPPER, region: node.machine.region, regionUrls: {} };
+    const principal = authenticate(node.picture, settings, presented, nowMs);
+    if (revokedAt(node.machine.name).has(principal.key.id)) {
+      throw new Violation('a revoked key is not let in once that is applied', `${node.life.name} let ${principal.key.id} in`);
+    }
+    const book = node.picture.priceBook(MODEL_ID);
+    const listPrice = book === undefined ? undefined : priceInForce(book, nowMs);
+    if (listPrice === undefined) throw new GatewayError('overloaded');
+    const inputTokens = dice.between(50, 2_000);
+    const asked = {
+      ...{ operation: 'chat' as const, maxOutputTokens: dice.chance(0.8) ? dice.between(20, 2_000) : undefined, choices: 1 },
+      ...{ serviceTier: 'standard' as const, inputTokensBound: inputTokens, readsBeyondBody: false, unbounded: undefined },
+      ...{ takesOutputLimit: true, images: dice.chance(0.2) ? dice.between(1, 3) : 0 },
+    };
+    const ways = { listPrice, candidates: [{ model: MODEL, listPrice }] };
+    const id = newId('req', node.ids);
+    let client: 'waits' | 'answered' | 'gone' = 'waits';
+    const observed = this.#observed(node, grants, id);
+    const giveUp = admit({ grants: observed.grants, keys: node.picture, nowMs: () => node.nowMs() }, principal, asked, ways, (verdict) => {
+      if (client === 'gone') throw new Violation('nobody is told who has given up', id);
+      client = 'answered';
+      this.#admitted(node, id, verdict, observed.request(), principal, asked, listPrice);
+    });
+    if (client !== 'waits' || !dice.chance(0.1)) return;
+    node.life.after(dice.between(1, 3_000), 'a client leaves the line', () => {
+      if (client !== 'waits') return;
+      client = 'gone';
+      giveUp();
+    });
+    void truth;
+  }
+
+  #admitted(
+    node: Node,
+    id: string,
+    verdict: Verdict,
+    request: Request | undefined,
+    principal: ReturnType<typeof authenticate>,
+    asked: { readonly inputTokensBound: number },
+    listPrice: ListPrice,
+  ): void {
+    const { truth, timeline } = this.#deps;
+    if (verdict.kind === 'refused') {
+      this.#refused(verdict.error);
+      return;
+    }
+    const spool = node.spool;
+    if (request === undefined || spool === undefined) throw new Error('a request was admitted without a reservation');
+    const { key, account, standing } = principal;
+    const intent: Intent = {
+      ...{ requestId: id, admittedAtMs: node.nowMs(), accountId: account.id, memberId: key.memberId, keyId: key.id },
+      ...{ operation: 'chat', clientDialect: 'openai-chat', askedModel: MODEL_ID },
+      priceVersions: [{ modelId: MODEL_ID, version: listPrice.version }],
+      ...{ tierId: standing.tier.id, markupBasisPoints: standing.tier.markupBasisPoints, maxCostNano: verdict.terms.maxCostNano },
+      leases: verdict.reservation.leases.map(({ leaseId, amount }) => ({ leaseId, amount: BigInt(amount) })),
+    };
+    truth.opened(request, intent);
+    spool.intent(intent, (error) => {
+      if (error !== undefined) {
+        truth.dropped(request);
+        node.grants?.settle(
+          verdict.reservation,
+          verdict.reservation.leases.map(() => 0),
+          node.nowMs(),
+        );
+        this.#refused(error);
+        return;
+      }
+      node.life.effect();
+      this.#call(node, request, intent, verdict, asked.inputTokensBound, listPrice);
+    });
+    void timeline;
+  }
+
+  /** The provider is called; some time later it has answered, or not. */
+  #call(node: Node, request: Request, intent: Intent, admitted: Admitted, inputTokensBound: number, listPrice: ListPrice): void {
+    const { dice } = this.#deps;
+    const startedMs = node.nowMs();
+    const lastsMs = Math.floor(dice.exponential(dice.chance(0.2) ? 3_000 : 300)) + 5;
+    const most = admitted.terms.maxOutputTokens;
+    // Now and then a provider goes beyond what it was told.
+    const output = dice.chance(0.02) ? most + dice.between(1, 500) : dice.between(0, most);
+    const fate = dice.random();
+    node.life.after(lastsMs, `answers ${request.id.slice(-6)}`, () => {
+      const candidate = { endpoint: endpointOf(listPrice), model: { id: MODEL_ID }, listPrice };
+      const facts = {
+        usage: { input: dice.between(1, inputTokensBound), output },
+        ...{ serviceTier: 'standard' as const, countedOutputTokens: output },
+      };
+      const failed = fate < 0.08;
+      const gone = !failed && fate < 0.16;
+      const call = {
+        ...{ candidate, startedMs, endedMs: node.nowMs(), status: failed ? 500 : 200, upstreamRequestId: undefined },
+        errorCode: failed ? ('upstream_error' as const) : undefined,
+        facts: failed ? undefined : gone && dice.chance(0.5) ? { ...facts, usage: undefined } : facts,
+      };
+      const ending: Ending = {
+        outcome: failed ? 'failed' : gone ? 'client_gone' : output === 0 ? 'empty' : 'success',
+        served: failed ? undefined : call,
+        ...{ calls: [call], stream: true, status: failed ? 502 : 200, error: undefined, firstByteMs: 1 },
+        durationMs: Math.max(0, node.nowMs() - startedMs),
+      };
+      this.#finish(node, request, intent, admitted, inputTokensBound, ending);
+    });
+  }
+
+  #finish(node: Node, request: Request, intent: Intent, admitted: Admitted, inputTokensBound: number, ending: Ending): void {
+    const { truth } = this.#deps;
+    const { spool, grants } = node;
+    if (spool === undefined || grants === undefined) return;
+    const final = settle(intent, admitted.reservation.leases, inputTokensBound, ending);
+    spool.final(final, (error) => {
+      if (error !== undefined) {
+        // The answer is not held back for a record that could not be written.
+        truth.lost(request);
+      }
+      request.written = true;
+      request.boundSeq = spool.lastSeq;
+      node.life.effect();
+      if (ending.outcome === 'success' || ending.outcome === 'empty') request.completed = true;
+      this.counts.served++;
+    });
+    // In this turn, and after the final was handed over: see request-path.
+    truth.settled(request, final);
+    grants.settle(
+      admitted.reservation,
+      final.leases.map(({ amount }) => Number(amount)),
+      node.nowMs(),
+    );
+  }
+
+  /** Looks on while grants are reserved. */
+  #observed(node: Node, grants: Grants, id: string): { readonly grants: Grants; readonly request: () => Request | undefined } {
+    const { truth, spoolIdOf, judgesRefusals } = this.#deps;
+    let request: Request | undefined;
+    return {
+      request: () => request,
+      grants: {
+        settle: (reservation, charges, nowMs) => grants.settle(reservation, charges, nowMs),
+        room: (budgets) => grants.room(budgets),
+        reserve: (amounts: readonly BudgetAmount[], nowMs, done) =>
+          grants.reserve(amounts, nowMs, (outcome) => {
+            if (outcome.kind === 'reserved') {
+              request = {
+                ...{ id, machine: node.machine.name, spoolId: spoolIdOf(node), amounts },
+                leaseIds: outcome.reservation.leases.map((lease) => lease.leaseId),
+                ...{ intent: undefined, final: undefined, written: false, boundSeq: 0, durable: false, completed: false },
+                ...{ uncertain: false, over: false, committed: amounts.map((each) => each.amount) },
+              };
+              truth.reserved(request);
+            } else if (outcome.refusal.kind === 'exhausted' && judgesRefusals()) {
+              truth.refused(spoolIdOf(node), outcome.refusal);
+            }
+            done(outcome);
+          }),
+      },
+    };
+  }
+
+  #refused(error: GatewayError): void {
+    if (error.code === 'insufficient_credits' || error.code === 'budget_exceeded' || error.code === 'daily_limit_exceeded')
+      this.counts.exhausted++;
+    else if (error.code === 'budget_unavailable') this.counts.unavailable++;
+    else this.counts.otherwise++;
+  }
+}
