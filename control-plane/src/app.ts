@@ -173,6 +173,10 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
   metrics.gauge('meridian_config_head', 'Newest rev of each lane that this replica has read', () => ({ ...tail.heads }));
   metrics.gauge('meridian_log_age_seconds', 'Since the log was last read', () => (clock.nowMs() - polledAtMs) / 1000);
 
+  restore.subscribe(() => {
+    leaseHub.restart();
+    reports.restart();
+  });
   const rpc = await startRpc({ host: config.grpcHost, port: config.grpcPort, sync, downloads, leases: leaseHub, reports });
   closers.push(() => rpc.close(config.shutdownTimeoutMs / 2));
   const http = buildHttp({

@@ -53,6 +53,7 @@ export interface Merged {
 export function mergeDeclared(escrow: Escrow, spoolId: string, records: readonly LeaseRecord[], checkLimit: boolean): Merged {
   const closed: string[] = [];
   const closing = new Set<string>();
+  const taken = new Set<string>();
   const usable = new Set<string>();
   for (const record of records) {
     const id = budgetId(record.budget);
@@ -60,12 +61,12 @@ export function mergeDeclared(escrow: Escrow, spoolId: string, records: readonly
       closed.push(record.leaseId);
       continue;
     }
+    taken.add(record.leaseId);
     if (record.closed || usable.has(id)) closing.add(record.leaseId);
     else usable.add(id);
   }
-  const declared = new Set(records.map((record) => record.leaseId));
   for (const lease of escrow.leases()) {
-    if (lease.spoolId === spoolId && !lease.closed && !declared.has(lease.id)) closing.add(lease.id);
+    if (lease.spoolId === spoolId && !lease.closed && !taken.has(lease.id)) closing.add(lease.id);
   }
   for (const leaseId of closing) escrow.retire(leaseId);
   return { closed, closing: [...closing].toSorted() };

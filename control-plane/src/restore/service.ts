@@ -6,8 +6,8 @@ import { randomUUID } from 'node:crypto';
 import { budgetId } from '@meridian/domain/budget';
 import { GatewayError } from '@meridian/domain/error';
 import type { LeaseRecord } from '@meridian/domain/lease';
+import { budgetsOfLeases, lockBudgets, lockLeases, putSpool, type Spool, writeBack } from '../budgets/books.ts';
 import { Escrow } from '../budgets/escrow.ts';
-import { budgetsOfLeases, lockBudgets, lockLeases, putSpool, type Spool, writeBack } from '../budgets/store.ts';
 import type { Database } from '../database/connect.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import type { SignOfRestore } from '../usage/alarm.ts';
@@ -40,6 +40,7 @@ export interface ReportingSpool {
 
 export class RestoreService {
   readonly #deps: RestoreDeps;
+  readonly #listeners = new Set<() => void>();
   #state: DatabaseState;
 
   /** `state` is how the database stands; `start` reads it. */
@@ -63,6 +64,11 @@ export class RestoreService {
     return isFrozen(this.#state);
   }
 
+  /** Calls back when this replica learns of another epoch: nodes have to come again, and to declare, on all their streams. */
+  subscribe(listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
   /** Reads how the database stands, and lets grants go on if nobody is waited for any more. Once a second. */
   async refresh(): Promise<DatabaseState> {
     const { db } = this.#deps;
@@ -70,7 +76,7 @@ export class RestoreService {
       await this.#thaw('every spool has declared and replayed', false);
     }
     const state = await store.selectState(db);
-    this.#state = state;
+    this.#learn(state);
     for (const spoolId of await store.selectReplayedWithClosing(db)) await this.#closeLeases(spoolId, (lease) => lease.closing);
     return state;
   }
@@ -128,7 +134,7 @@ export class RestoreService {
       }
     }
     const open = new Set((await store.selectOpenLeases(db, spool.spoolId)).map((lease) => lease.leaseId));
-    this.#state = state;
+    this.#learn(state);
     return { closed: records.map((record) => record.leaseId).filter((leaseId) => !open.has(leaseId)) };
   }
 
@@ -169,6 +175,12 @@ export class RestoreService {
     await this.#closeLeases(spoolId, () => true);
     await transaction(db, (trx) => store.markRetired(trx, spoolId, clock.nowMs()));
     await this.refresh();
+  }
+
+  #learn(state: DatabaseState): void {
+    const isNew = state.dbEpoch !== this.#state.dbEpoch;
+    this.#state = state;
+    if (isNew) for (const listener of this.#listeners) listener();
   }
 
   /** With `seen` only if that is still the present epoch; true as well when it is not. */

@@ -139,6 +139,11 @@ export class LeaseHub {
   /** Sends every node away, to come back to another replica or to this one when it is up again. */
   drain(): void {
     this.#draining = true;
+    this.restart();
+  }
+
+  /** Sends every node away, to come back and declare anew: the database was set back. */
+  restart(): void {
     for (const session of [...this.#sessions]) this.#fail(session, new GatewayError('overloaded', { retryAfterSeconds: 1 }));
   }
 

@@ -130,6 +130,10 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
           onError: () => undefined,
         });
   const leaseHub = new LeaseHub({ requireNode, leases, runner: questions, declarations: restore, clock: ids, logger });
+  restore.subscribe(() => {
+    leaseHub.restart();
+    reports.restart();
+  });
   const rpc = await startRpc({ host: '127.0.0.1', port: 0, sync: hub, downloads, leases: leaseHub, reports });
   const jobs: Job[] = [];
   if (options.polling !== false) {

@@ -83,6 +83,11 @@ export class UsageReports {
   /** Ends every stream; a batch under way is committed, and acknowledged when its node asks again. */
   drain(): void {
     this.#draining = true;
+    this.restart();
+  }
+
+  /** The database was set back: every node comes again, once it has declared its leases. */
+  restart(): void {
     for (const call of this.#calls) call.emit('error', errorToGrpc(new GatewayError('overloaded', { retryAfterSeconds: 1 })));
   }
 
