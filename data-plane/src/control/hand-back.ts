@@ -3,12 +3,12 @@ import type { LeaseDesk } from '../admission/lease-desk.ts';
 import type { LeaseClient } from './lease-client.ts';
 import type { UsageClient } from './usage-client.ts';
 
-/** While an answer to a last question may still bring a grant, which goes back too. */
+/** While a record is on its way to the disk, or an answer to a last question may still bring a grant, which goes back too. */
 const LOOK_AGAIN_MS = 20;
 
 export interface HandBackDeps {
   readonly desk: Pick<LeaseDesk, 'returnAll' | 'status'>;
-  readonly leases: Pick<LeaseClient, 'written' | 'unwritten'>;
+  readonly leases: Pick<LeaseClient, 'unwritten'>;
   readonly usage: Pick<UsageClient, 'drain'>;
   readonly clock: { nowMs(): number };
 }
@@ -21,7 +21,6 @@ export async function handBack({ desk, leases, usage, clock }: HandBackDeps, wit
   const endMs = clock.nowMs() + withinMs;
   desk.returnAll(clock.nowMs());
   for (;;) {
-    await leases.written();
     const drained = await usage.drain(Math.max(0, endMs - clock.nowMs()));
     if (drained && leases.unwritten === 0 && desk.status().questions === 0) return true;
     if (clock.nowMs() >= endMs) return false;

@@ -193,9 +193,14 @@ describe('the stream of leases', () => {
   it('opens with the join token and a declaration of all that the spool knows, a thousand at a time, and only then is open', async () => {
     const leases = Array.from({ length: 2500 }, (_, index) => leaseOf(index, { closed: index === 3 }));
     await write(leases);
-    make().start(told);
+    const { effects } = make();
+    client?.start(told);
     expect(client?.status().connected).toBe(false);
+    effects.ask(QUESTION);
+    effects.answerRecall({ recallId: 1n, leaseId: leaseOf(1).leaseId });
     await told.until('opened');
+    effects.ask({ ...QUESTION, questionId: 2 });
+    expect(await office.hears(1)).toMatchObject([{ case: 'question', value: { questionId: 2n } }]);
     expect(office.tokens).toEqual(['Bearer join-me']);
     expect(office.opens[0]).toMatchObject({
       nodeId: 'nod_test',
@@ -304,7 +309,8 @@ describe('the stream of leases', () => {
     expect(office.opens.map((open) => open.dbEpoch)).toEqual(['', 'epoch-1']);
   });
 
-  it('gives up on a connection that says nothing', async () => {
+  it('gives up on a connection that says nothing, also in the middle of a declaration', async () => {
+    await write(Array.from({ length: 40 }, (_, index) => leaseOf(index)));
     const sockets = new Set<Socket>();
     const silent = createServer((socket) => {
       sockets.add(socket);
@@ -316,7 +322,7 @@ describe('the stream of leases', () => {
     const tried = Promise.withResolvers<void>();
     make({
       address: `127.0.0.1:${bound.port}`,
-      limits: { connectMs: 30 },
+      limits: { connectMs: 30, declarationLeases: 1 },
       log: () => client?.status().streamsBroken === 2 && tried.resolve(),
     }).start(told);
     await tried.promise;
@@ -356,16 +362,16 @@ describe('the stream of leases', () => {
 });
 
 describe('what the desk has done', () => {
-  it('lies in the spool with its seq, and can be waited for', async () => {
+  it('lies in the spool with its seq, and is counted until then', async () => {
     const { effects } = make();
-    const seqs: number[] = [];
-    effects.write(leaseOf(1), (_, seq) => seqs.push(seq));
-    effects.write(leaseOf(2), (_, seq) => seqs.push(seq));
     const before = spool.lastSeq;
-    await client?.written();
-    expect(seqs).toEqual([before + 1, before + 2]);
+    const written = [leaseOf(1), leaseOf(2)].map(
+      (record) => new Promise<number>((resolve) => effects.write(record, (_, seq) => resolve(seq))),
+    );
+    expect(client?.unwritten).toBe(2);
+    expect(await Promise.all(written)).toEqual([before + 1, before + 2]);
+    expect(client?.unwritten).toBe(0);
     expect(spool.leases()).toEqual([leaseOf(1), leaseOf(2)]);
-    await client?.written();
   });
 
   it('wakes it once, at the time that was given last', () => {

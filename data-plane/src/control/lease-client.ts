@@ -97,7 +97,6 @@ export class LeaseClient {
   #dbEpoch = '';
   #failures = 0;
   #unwritten = 0;
-  #whenWritten: (() => void)[] = [];
   #cancelRetry: () => void = () => undefined;
   #cancelWake: () => void = () => undefined;
   readonly #counts = { streamsOpened: 0, streamsBroken: 0, questions: 0, grants: 0, denials: 0, recalls: 0, unreadableFrames: 0 };
@@ -113,11 +112,7 @@ export class LeaseClient {
         this.#unwritten++;
         options.spool.lease(record, (error, seq) => {
           this.#unwritten--;
-          try {
-            written(error, seq);
-          } finally {
-            this.#tellWritten();
-          }
+          written(error, seq);
         });
       },
       ask: (question) => {
@@ -153,11 +148,6 @@ export class LeaseClient {
   /** Records of the desk that the spool has not answered yet. */
   get unwritten(): number {
     return this.#unwritten;
-  }
-
-  /** Resolves when the spool has answered every record that the desk gave it. */
-  written(): Promise<void> {
-    return this.#unwritten === 0 ? Promise.resolve() : new Promise((resolve) => this.#whenWritten.push(resolve));
   }
 
   /** Ends the stream; the desk is told. Idempotent. */
@@ -306,12 +296,5 @@ export class LeaseClient {
     session.stream.cancel();
     session.client.channel.close();
     if (session.isOpen) this.#desk?.disconnected(this.#clock.nowMs());
-  }
-
-  #tellWritten(): void {
-    if (this.#unwritten > 0) return;
-    const waiting = this.#whenWritten;
-    this.#whenWritten = [];
-    for (const tell of waiting) tell();
   }
 }

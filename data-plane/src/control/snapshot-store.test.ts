@@ -389,13 +389,17 @@ describe('a picture of the build before, which did not encrypt', () => {
   });
 
   it('is thrown away where it is damaged', async () => {
-    writePlain(folder);
     const path = join(folder, 'picture', 'snapshot-00000001.bin');
-    const bytes = readFileSync(path);
-    bytes.writeUInt8((bytes[70] ?? 0) ^ 1, 70);
-    writeFileSync(path, bytes);
-    expect(await found()).toBeUndefined();
-    expect([...filesOf(folder).keys()]).toEqual(['delta-00000001.log']);
+    for (const fromEnd of [1, 37, 60]) {
+      rmSync(join(folder, 'picture'), { recursive: true, force: true });
+      writePlain(folder);
+      const bytes = readFileSync(path);
+      const at = bytes.length - fromEnd;
+      bytes.writeUInt8((bytes[at] ?? 0) ^ 1, at);
+      writeFileSync(path, bytes);
+      expect(await found(), `${fromEnd} from the end`).toBeUndefined();
+      expect([...filesOf(folder).keys()]).toEqual(['delta-00000001.log']);
+    }
   });
 
   it('is not taken once there are sealed files: it could be anybody’s', async () => {
