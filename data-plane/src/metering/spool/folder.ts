@@ -84,7 +84,8 @@ export function settleSpoolId(folder: string, disk: SpoolDisk, ids: SpoolIds): S
   return writeSpoolIds(folder, disk, { current: ids.current, former: undefined });
 }
 
-function knownSpoolIds(folder: string, disk: SpoolDisk): SpoolIds | undefined {
+/** The ids in the folder; undefined where there are none yet. */
+export function knownSpoolIds(folder: string, disk: SpoolDisk): SpoolIds | undefined {
   const file = path.join(folder, 'spool.id');
   if (!disk.exists(file)) return undefined;
   const [current = '', former = ''] = disk.readFile(file).toString('utf8').split('\n');
