@@ -194,6 +194,16 @@ describe('a node that goes', () => {
     expect(spool.ackedSeq(7n)).toBe(spool.lastSeq);
   });
 
+  it('gives back what is free where everything else is acknowledged already', async () => {
+    await start();
+    await charge(await reserve(1000), 10);
+    await answered();
+    expect(await usage.drain(10_000)).toBe(true);
+    expect(books.held).toBeGreaterThan(0);
+    expect(await handBack({ desk, leases, usage, clock }, 10_000)).toBe(true);
+    expect(books.held).toBe(0);
+  });
+
   it('gives back what was granted to a last question too', async () => {
     await start();
     await charge(await reserve(1000), 1000);

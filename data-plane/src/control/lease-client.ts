@@ -175,8 +175,6 @@ export class LeaseClient {
     stream.on('data', (response) => this.#receive(session, response));
     stream.on('error', (error) => this.#break(session, error));
     stream.on('end', () => this.#break(session, new Error('the control plane ended the stream')));
-    // A connection that gets no SETTINGS would hang for ever.
-    this.#watch(session);
     this.#send(session, { case: 'open', value: { nodeId, region, spoolId: spool.spoolId, incarnation: spool.incarnation, dbEpoch } });
     this.#declare(session).catch((error: unknown) => this.#break(session, error));
   }
@@ -186,11 +184,12 @@ export class LeaseClient {
     const leases = this.#options.spool.leases();
     const size = this.#limits.declarationLeases;
     for (let at = 0; at === 0 || at < leases.length; at += size) {
+      // A connection that gets no SETTINGS would hang for ever.
+      this.#watch(session);
       const value = { leases: leases.slice(at, at + size).map(leaseRecordToWire), last: at + size >= leases.length };
       const room = this.#send(session, { case: 'declaration', value });
       if (!room && session === this.#session) await drained(session.stream);
       if (session !== this.#session) return;
-      this.#watch(session);
       // Many leases are encoded in turns, so that the node keeps answering meanwhile.
       if (!value.last) await new Promise((resolve) => setImmediate(resolve));
     }
