@@ -100,6 +100,16 @@ describe('the lease book', () => {
     expect(leaseRecordOf(lease)).toEqual(leaseRecord('a', DAY, 100, { returned: 90, used: 10 }));
   });
 
+  it('gives back what was received and is not written down, and never lets it be used', () => {
+    const book = new LeaseBook([leaseRecord('a', DAY, 100)]);
+    const lease = leaseIn(book, 'a');
+    book.receive(lease, 130);
+    expect(book.giveBack(lease)).toBe(130);
+    book.written(lease, 130);
+    expect(usableOf(lease)).toBe(0);
+    expect(leaseRecordOf(lease)).toEqual(leaseRecord('a', DAY, 130, { returned: 130 }));
+  });
+
   it('admits nothing on a lease that is retiring or closed, and settles what is in flight', () => {
     const book = new LeaseBook([leaseRecord('a', DAY, 100)]);
     const lease = leaseIn(book, 'a');

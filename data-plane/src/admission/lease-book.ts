@@ -14,7 +14,7 @@ export interface Lease {
   readonly budget: BudgetRef;
   /** The highest total that the control plane has said. */
   readonly received: number;
-  /** As much of it as is written down: only that may be used. */
+  /** As much of it as is written down, which alone may be used, or went back before it was. */
   readonly granted: number;
   readonly returned: number;
   readonly used: number;
@@ -176,8 +176,12 @@ export class LeaseBook {
     }
   }
 
-  /** Gives back all that is free. Returns how much that was. */
+  /**
+   * Gives back all that is free, and what was received and is not written down: it goes back unused, and whoever recalls it
+   * must not take it for reserved. Returns how much that was.
+   */
   giveBack(lease: Lease): number {
+    if (!lease.closed) own(lease).granted = lease.received;
     const free = freeOf(lease);
     if (free > 0) own(lease).returned += free;
     return free;

@@ -295,9 +295,10 @@ class World {
       expect(here.used + here.reserved + here.returned).toBeLessThanOrEqual(here.granted);
       expect(here.granted).toBeLessThanOrEqual(here.received);
       expect(here.received).toBeLessThanOrEqual(lease.granted);
-      // Usable is what was written down.
-      const written = this.records.filter(({ leaseId }) => leaseId === record.leaseId).map(({ granted }) => granted);
-      expect(here.granted).toBeLessThanOrEqual(Math.max(0, ...written));
+      // Usable is what was written down; what is on its way back is not used.
+      const written = this.records.filter(({ leaseId }) => leaseId === record.leaseId);
+      const goingBack = here.returned - Math.max(0, ...written.map(({ returned }) => returned));
+      expect(here.granted - goingBack).toBeLessThanOrEqual(Math.max(0, ...written.map(({ granted }) => granted)));
       const parts = this.reservations.flatMap(({ leases }) => leases).filter(({ leaseId }) => leaseId === record.leaseId);
       expect(here.reserved).toBe(parts.reduce((sum, { amount }) => sum + amount, 0));
       expect(here.inFlight).toBe(parts.length);
@@ -414,8 +415,8 @@ it('keeps its promises under any schedule', () => {
       world.end();
       for (const key of SEEN) seen.set(key, (seen.get(key) ?? 0) + world.held.desk.status()[key]);
     }),
-    { numRuns: 250 },
+    { numRuns: 150 },
   );
   // The schedules lead to all that is promised about.
-  for (const key of SEEN) expect(seen.get(key), key).toBeGreaterThan(key === 'writesFailed' ? 1 : 50);
+  for (const key of SEEN) expect(seen.get(key), key).toBeGreaterThan(key === 'writesFailed' ? 0 : 20);
 }, 120_000);
