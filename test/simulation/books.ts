@@ -358,11 +358,9 @@ export class Books {
       const open = [...this.leases.values()].filter((lease) => !lease.closed && ids.has(lease.budgetId));
       const escrow = new Escrow(
         budgets,
-        open.filter((lease) => lease.spoolId === question.spoolId && budgets.some((budget) => budgetId(budget.ref) === lease.budgetId)),
+        open.filter((lease) => budgets.some((budget) => budgetId(budget.ref) === lease.budgetId)),
       );
-      const others = this.holders(id).filter((holder) => holder.spoolId !== question.spoolId);
       const attempt = answerQuestion(escrow, question, {
-        others,
         rateOf: () => undefined,
         next,
         newLeaseId: () => this.#dice.hex(32),

@@ -392,9 +392,9 @@ export class Node {
     return this.life.after(awayMs + this.#deps.dice.random() * ceilingMs, `reconnects ${what}`, connect);
   }
 
-  /** No heartbeat is awaited until the next one comes. */
-  pauseSync(): void {
-    this.#sync?.pause();
+  /** No heartbeat is awaited for a time. */
+  set silenceAllowed(allowed: boolean) {
+    if (this.#sync !== undefined) this.#sync.paused = allowed;
   }
 }
 
@@ -412,6 +412,7 @@ class SyncDriver {
   #fetching: SyncConnection | undefined;
   #waiting: Record<Lane, Delta[]> = { security: [], customer: [], catalog: [] };
   #applying = false;
+  #paused = false;
 
   constructor(node: Node, deps: NodeDeps, intake: Intake, name: SpoolName) {
     this.#node = node;
@@ -425,8 +426,9 @@ class SyncDriver {
     return this.#machine.position;
   }
 
-  pause(): void {
-    this.#timers.get('silence')?.cancel();
+  set paused(paused: boolean) {
+    this.#paused = paused;
+    if (paused) this.#timers.get('silence')?.cancel();
   }
 
   start(): void {
@@ -477,7 +479,7 @@ class SyncDriver {
         return;
       case 'timer':
         this.#timers.get(effect.timer)?.cancel();
-        if (effect.delayMs === undefined) return;
+        if (effect.delayMs === undefined || (this.#paused && effect.timer === 'silence')) return;
         this.#timers.set(
           effect.timer,
           this.#node.life.after(effect.delayMs, `sync ${effect.timer}`, () => this.#timer(effect.timer)),

@@ -51,7 +51,9 @@ export class RunFailure extends Error {
 const DAY_MS = 24 * 3600 * 1000;
 const BOOT_MS = 3_000;
 const HEALING_MS = 16_000;
-const RESTING_MS = 24_000;
+const RESTING_MS = 12_000;
+/** Nodes that were denied are remembered for a minute, and given what comes back: until then, what is recalled is lent again. */
+const REMEMBERED_MS = 62_000;
 const RECALL_MS = 12_000;
 
 interface Place {
@@ -501,17 +503,25 @@ export class Simulation {
     place.node?.life.kill();
   }
 
-  /** The control plane counts a day of silence. Heartbeats of such a day would only say that it goes by. */
+  /** The control plane counts a day of silence. */
   async #waitADay(): Promise<void> {
+    await this.#idle(DAY_MS + 60_000, () => {
+      this.#silenceClosed = true;
+      this.#control?.countSilence();
+    });
+  }
+
+  /** Time goes by in which nothing is wrong: heartbeats would only say so. */
+  async #idle(idleMs: number, atItsEnd: () => void): Promise<void> {
     const control = this.#control;
-    if (control === undefined) throw new Error('the control plane is not up');
+    if (control === undefined) throw new Violation('the control plane is up again', 'it is not');
     control.pause();
-    for (const { node } of this.#places) node?.pauseSync();
-    await this.#until(this.timeline.nowMs + DAY_MS + 60_000);
-    this.#silenceClosed = true;
-    control.life.run(() => control.countSilence());
+    for (const { node } of this.#places) if (node !== undefined) node.silenceAllowed = true;
+    await this.#until(this.timeline.nowMs + idleMs);
+    for (const { node } of this.#places) if (node !== undefined) node.silenceAllowed = false;
+    control.life.run(atItsEnd);
     control.resume();
-    await this.#until(this.timeline.nowMs + 5_000);
+    await this.#until(this.timeline.nowMs + 3_000);
   }
 
   /** Faults end; whoever is down comes back; clients go on for a while. */
@@ -535,6 +545,7 @@ export class Simulation {
     await this.#until(nowMs + HEALING_MS);
     this.#planTraffic(this.timeline.nowMs + 2_000);
     await this.#until(nowMs + HEALING_MS + RESTING_MS);
+    await this.#idle(REMEMBERED_MS, () => undefined);
   }
 
   /** Nothing is under way any more, and nothing is left over. */
