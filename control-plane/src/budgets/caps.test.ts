@@ -1,4 +1,6 @@
+import { setTimeout } from 'node:timers/promises';
 import { budgetId, grantable } from '@meridian/domain/budget';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { transaction } from '../database/transaction.ts';
 import { type TestHttp, testHttp } from '../http/testing.ts';
@@ -35,6 +37,18 @@ const today = (capId: string) => budgetId({ capId, windowStartMs: TODAY });
 async function budget(id: string) {
   const found = await transaction(http.db, (trx) => lockBudgets(trx, [id], http.clock.nowMs()));
   return found.get(id);
+}
+
+/** Until a transaction waits for another one's lock. */
+async function somebodyWaits(): Promise<void> {
+  for (let attempt = 0; attempt < 500; attempt++) {
+    const { rows } = await sql<{ waiting: bigint }>`
+      SELECT count(*) AS waiting FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()`.execute(
+      http.db,
+    );
+    if ((rows[0]?.waiting ?? 0n) > 0n) return;
+    await setTimeout(10);
+  }
 }
 
 const grant = (id: string, spoolId: string, amount: number) =>
@@ -171,6 +185,11 @@ describe('caps', () => {
     const tomorrow = await http.services.budgets.standings(house.accountId, [house.accountId]);
     http.clock.advance(-DAY_MS);
     expect(tomorrow.map((cap) => cap.spent)).toEqual([100_000n, 101_101n, 0n]);
+    for (const day of [0, 20, 31]) await charge(one.id, house.ownerId, TODAY + (31 + day) * DAY_MS, 1n);
+    http.clock.advance(31 * DAY_MS);
+    const august = await http.services.budgets.standings(house.accountId, [one.id]);
+    http.clock.advance(-31 * DAY_MS);
+    expect(august.map((cap) => cap.spent)).toEqual([1n, 2n, 0n]);
   });
 
   it('that are lowered bind at once: what is held is said, called back, and comes off as it is returned', async () => {
@@ -268,6 +287,19 @@ describe('caps', () => {
       });
       await http.as(house.token, 'DELETE', `/v1/keys/${id}`);
     }
+  });
+
+  it('that are being changed are waited for by whoever makes a window of them', async () => {
+    const house = await http.account('waited for');
+    const { id, caps } = await keyWith(house, { daily_images: 10 });
+    const tomorrow = budgetId({ capId: caps[0].id, windowStartMs: TODAY + DAY_MS });
+    let making = budget('nothing');
+    await transaction(http.db, async (trx) => {
+      await http.services.budgets.setCapsIn(trx, { accountId: house.accountId, scope: 'key', scopeId: id }, { daily_images: 3n });
+      making = budget(tomorrow);
+      await Promise.race([making, somebodyWaits()]);
+    });
+    expect((await making)?.limit).toBe(3);
   });
 
   it('changed while shares are granted leave no window at an old limit, and no grant above the one of its moment', async () => {
