@@ -52,7 +52,7 @@ const AT_THE_EDGE: readonly { readonly name: RegExp; readonly allowed: RegExp }[
 
 /** Files that may read the environment. */
 const READS_ENVIRONMENT =
-  /^(control-plane\/src\/(config|main)\.ts|data-plane\/src\/(config|main)\.ts|control-plane\/src\/(database|audit)\/|deploy\/|test\/|vitest)/;
+  /^(control-plane\/src\/(config|main)\.ts|data-plane\/src\/(config|main)\.ts|control-plane\/src\/(database|audit|restore)\/|deploy\/|test\/|vitest)/;
 
 interface SourceFile {
   readonly path: string;

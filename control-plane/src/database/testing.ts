@@ -37,6 +37,29 @@ export async function testDatabase(options: TestDatabaseOptions = {}): Promise<T
   };
 }
 
+/**
+ * The database as it is now, as another one: what a backup of this moment gives back. Connections to the first one are cut, and
+ * opened anew when they are needed.
+ */
+export async function copyOfDatabase(source: Pick<TestDatabase, 'url'>): Promise<TestDatabase> {
+  const name = `test_${randomBytes(8).toString('hex')}`;
+  const sourceName = new URL(source.url).pathname.slice(1);
+  await onServer(async (server) => {
+    await server.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1', [sourceName]);
+    await server.query(`CREATE DATABASE ${name} TEMPLATE ${sourceName}`);
+  });
+  const url = databaseUrl(name);
+  const db = connect(url, { maxConnections: 10 });
+  return {
+    db,
+    url,
+    async drop() {
+      await db.destroy();
+      await onServer((server) => server.query(`DROP DATABASE ${name} WITH (FORCE)`));
+    },
+  };
+}
+
 /** A fresh database with nothing in it, not even our tables. */
 export async function emptyTestDatabase(): Promise<{ readonly url: string; drop(): Promise<void> }> {
   const name = `test_${randomBytes(8).toString('hex')}`;

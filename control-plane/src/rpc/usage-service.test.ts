@@ -16,6 +16,7 @@ import {
 import { channelOptions } from '@meridian/wire/grpc-options';
 import { makeClient } from '@meridian/wire/grpc-service';
 import { sql } from 'kysely';
+import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type TestDatabase, testDatabase } from '../database/testing.ts';
 import { createLedger, type Ledger } from '../ledger/service.ts';
@@ -260,6 +261,41 @@ describe('Report', () => {
     expect((await again.answers(2))[1]).toBe('ack 10');
     expect(await spentNano()).toBe(10n * CHARGE);
     replica = await startReplica({ db: database.db, usage, polling: false });
+  });
+
+  it('charges once when the node goes to another replica while its batch is being committed', async () => {
+    const other = await startReplica({ db: database.db, usage, polling: false });
+    closing.push(() => other.close());
+    const holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query("BEGIN; SELECT FROM budget WHERE account_id = 'acc_1' FOR UPDATE");
+    const node = reporter();
+    node.open();
+    node.batch(batch(1, 5));
+    node.batch(batch(6, 10));
+    // Over a connection of its own: within a transaction the answer stays the same.
+    const watcher = new pg.Client({ connectionString: database.url });
+    await watcher.connect();
+    const waiting = async (): Promise<number | null> => {
+      const found = await watcher.query("SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'");
+      return found.rowCount;
+    };
+    await expect.poll(waiting, { timeout: 10_000 }).toBe(1);
+    node.cancel();
+    await node.ended;
+    const again = new Reporter(other.address);
+    again.open();
+    again.batch(batch(1, 10));
+    again.batch(batch(8, 20));
+    // The other replica waits at the cursor for the first one's transaction.
+    await expect.poll(waiting, { timeout: 10_000 }).toBe(2);
+    await holder.query('COMMIT');
+    await Promise.all([holder.end(), watcher.end()]);
+    expect((await again.answers(3)).slice(1)).toEqual(['ack 10', 'ack 20']);
+    expect(await spentNano()).toBe(20n * CHARGE);
+    const [lease] = await database.db.selectFrom('lease').select('used').execute();
+    expect(lease?.used).toBe(20n * CHARGE);
+    expect(alarms).toEqual([]);
   });
 
   it('ends its streams when a replica stops', async () => {
