@@ -7,8 +7,6 @@ import type { Attempt, Grant, Holder, Question } from './questions.ts';
 import { grantAmount, nextWindowRaise, seedAmount, shareOf } from './sizing.ts';
 
 export interface GrantTerms {
-  /** Open leases of other spools on the question's budget. */
-  readonly others: readonly Holder[];
   /** What the holder of a lease has been using in 30 seconds, where it is known. */
   rateOf(leaseId: string): number | undefined;
   /** The budget of the next window, where a grant is to provide for it as well; it is locked too. */
@@ -25,8 +23,8 @@ export function nextBudget(budget: BudgetRef, kind: WindowKind, nowMs: number): 
 }
 
 /**
- * Grants what the limit leaves room for, or changes nothing (but for a lease that is full: it is retired). The spool's open
- * leases on both budgets are in the escrow.
+ * Grants what the limit leaves room for, or changes nothing (but for a lease that is full: it is retired). All open leases of
+ * the question's budget are in the escrow, and those of the spool on the next one.
  */
 export function answerQuestion(escrow: Escrow, question: Question, terms: GrantTerms): Attempt {
   const { spoolId, budget: ref, need, want, ratePer30s } = question;
@@ -35,7 +33,7 @@ export function answerQuestion(escrow: Escrow, question: Question, terms: GrantT
   if (budget === undefined) return { type: 'refused', reason: 'there is no such budget' };
   const usable = usableLease(escrow, id, spoolId);
   if (usable?.retiring === true) return { type: 'refused', reason: 'the lease is to be replaced', retire: usable.id };
-  const others = terms.others.filter((holder) => holder.held > 0);
+  const others = holdersOf(escrow, id, spoolId);
   const amount = grantAmount({
     need,
     want: Math.max(need, want),
@@ -66,6 +64,16 @@ export function grantSeed(escrow: Escrow, ref: BudgetRef, spoolId: string, newLe
   const amount = seedAmount(budget, grantable(budget));
   if (amount === 0) return undefined;
   return grantOf(raise(escrow, usableLease(escrow, id, spoolId), { id, spoolId, amount, newLeaseId }), ref);
+}
+
+/** Other spools' leases on which something is held. */
+function holdersOf(escrow: Escrow, id: string, spoolId: string): Holder[] {
+  const holders: Holder[] = [];
+  for (const lease of escrow.leases()) {
+    if (lease.budgetId !== id || lease.spoolId === spoolId || heldOf(lease) <= 0) continue;
+    holders.push({ leaseId: lease.id, spoolId: lease.spoolId, held: heldOf(lease) });
+  }
+  return holders;
 }
 
 /** One that is to be replaced only where there is no other. */

@@ -3,6 +3,7 @@ import type { BudgetUnit, CapWindow } from '@meridian/domain/budget';
 import { sql } from 'kysely';
 import type { Database } from '../database/connect.ts';
 import type { Transaction } from '../database/transaction.ts';
+import type { Lease } from './escrow.ts';
 import type { Holder } from './questions.ts';
 
 type Reader = Database | Transaction;
@@ -24,12 +25,34 @@ function holderOf(row: HolderRow): HolderOfBudget {
   return { leaseId: row.id, budgetId: row.budget_id, spoolId: row.spool_id, held: Number(row.held) };
 }
 
-/** Open leases that hold something. While their budgets are locked nobody changes them, so they need no lock of their own. */
+/** Open leases that hold something. */
 export async function selectHolders(db: Reader, budgetIds: readonly string[]): Promise<HolderOfBudget[]> {
   const { rows } = await sql<HolderRow>`
     SELECT id, budget_id, spool_id, ${HELD} AS held FROM lease
     WHERE budget_id = ANY (${budgetIds}::text[]) AND closed_at IS NULL AND ${HELD} > 0 ORDER BY id`.execute(db);
   return rows.map(holderOf);
+}
+
+/** Open leases of budgets that are locked: nobody changes them meanwhile, so they need no lock of their own. */
+export async function selectOpen(trx: Transaction, budgetIds: readonly string[]): Promise<Lease[]> {
+  const rows = await trx
+    .selectFrom('lease')
+    .select(['id', 'budget_id', 'spool_id', 'granted', 'returned', 'used', 'written_off', 'retiring'])
+    .where('budget_id', '=', sql<string>`ANY (${budgetIds}::text[])`)
+    .where('closed_at', 'is', null)
+    .orderBy('id')
+    .execute();
+  return rows.map((row) => ({
+    id: row.id,
+    budgetId: row.budget_id,
+    spoolId: row.spool_id,
+    granted: Number(row.granted),
+    returned: Number(row.returned),
+    used: Number(row.used),
+    writtenOff: Number(row.written_off),
+    closed: false,
+    retiring: row.retiring,
+  }));
 }
 
 /** Window kinds of caps; they never change. */

@@ -11,7 +11,7 @@ import { Escrow } from './escrow.ts';
 import { answerQuestion, grantSeed, nextBudget } from './leases-grant.ts';
 import * as sql from './leases-store.ts';
 import type { Attempt, Grant, Holder, Question } from './questions.ts';
-import { escrowOf, lockBudgets, lockLeases, putSpool, type Spool, writeBack } from './store.ts';
+import { escrowOf, lockBudgets, putSpool, type Spool, writeBack } from './store.ts';
 
 /** A spool that is silent for so long of the control plane's own uptime is given up: its leases close. */
 export const SILENT_AFTER_MS = 24 * 3_600_000;
@@ -67,10 +67,8 @@ export class Leases {
     this.#deps = deps;
   }
 
-  /** Tries questions of one spool, all in one transaction; the answers are in their order. The spool was opened before. */
+  /** Tries questions, all in one transaction; the answers are in their order. Their spools were opened before. */
   async attempt(questions: readonly Question[]): Promise<Attempt[]> {
-    const spoolId = questions[0]?.spoolId;
-    if (spoolId === undefined) return [];
     const nowMs = this.#deps.ids.nowMs();
     const kinds = await this.#kindsOf(questions.map(({ budget }) => budget));
     const nexts = questions.map(({ budget }) => {
@@ -82,12 +80,9 @@ export class Leases {
       if (await this.#deps.isFrozenIn(trx)) return questions.map((): Attempt => ({ type: 'refused', reason: 'grants are frozen' }));
       const nextIds = nexts.flatMap((next) => (next === undefined ? [] : [budgetId(next)]));
       const budgets = await lockBudgets(trx, [...ids, ...nextIds], nowMs);
-      const own = await lockLeases(trx, { budgetIds: [...budgets.keys()], spoolId }, budgets.keys());
-      const others = (await sql.selectHolders(trx, ids)).filter((holder) => holder.spoolId !== spoolId);
-      const escrow = new Escrow(budgets.values(), own);
+      const escrow = new Escrow(budgets.values(), await sql.selectOpen(trx, [...budgets.keys()]));
       const found = questions.map((question, index) =>
         answerQuestion(escrow, question, {
-          others: others.filter((holder) => holder.budgetId === ids[index]),
           rateOf: (leaseId) => this.#rates.get(leaseId),
           next: nexts[index],
           newLeaseId: this.#newLeaseId,
@@ -256,8 +251,7 @@ export class Leases {
     if (await this.#deps.isFrozenIn(trx)) return [];
     const nowMs = this.#deps.ids.nowMs();
     const budgets = await lockBudgets(trx, refs.map(budgetId), nowMs);
-    const own = await lockLeases(trx, { budgetIds: [...budgets.keys()], spoolId }, budgets.keys());
-    const escrow = new Escrow(budgets.values(), own);
+    const escrow = new Escrow(budgets.values(), await sql.selectOpen(trx, [...budgets.keys()]));
     const grants = refs.flatMap((ref) => grantSeed(escrow, ref, spoolId, this.#newLeaseId) ?? []);
     await writeBack(trx, escrow.changes(), nowMs);
     return grants;

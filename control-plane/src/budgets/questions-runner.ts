@@ -1,8 +1,12 @@
 /**
  * Carries out what `LeaseQuestions` decides: tries questions in the database, writes to the nodes' streams, and passes
- * signals between replicas. Questions of one spool that come while another of its is tried are tried together; spools do
- * not wait for each other, but for a place among those that are tried at once.
+ * signals between replicas.
+ *
+ * What a node asks in one moment is tried in one transaction, and what other nodes ask of the same budgets goes along: they
+ * would only wait for each other at its lock. So a replica has at most one transaction on a budget, and what is asked of it
+ * meanwhile shares the next one. Nodes that ask of different budgets do not wait for each other.
  */
+import { budgetId } from '@meridian/domain/budget';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { ClosedLeases, Leases, OpenedSpool } from './leases.ts';
@@ -57,8 +61,9 @@ export class QuestionsRunner {
   readonly #outlets = new Map<string, { readonly streamId: number; readonly outlet: LeaseOutlet }>();
   /** By spool, in the order in which they are tried. */
   readonly #toTry = new Map<string, Question[]>();
-  /** Spools whose questions are being tried. */
-  readonly #trying = new Map<string, Promise<void>>();
+  readonly #trying = new Set<Promise<void>>();
+  /** Budgets of the questions that are being tried. */
+  readonly #busy = new Set<string>();
   #lastStreamId = 0;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -97,7 +102,7 @@ export class QuestionsRunner {
 
   /** Asks a node that has just been told of its leases to give back what it holds of overdrawn budgets. */
   opened({ recalls }: Pick<OpenedSpool, 'recalls'>): void {
-    for (const { budgetId, holder } of recalls) this.#step({ type: 'recall_all', budgetId, holders: [holder] });
+    for (const { budgetId: id, holder } of recalls) this.#step({ type: 'recall_all', budgetId: id, holders: [holder] });
   }
 
   /** From another replica. */
@@ -122,7 +127,7 @@ export class QuestionsRunner {
 
   /** All holders of these budgets are to give back what is free. */
   recallAll(holders: ReadonlyMap<string, readonly Holder[]>): void {
-    for (const [budgetId, some] of holders) this.#step({ type: 'recall_all', budgetId, holders: some });
+    for (const [id, some] of holders) this.#step({ type: 'recall_all', budgetId: id, holders: some });
   }
 
   /** A node was granted something that it did not ask for. */
@@ -153,7 +158,7 @@ export class QuestionsRunner {
     this.#closed = true;
     clearTimeout(this.#timer);
     this.#toTry.clear();
-    await Promise.all(this.#trying.values());
+    await Promise.all(this.#trying);
   }
 
   #step(input: QuestionsInput): void {
@@ -223,19 +228,36 @@ export class QuestionsRunner {
   }
 
   #tryMore(): void {
-    for (const [spoolId, queued] of this.#toTry) {
+    for (const spoolId of [...this.#toTry.keys()]) {
       if (this.#trying.size >= this.#deps.maxConcurrent) return;
-      if (this.#trying.has(spoolId)) continue;
-      const questions = queued.splice(0, MAX_QUESTIONS_A_TRANSACTION);
-      // To the end, so that a spool with many questions does not keep others waiting.
-      this.#toTry.delete(spoolId);
-      if (queued.length > 0) this.#toTry.set(spoolId, queued);
+      const questions = this.#take(spoolId, MAX_QUESTIONS_A_TRANSACTION, (id) => !this.#busy.has(id));
+      if (questions.length === 0) continue;
+      const ids = new Set(questions.map(({ budget }) => budgetId(budget)));
+      for (const other of [...this.#toTry.keys()]) {
+        questions.push(...this.#take(other, MAX_QUESTIONS_A_TRANSACTION - questions.length, (id) => ids.has(id)));
+      }
+      for (const id of ids) this.#busy.add(id);
       const trying = this.#try(questions).finally(() => {
-        this.#trying.delete(spoolId);
+        for (const id of ids) this.#busy.delete(id);
+        this.#trying.delete(trying);
         this.#tryMore();
       });
-      this.#trying.set(spoolId, trying);
+      this.#trying.add(trying);
     }
+  }
+
+  /** Takes a spool's first questions on some budgets; a spool with more to try goes to the end of the line. */
+  #take(spoolId: string, limit: number, isMeant: (id: string) => boolean): Question[] {
+    const taken: Question[] = [];
+    const left: Question[] = [];
+    for (const question of this.#toTry.get(spoolId) ?? []) {
+      if (taken.length < limit && isMeant(budgetId(question.budget))) taken.push(question);
+      else left.push(question);
+    }
+    if (taken.length === 0) return taken;
+    this.#toTry.delete(spoolId);
+    if (left.length > 0) this.#toTry.set(spoolId, left);
+    return taken;
   }
 
   async #try(questions: readonly Question[]): Promise<void> {
@@ -243,7 +265,7 @@ export class QuestionsRunner {
     try {
       attempts = await this.#deps.leases.attempt(questions);
     } catch (error) {
-      this.#deps.logger.error({ err: error, spoolId: questions[0]?.spoolId }, 'questions could not be tried');
+      this.#deps.logger.error({ err: error, questions: questions.length }, 'questions could not be tried');
       attempts = questions.map(() => ({ type: 'refused', reason: 'the database cannot be asked' }));
     }
     for (const [index, question] of questions.entries()) {
