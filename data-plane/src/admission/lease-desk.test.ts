@@ -383,6 +383,19 @@ describe('a request that lacks something', () => {
     expect([fate(first), fate(third)]).toEqual(['reserved', 'waits']);
   });
 
+  it('has the control plane asked when a later one has left too little for it', () => {
+    const held = new HeldDesk([leaseRecord('m', MONTH, 100)]);
+    held.take(amountOf(MONTH, 60));
+    held.grant('m', MONTH, 200, 1);
+    held.try(of(11), amountOf(MONTH, 100));
+    // No refill is due: one was asked a moment ago.
+    held.take(amountOf(MONTH, 50));
+    expect(held.questions.slice(1)).toMatchObject([
+      { budget: DAY, need: 11 },
+      { budget: MONTH, need: 10 },
+    ]);
+  });
+
   it('is given up when its client leaves, and lets the next go on', () => {
     const held = new HeldDesk([leaseRecord('d', DAY, 10)]);
     const [first, second] = [held.try(of(30)), held.try(of(10))];
