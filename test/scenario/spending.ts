@@ -1,8 +1,9 @@
 /** Concurrent clients in both regions on one key with a daily cap, and what they saw when. */
-import { type ApiClient, textField } from '@meridian/local/operator';
+import { textField } from '@meridian/local/operator';
+import { keyWorks } from '@meridian/local/provision';
 import OpenAI from 'openai';
 import { pick, seededRandom } from '../random.ts';
-import { REGIONS, type World } from '../world/world.ts';
+import { REGIONS, until, type World } from '../world/world.ts';
 
 export interface Shape {
   readonly model: string;
@@ -45,10 +46,12 @@ export interface SpendingOptions {
   readonly onSpent?: (totalNano: number) => void;
 }
 
-/** A key with a daily cap. */
-export async function cappedKey(account: ApiClient, name: string, dailyUsd: number): Promise<{ id: string; key: string }> {
-  const made = await account.post('/v1/keys', { name, caps: { daily_usd: dailyUsd } });
-  return { id: textField(made, 'id'), key: textField(made, 'key') };
+/** A key with a daily cap, known to the nodes of both regions. */
+export async function cappedKey(world: World, name: string, dailyUsd: number): Promise<{ id: string; key: string }> {
+  const made = await world.account.post('/v1/keys', { name, caps: { daily_usd: dailyUsd } });
+  const key = textField(made, 'key');
+  for (const region of REGIONS) await until(() => keyWorks(world.url(region), key), `the key to work in ${region}`);
+  return { id: textField(made, 'id'), key };
 }
 
 /** Spends until every client was refused several times in a row, or the time is over. */
@@ -116,7 +119,8 @@ function requestOf(shape: Shape) {
   };
 }
 
-async function quotedNano(world: World, key: string, shape: Shape): Promise<number> {
+/** What the gateway says the request costs at most. Throws when it does not. */
+export async function quotedNano(world: World, key: string, shape: Shape): Promise<number> {
   const response = await fetch(`${world.url('us')}/v1/quote`, {
     method: 'POST',
     headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
