@@ -32,7 +32,7 @@ describe('leases in the spool', () => {
   it('are merged by max, used by the sum over finals, and known again after a restart', async () => {
     const first = await openTestSpool(folder, 1n);
     expect(await writeLease(first.spool, leaseOf(1, 100))).toBe(1);
-    expect(await writeLease(first.spool, leaseOf(2, 50))).toBe(2);
+    expect(await writeLease(first.spool, { ...leaseOf(2, 50), used: 9 })).toBe(2);
     await writeFinal(first.spool, leasedFinalOf('a', 1, 30n));
     await writeFinal(first.spool, leasedFinalOf('b', 1, 12n));
     await writeFinal(first.spool, leasedFinalOf('of nobody', 9, 12n));

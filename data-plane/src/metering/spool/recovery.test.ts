@@ -250,6 +250,24 @@ describe('recovery of open requests', () => {
     await second.spool.close();
   });
 
+  it('closes no request again whose final the dead recovery wrote before its last checkpoint', async () => {
+    // One write takes a MiB, whatever the segment's limit.
+    const names = Array.from({ length: 16_000 }, (_, index) => `open-${index}`);
+    const first = await openTestSpool(folder, 1n);
+    await Promise.all(names.map((name) => writeIntent(first.spool, intentOf(name))));
+    await first.spool.close();
+    const second = await openTestSpool(folder, 2n, { limits: { segmentBytes: 2000 } });
+    await second.spool.close();
+    const segments = fs.readdirSync(path.join(folder, '0000000000000002')).sort();
+    expect(segments.length).toBeGreaterThan(2);
+    // The last one ends with RECOVERED.
+    fs.rmSync(path.join(folder, '0000000000000002', segments.at(-1) ?? ''));
+    const third = await openTestSpool(folder, 3n);
+    const finals = await retainedFinals(third.spool);
+    expect(finals.map((final) => final.requestId).sort()).toEqual(names.toSorted());
+    await third.spool.close();
+  });
+
   it('does not recover again when the records of the recovery are acknowledged and old', async () => {
     const ids = heldIds();
     const boot = async (incarnation: bigint) => (await openTestSpool(folder, incarnation, {}, ids)).spool;

@@ -113,9 +113,8 @@ export class SegmentWriter {
   /** Begins a segment behind the last written record. Where the disk does not let it, the present one goes on for a while. */
   rotate(): void {
     try {
-      // What a suspect file holds has to come along.
-      if (this.#suspect) this.replaceSuspect();
-      else this.#begin(this.#writtenSeq + 1);
+      // What a suspect file holds is written again when the next one is tried.
+      this.#begin(this.#writtenSeq + 1);
     } catch (error) {
       this.#options.alarm('the spool could not begin another segment', { err: error });
       this.#limitBytes = this.#current().file.bytes + OVERFILL_BYTES;
