@@ -38,7 +38,7 @@ const MODELS = ['gpt-4o-mini', 'gpt-4.1-mini', 'gpt-4.1-nano'];
 const CAP_STEP_USD = 0.02;
 /** Longer than a control plane that stands still is waited for, shorter than a node that does. */
 const CLIENT_TIMEOUT_MS = 8_000;
-const PAUSE_AFTER_ERROR_MS = 100;
+const PAUSE_AFTER_ERROR_MS = 250;
 
 export class Clients {
   readonly sent: Sent[] = [];

@@ -80,8 +80,9 @@ function brokenChecks(audit: Json): unknown {
 
 export function summaryOf({ verdict, tally, held, writtenOff, seconds }: TortureResult): string {
   return [
-    `${Math.round(seconds)} s: ${tally.kills} kill -9, ${tally.backends} of them backends' besides, ${tally.ends} SIGTERM, ${tally.pauses} SIGSTOP, ${tally.disturbances} disturbed connections`,
+    `${Math.round(seconds)} s: ${tally.kills} kill -9 of processes and ${tally.backends} of backends of the database, ${tally.ends} SIGTERM, ${tally.pauses} SIGSTOP, ${tally.disturbances} disturbed connections`,
     `${verdict.requests} requests: ${verdict.complete} complete, ${verdict.refused} refused by a cap, ${verdict.requests - verdict.complete - verdict.refused} without an answer`,
+    `without an answer: ${verdict.unanswered.never} that no provider was called for, ${verdict.unanswered.free} ended free, ${verdict.unanswered.charged} charged for what was generated; ${[...verdict.errors].map(([name, count]) => `${count} × ${name}`).join(', ')}`,
     `charged ${verdict.chargedNano} nano-USD: ${verdict.exact} exact, ${verdict.estimated} estimated, ${verdict.recovered} died with their node and were not charged, ${verdict.chargedIncomplete} charged though their last bytes did not arrive`,
     `lost ${verdict.lost.length}, doubled ${verdict.doubled.length}, difference ${verdict.differenceNano} nano-USD, caps overspent ${verdict.overspent.length}, held ${held}, written off ${writtenOff}`,
   ].join('\n');

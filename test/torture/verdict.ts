@@ -27,10 +27,24 @@ export interface Verdict {
   readonly recovered: number;
   /** Charged though the client's last bytes did not arrive: the final was written. */
   readonly chargedIncomplete: number;
+  /** Requests without an answer, by what the ledger has of them. */
+  readonly unanswered: Unanswered;
+  /** What clients got in place of an answer, by status and code, with how many did. */
+  readonly errors: ReadonlyMap<string, number>;
   /** Complete answers by how they were charged, and all else that contradicts the rule. Empty when all is well. */
   readonly contradictions: readonly string[];
   /** Caps that were charged above their highest limit. */
   readonly overspent: readonly string[];
+}
+
+/** Each of these is a case of the written rule. */
+export interface Unanswered {
+  /** Refused, or never reached a node: no provider was called and nothing is charged. */
+  never: number;
+  /** Their node died, or ended them: nothing is charged. */
+  free: number;
+  /** The client was gone, or the last bytes did not arrive: what was generated is charged. */
+  charged: number;
 }
 
 interface EventRow {
@@ -110,7 +124,21 @@ export async function judge(
     }
     if (event.written_off_nano !== '0') contradictions.push(`${event.request_id}: ${event.written_off_nano} were written off`);
   }
+  const unanswered: Unanswered = { never: 0, free: 0, charged: 0 };
+  const errors = new Map<string, number>();
+  for (const one of sent) {
+    if (one.end === 'complete') continue;
+    const event = answered.get(one.ref);
+    if (event === undefined) unanswered.never++;
+    else if (BigInt(event.charge_nano) === 0n) unanswered.free++;
+    else unanswered.charged++;
+    const name =
+      one.end === 'left' ? 'left by the client' : one.status === undefined ? 'a broken connection' : `${one.status} ${one.code ?? ''}`;
+    errors.set(name, (errors.get(name) ?? 0) + 1);
+  }
   return {
+    unanswered,
+    errors,
     requests: sent.length,
     complete: sent.filter((one) => one.end === 'complete').length,
     refused: sent.filter((one) => one.end === 'refused').length,
