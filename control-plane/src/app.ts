@@ -134,7 +134,7 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
   const downloads = new SnapshotDownloads({ requireNode, snapshots, logger });
   const { leases, questions, leaseUpkeep } = startLeases(config, base, { services, restore, ids, closers });
   const leaseHub = new LeaseHub({ requireNode, leases, runner: questions, declarations: restore, clock, logger });
-  const reports = new UsageReports({ requireNode, usage: ingest, restore, clock, metrics, logger });
+  const reports = new UsageReports({ requireNode, usage: ingest, restore, leases: questions, clock, metrics, logger });
   let polledAtMs = clock.nowMs();
   const jobs = startJobs({
     db: pools.api,

@@ -7,6 +7,7 @@
  * meanwhile shares the next one. Nodes that ask of different budgets do not wait for each other.
  */
 import { budgetId } from '@meridian/domain/budget';
+import type { LeaseRecord } from '@meridian/domain/lease';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { ClosedLeases, Leases, OpenedSpool } from './leases.ts';
@@ -23,6 +24,7 @@ import {
 } from './questions.ts';
 
 const MAX_QUESTIONS_A_TRANSACTION = 64;
+const MAX_REMEMBERED_RETURNS = 200_000;
 
 /** A spool's open stream. */
 export interface LeaseOutlet {
@@ -64,6 +66,8 @@ export class QuestionsRunner {
   readonly #trying = new Set<Promise<void>>();
   /** Budgets of the questions that are being tried. */
   readonly #busy = new Set<string>();
+  /** By lease: what was returned of it when it was ingested here last. */
+  readonly #returned = new Map<string, number>();
   #lastStreamId = 0;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -113,6 +117,23 @@ export class QuestionsRunner {
   /** More may be granted of these budgets than before: a limit was raised, or something was given back. Named by `budgetId`. */
   room(budgetIds: readonly string[]): void {
     if (budgetIds.length > 0) this.#step({ type: 'room', budgetIds });
+  }
+
+  /** Records of leases were ingested: what was given back, asked for or not, may be granted to others. */
+  ingested(records: readonly LeaseRecord[]): void {
+    const budgetIds = new Set<string>();
+    for (const { leaseId, budget, returned } of records) {
+      if (returned <= (this.#returned.get(leaseId) ?? 0)) continue;
+      this.#returned.delete(leaseId);
+      this.#returned.set(leaseId, returned);
+      budgetIds.add(budgetId(budget));
+    }
+    for (const [oldest] of this.#returned) {
+      // A lease that is forgotten is told once more at most.
+      if (this.#returned.size <= MAX_REMEMBERED_RETURNS) break;
+      this.#returned.delete(oldest);
+    }
+    this.room([...budgetIds]);
   }
 
   /** Limits were lowered: where more is settled and held than they allow, all holders give back what is free. */

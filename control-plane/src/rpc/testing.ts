@@ -108,7 +108,6 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
   const hub = new SyncHub({ requireNode, tail, snapshots, nodes, admission, readHeads, restore, ids, metrics, logger });
   const downloads = new SnapshotDownloads({ requireNode, snapshots, logger });
   const usage = options.usage ?? NO_USAGE;
-  const reports = new UsageReports({ requireNode, usage, restore, clock: ids, metrics, logger });
   const leases = new Leases({ db, isFrozenIn: (trx) => restore.isFrozenIn(trx), ids });
   const questions = new QuestionsRunner({
     leases,
@@ -129,6 +128,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
           onSignal: (signal) => questions.receive(signal),
           onError: () => undefined,
         });
+  const reports = new UsageReports({ requireNode, usage, restore, leases: questions, clock: ids, metrics, logger });
   const leaseHub = new LeaseHub({ requireNode, leases, runner: questions, declarations: restore, clock: ids, logger });
   restore.subscribe(() => {
     leaseHub.restart();

@@ -2,6 +2,7 @@
 import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { GatewayError } from '@meridian/domain/error';
+import type { LeaseRecord } from '@meridian/domain/lease';
 import { errorToGrpc } from '@meridian/wire/codec/error';
 import { readSafeInteger } from '@meridian/wire/codec/field';
 import { type ReceivedRecord, usageBatchFromWire } from '@meridian/wire/codec/usage-batch';
@@ -34,6 +35,8 @@ export interface UsageReportsDeps {
   readonly requireNode: RequireNode;
   readonly usage: Pick<UsageService, 'open' | 'cursors' | 'ingestBatch'>;
   readonly restore: Pick<RestoreService, 'admit' | 'replayed' | 'giveUp'>;
+  /** Hears of the records of leases in a batch that is committed. */
+  readonly leases: { ingested(records: readonly LeaseRecord[]): void };
   readonly clock: { nowMs(): number };
   readonly metrics: Metrics;
   readonly logger: Logger;
@@ -139,12 +142,13 @@ export class UsageReports {
   }
 
   async #ingest(call: ReportCall, { reporter, dbEpoch, awaited }: Session, message: UsageBatch): Promise<void> {
-    const { usage, clock, metrics } = this.#deps;
+    const { usage, leases, clock, metrics } = this.#deps;
     const startedAtMs = clock.nowMs();
     const { incarnation, firstSeq, lastSeq, records } = await usageBatchFromWire(message);
     const batch = { ...reporter, incarnation, firstSeq, lastSeq, records: records.map(recordOf) };
     const { ackedSeq } = await usage.ingestBatch(batch, dbEpoch);
     metrics.observeIngest(records.length, clock.nowMs() - startedAtMs);
+    leases.ingested(records.flatMap((record) => (record.ok && record.kind === 'lease' ? [record.lease] : [])));
     await send(call, { case: 'ack', value: { incarnation, ackedSeq: BigInt(ackedSeq), dbEpoch } });
     const last = awaited.get(incarnation);
     if (last === undefined || ackedSeq < last) return;
