@@ -39,7 +39,10 @@ async function chargedNano(): Promise<number> {
   return Number(rows[0]?.total);
 }
 
-describe('a node that gets SIGTERM', () => {
+/** A start of two nodes takes long where other tests run beside it. */
+const TIMEOUT_MS = 120_000;
+
+describe('a node that gets SIGTERM', { timeout: TIMEOUT_MS }, () => {
   it('finishes the stream that runs, reports its charge, and gives back all that it held', async () => {
     for (const region of REGIONS) {
       const answers = await Promise.all(Array.from({ length: 10 }, (_, index) => ask(region, `Hello ${index}`)));
