@@ -57,7 +57,7 @@ export function createMetrics(): Metrics {
   const restores = counter('meridian_restores_total', 'The database found or declared to be set back, and grants that go on', ['kind']);
   const jobFailures = counter('meridian_job_failures_total', 'Failed runs of background jobs', ['job']);
   const leaseQuestions = counter('meridian_lease_questions_total', 'Questions of nodes for more of a budget', []);
-  const leaseGrants = counter('meridian_lease_grants_total', 'Leases raised and told to nodes', []);
+  const leaseGrants = counter('meridian_lease_grants_total', 'Totals of leases told to nodes, those at connect left out', []);
   const leaseDenials = counter('meridian_lease_denials_total', 'Questions denied', ['reason']);
   const leaseRecalls = counter('meridian_lease_recalls_total', 'Recalls sent to nodes', []);
   const leasesClosed = counter('meridian_leases_closed_total', 'Leases closed', ['reason']);
