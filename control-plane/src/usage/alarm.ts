@@ -10,6 +10,8 @@ export type UsageAlarm =
   | { readonly kind: 'dead_letter'; readonly spoolId: string; readonly seq: number; readonly reason: string }
   | { readonly kind: 'shortfall'; readonly accountId: string; readonly shortfallNano: Nano }
   | { readonly kind: 'variance'; readonly requestId: string; readonly varianceNano: Nano }
+  /** Nobody made partitions in time: so many events of these days went to the default one. */
+  | { readonly kind: 'partition_missing'; readonly events: number }
   | { readonly kind: 'records_lost'; readonly spoolId: string; readonly firstSeq: number; readonly lastSeq: number };
 
 /** What only a database that was set back does not know. */

@@ -472,6 +472,24 @@ describe('partitions', () => {
     expect(await spentNano()).toBe(CHARGE);
   });
 
+  it('alarm when nobody has made them in time, and take in what came meanwhile', async () => {
+    const nowMs = ADMITTED_AT_MS + 10 * 86_400_000;
+    const finals = ['req_1', 'req_2'].map((requestId) => settledFinal({ requestId, admittedAtMs: nowMs }));
+    await ingest(batch({ firstSeq: 1, lastSeq: 2, records: finals.map((final, index) => ({ seq: index + 1, final })) }));
+    const heard: UsageAlarm[] = [];
+    const late = createUsageService({
+      db: database.db,
+      clock: { nowMs: () => nowMs },
+      prices: TEST_PRICES,
+      onAlarm: (alarm) => heard.push(alarm),
+    });
+    await late.makePartitions();
+    await late.makePartitions();
+    expect(heard).toEqual([{ kind: 'partition_missing', events: 2 }]);
+    expect([await count('usage_event_20260514'), await count('usage_event_default')]).toEqual([2, 0]);
+    expect(await spentNano()).toBe(2n * CHARGE);
+  });
+
   it.each(['usage_event', 'usage_event_20260504', 'usage_batch', 'usage_dead_letter', 'usage_duplicate', 'usage_rating_mismatch'])(
     'and %s may not be changed by the application',
     async (table) => {

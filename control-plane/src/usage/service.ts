@@ -18,6 +18,7 @@ const MAX_CACHED_PRICES = 10_000;
 /** A table for a spreadsheet, and one row that tells that there are more. */
 const MAX_USAGE_ROWS = 10_001;
 const PARTITION_DAYS_AHEAD = 7;
+const DAY_MS = 86_400_000;
 
 /** Where list prices are looked up; the price book satisfies it. */
 export interface ListPrices {
@@ -98,7 +99,7 @@ export interface UsageService {
   listSpend(window: { readonly fromMs: number; readonly toMs: number }): Promise<{ accountId: string; listNano: Nano }[]>;
   /** What an account's calls cost us without a charge, by day (UTC). */
   unchargedCost(accountId: string, fromMs: number): Promise<{ day: string; costNano: Nano }[]>;
-  /** Makes the partitions of the next seven days. Call it at the start and hourly; a lack is survived by a default partition. */
+  /** Makes the partitions of the next seven days. Call it at the start and hourly; a lack is survived by a default partition, and alarms. */
   makePartitions(): Promise<number>;
 }
 
@@ -128,7 +129,13 @@ export function createUsageService(dependencies: UsageDependencies): UsageServic
     },
     listSpend: (window) => store.selectListSpend(db, window),
     unchargedCost: (accountId, fromMs) => store.selectUncharged(db, accountId, fromMs),
-    makePartitions: () => store.makePartitions(db, clock.nowMs(), PARTITION_DAYS_AHEAD),
+    makePartitions: async () => {
+      const nowMs = clock.nowMs();
+      // Before they are made, which takes the strays in.
+      const events = await store.countStrays(db, nowMs - DAY_MS, nowMs + DAY_MS);
+      if (events > 0) dependencies.onAlarm({ kind: 'partition_missing', events });
+      return store.makePartitions(db, nowMs, PARTITION_DAYS_AHEAD);
+    },
   };
 }
 

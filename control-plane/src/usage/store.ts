@@ -412,6 +412,14 @@ export async function makePartitions(db: Reader, nowMs: number, daysAhead: numbe
   return rows[0]?.made ?? 0;
 }
 
+/** Events of a span of time that lie in no partition of their day. */
+export async function countStrays(db: Reader, fromMs: number, toMs: number): Promise<number> {
+  const { rows } = await sql<{ n: bigint }>`
+    SELECT count(*) AS n FROM usage_event_default
+    WHERE admitted_at >= ${new Date(fromMs)} AND admitted_at < ${new Date(toMs)}`.execute(db);
+  return Number(rows[0]?.n ?? 0n);
+}
+
 function leaseRows(leases: Final['leases']) {
   return leases.map((lease) => ({ lease_id: storable(lease.leaseId), amount: lease.amount }));
 }
