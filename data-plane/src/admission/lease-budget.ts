@@ -12,11 +12,23 @@ const RATE_SPAN_MS = 30_000;
 const REFILL_PAUSE_MS = 1_000;
 const REFILL_DENIED_PAUSE_MS = 5_000;
 const REFILL_DENIED_PAUSE_MAX_MS = 40_000;
+const MAX_ASKED = 8;
 
 export interface OpenQuestion {
   readonly id: number;
   readonly need: number;
   readonly askedAtMs: number;
+  readonly asOf: AsOf;
+}
+
+/**
+ * How the lease stood when something was asked. What is returned later may reach the control plane after it has decided:
+ * then there is more to be had than its denial says.
+ */
+export interface AsOf {
+  readonly lease: Lease | undefined;
+  /** As much of what was returned had reached the control plane. */
+  readonly ackedReturn: number;
 }
 
 /** The windows of one cap that the node has to do with. */
@@ -35,6 +47,10 @@ export class LeaseBudget {
   lease: Lease | undefined;
   question: OpenQuestion | undefined;
   word: Word | undefined;
+  /** When the question of the word was asked. */
+  wordAsOf: AsOf | undefined;
+  /** Those asked last, answered or not: a denial may be late. */
+  readonly asked: OpenQuestion[] = [];
   /** Requests that wait for it or for another budget beside it. */
   waiting = 0;
   /** The window is over, and what is free of it is given back. */
@@ -68,6 +84,18 @@ export class LeaseBudget {
     if (isPrepaidCapId(capId)) return Number.POSITIVE_INFINITY;
     const window = this.cap.window ?? (isWindowStart('utc_month', windowStartMs) ? 'utc_month' : 'utc_day');
     return nextWindowStartMs(window, windowStartMs) ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** The clock shows an earlier time than before. */
+  clockSetBack(nowMs: number): void {
+    if (this.word !== undefined && this.word.atMs > nowMs) this.word = undefined;
+    if (this.question !== undefined && this.question.askedAtMs > nowMs) this.question = { ...this.question, askedAtMs: nowMs };
+    this.#refillFromMs = Math.min(this.#refillFromMs, nowMs + this.#deniedPauseMs);
+  }
+
+  ask(question: OpenQuestion): void {
+    this.question = question;
+    if (this.asked.push(question) > MAX_ASKED) this.asked.shift();
   }
 
   /** Nothing would be lost by forgetting it. */

@@ -354,6 +354,36 @@ describe('a request that lacks something', () => {
     expect([fate(third), fate(fourth)]).toEqual(['unavailable', 'exhausted']);
   });
 
+  it('asks again where a denial does not count what was given back since its question was asked', () => {
+    const held = new HeldDesk([leaseRecord('d', DAY, 10)]);
+    const large = held.try(of(30));
+    held.desk.recall({ recallId: 1n, leaseId: 'd', retire: false }, held.nowMs);
+    const seq = held.flush();
+    held.deny(0);
+    expect(fate(large)).toBe('exhausted');
+    held.desk.acknowledged(seq, held.nowMs);
+    const asked = held.questions.length;
+    const small = held.try(of(5));
+    expect(fate(small)).toBe('waits');
+    expect(held.questions).toHaveLength(asked + 1);
+    held.deny(4);
+    expect(fate(small)).toBe('exhausted');
+  });
+
+  it('does not remember a denial, and waits no longer, because the clock is set back', () => {
+    const held = new HeldDesk([leaseRecord('d', DAY, 10)]);
+    held.take(of(10));
+    const waiting = held.try(of(8));
+    held.deny(0);
+    expect(fate(waiting)).toBe('waits');
+    held.nowMs -= 100_000;
+    held.pass(1);
+    const other = held.try(of(2));
+    expect(fate(other)).toBe('waits');
+    held.pass(6_000);
+    expect([fate(waiting), fate(other)]).toEqual(['unavailable', 'unavailable']);
+  });
+
   it('does not ask while a refill is being answered, and then does', () => {
     const held = new HeldDesk([leaseRecord('d', DAY, 10)]);
     held.take(of(10));

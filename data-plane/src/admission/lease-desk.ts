@@ -20,7 +20,7 @@ import type { LeaseRecord } from '@meridian/domain/lease';
 import { isWindowStart } from '@meridian/domain/window';
 import type { BudgetAmount, Grants, LeaseEffects, Refusal, Reservation, ReserveOutcome } from './grants.ts';
 import { freeOf, type Lease, LeaseBook, type LeaseShare, leaseRecordOf, usableOf } from './lease-book.ts';
-import { type CapBudgets, LeaseBudget } from './lease-budget.ts';
+import { type AsOf, type CapBudgets, LeaseBudget } from './lease-budget.ts';
 import { LeaseJournal } from './lease-journal.ts';
 import { judge, type Verdict } from './lease-verdict.ts';
 
@@ -134,7 +134,7 @@ class LeaseReservation implements Reservation {
 
 class WaitingRequest {
   readonly parts: readonly { readonly of: LeaseBudget; readonly wanted: BudgetAmount }[];
-  readonly sinceMs: number;
+  sinceMs: number;
   readonly done: (outcome: ReserveOutcome) => void;
   outcome: ReserveOutcome | undefined;
   gaveUp = false;
@@ -185,6 +185,8 @@ export class LeaseDesk implements Grants {
   /** When a waiting request is to be judged anew. */
   #judgeAtMs = Number.POSITIVE_INFINITY;
   #wakeAtMs: number | undefined;
+  /** Whoever drives the desk knows of it, and it has not come. */
+  #wakeIsSet = true;
   #reservations = 0;
   #reserved = 0;
   #waited = 0;
@@ -300,8 +302,10 @@ export class LeaseDesk implements Grants {
       }
       if (reason === 'exhausted') {
         // What was said late is no less true, but a question of an earlier stream may have been decided long ago.
-        if (question === undefined && (questionId < this.#firstQuestionId || questionId > this.#lastQuestionId)) return;
+        const asked = of.asked.findLast((each) => each.id === questionId);
+        if (questionId < this.#firstQuestionId || asked === undefined) return;
         of.word = { kind: 'exhausted', left, limit, asked: question?.need ?? 0, atMs: nowMs };
+        of.wordAsOf = asked.asOf;
       } else if (question !== undefined && question.need > 0) {
         of.word = { kind: 'unavailable', reason: 'another node holds the budget and cannot be asked', atMs: nowMs };
       }
@@ -340,11 +344,13 @@ export class LeaseDesk implements Grants {
   /** The control plane has ingested this incarnation's records up to seq. */
   acknowledged(seq: number, nowMs: number): void {
     // What is acknowledged comes back with an answer to whoever lacks it: nothing here changes for those that wait.
-    this.#nowMs = Math.max(this.#nowMs, nowMs);
+    this.#setNow(nowMs);
     this.#journal.acknowledged(seq);
   }
 
   tick(nowMs: number): void {
+    // It has come, if only a little early.
+    this.#wakeIsSet = false;
     this.#turn(nowMs, () => {
       this.#giveUpQuestions(nowMs);
       if (nowMs >= this.#nextEndMs + this.#limits.windowGraceMs) this.#endWindows(nowMs);
@@ -469,7 +475,7 @@ export class LeaseDesk implements Grants {
 
   /** Changes something, after which all waiting requests are looked at anew. Within a turn it is part of that turn. */
   #turn(nowMs: number, change: () => void): void {
-    if (nowMs > this.#nowMs) this.#nowMs = nowMs;
+    this.#setNow(nowMs);
     this.#depth++;
     try {
       change();
@@ -486,6 +492,20 @@ export class LeaseDesk implements Grants {
     if (this.#depth > 0) return;
     this.#wake();
     this.#tell();
+  }
+
+  #setNow(nowMs: number): void {
+    if (nowMs < this.#nowMs) this.#clockSetBack(nowMs);
+    this.#nowMs = nowMs;
+  }
+
+  /** What lies in the clock's future now would seem to have just happened until it is there again: it counts as of now, or not at all. */
+  #clockSetBack(nowMs: number): void {
+    for (const { budgets } of this.#caps.values()) for (const of of budgets) of.clockSetBack(nowMs);
+    for (const request of this.#waiting) request.sinceMs = Math.min(request.sinceMs, nowMs);
+    if (Number.isFinite(this.#returnAtMs)) this.#returnAtMs = Math.min(this.#returnAtMs, nowMs + this.#limits.returnPauseMs);
+    if (Number.isFinite(this.#rewriteAtMs)) this.#rewriteAtMs = Math.min(this.#rewriteAtMs, nowMs + this.#limits.returnPauseMs);
+    this.#wakeIsSet = false;
   }
 
   /** One pass; begun anew after a request was served that an earlier one, still waiting, shares a budget with. */
@@ -580,7 +600,7 @@ export class LeaseDesk implements Grants {
         endsMs,
         hope: lease === undefined ? 0 : lease.reserved + this.#journal.unackedReturn(lease),
         inFlight: lease?.inFlight ?? 0,
-        word: of.word,
+        word: this.#isOutdated(of) ? undefined : of.word,
         connected: this.#connected,
         answering: of.question !== undefined || (lease !== undefined && lease.received > lease.granted && this.#journal.isWriting(lease)),
         retiring: lease?.retiring ?? false,
@@ -588,6 +608,17 @@ export class LeaseDesk implements Grants {
       this.#limits.denialMemoryMs,
       nowMs,
     );
+  }
+
+  #asOf({ lease }: LeaseBudget): AsOf {
+    return { lease, ackedReturn: lease === undefined ? 0 : this.#journal.ackedReturn(lease) };
+  }
+
+  /** Whether a denial does not count what this node has given back since. */
+  #isOutdated(of: LeaseBudget): boolean {
+    if (of.word?.kind !== 'exhausted' || of.wordAsOf === undefined) return false;
+    const { lease, ackedReturn } = this.#asOf(of);
+    return lease !== of.wordAsOf.lease || ackedReturn > of.wordAsOf.ackedReturn;
   }
 
   #unavailable(request: WaitingRequest, short: BudgetAmount | undefined, reason: string): ReserveOutcome {
@@ -637,7 +668,7 @@ export class LeaseDesk implements Grants {
 
   #question(of: LeaseBudget, need: number, want: number, nowMs: number): void {
     const questionId = ++this.#lastQuestionId;
-    of.question = { id: questionId, need, askedAtMs: nowMs };
+    of.ask({ id: questionId, need, askedAtMs: nowMs, asOf: this.#asOf(of) });
     this.#questions.set(questionId, of);
     this.#asked++;
     this.#effects.ask({
@@ -760,7 +791,8 @@ export class LeaseDesk implements Grants {
     if (oldest !== undefined) atMs = Math.min(atMs, oldest.askedAtMs + this.#limits.answerTimeoutMs);
     if (this.#over.length > 0) atMs = Math.min(atMs, this.#nowMs + NEXT_RETURNS_MS);
     const wakeAtMs = Number.isFinite(atMs) ? atMs : undefined;
-    if (wakeAtMs === this.#wakeAtMs) return;
+    if (this.#wakeIsSet && wakeAtMs === this.#wakeAtMs) return;
+    this.#wakeIsSet = true;
     this.#wakeAtMs = wakeAtMs;
     this.#effects.wakeAt(wakeAtMs);
   }

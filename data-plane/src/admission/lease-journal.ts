@@ -55,6 +55,11 @@ export class LeaseJournal {
     return page === undefined ? 0 : lease.returned - page.returnedAcked;
   }
 
+  /** As much of what was returned is known to have reached the control plane. */
+  ackedReturn(lease: Lease): number {
+    return this.#pages.get(lease.id)?.returnedAcked ?? lease.returned;
+  }
+
   /** Writes the lease's counters down as they are. */
   write(lease: Lease): void {
     const page = this.#page(lease);
