@@ -16,8 +16,6 @@ interface Seen {
 /** The limits of budgets, commit by commit. */
 export class LimitWatch {
   readonly #seen = new Map<string, Seen>();
-  /** The highest that each budget ever allowed or held, lost commits included. */
-  readonly #most = new Map<string, number>();
 
   /** Settled and held never grow beyond the limit; where a lowered limit lies below them, they only shrink. */
   committed(books: Books, what: string, ids: readonly string[]): void {
@@ -28,14 +26,13 @@ export class LimitWatch {
       const taken = settled + held;
       const before = this.#seen.get(id);
       this.#seen.set(id, { limit, taken });
-      const most = this.#most.get(id) ?? 0;
-      this.#most.set(id, Math.max(most, limit, taken));
       if (settled < 0 || held < 0) throw new Violation('settled and held are never below 0', `${id}: ${settled}, ${held}`);
       if (taken <= limit) continue;
       // What was charged before the cap was set, or set again, counts against it.
       if (before === undefined || /^(cap|top up)/.test(what)) continue;
       if (taken <= before.taken) continue;
-      if (books.frozen && taken <= most) continue;
+      // As long as not all have declared, what one was granted may still be held by another that gave it back.
+      if (books.frozen) continue;
       throw new Violation(
         'charged and held never pass the limit',
         `${id} after ${what}: ${settled} + ${held} > ${limit}, before ${before.taken}`,

@@ -162,6 +162,7 @@ export class ControlPlane {
       if (!session.ended) session.end.send({ kind: 'heartbeat', heads });
     }
     this.countSilence();
+    this.#ask({ type: 'tick' });
     for (const { spoolId, leaseIds } of books.closeEmptied(timeline.nowMs)) this.#ask({ type: 'closed', spoolId, leaseIds });
     books.publishBalances(timeline.nowMs);
     this.published();
