@@ -138,6 +138,24 @@ describe('the money of a request', () => {
     expect(node.bank.leaseOn({ capId: 'cap_i', windowStartMs: day })).toBeUndefined();
   });
 
+  it('is settled in the turn in which the final is handed to the spool, and behind it', async () => {
+    node = await startTestNode(answerWith(ANSWER));
+    const turns: string[] = [];
+    const { final } = node.spool;
+    vi.spyOn(node.spool, 'final').mockImplementation((record, written) => {
+      turns.push('final');
+      setImmediate(() => turns.push('next turn'));
+      final.call(node.spool, record, written);
+    });
+    const { settle } = node.bank.desk;
+    vi.spyOn(node.bank.desk, 'settle').mockImplementation((...args) => {
+      turns.push('settled');
+      settle.apply(node.bank.desk, args);
+    });
+    await served(node);
+    expect(turns).toEqual(['final', 'settled', 'next turn']);
+  });
+
   it('comes back whole where the request fails, and a count with it', async () => {
     node = await startTestNode((_, response) => void response.writeHead(500).end('{}'), {}, [
       cap('cap_m', { unit: 'chat_completions', limit: 2 }),
