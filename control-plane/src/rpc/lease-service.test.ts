@@ -294,6 +294,7 @@ describe('two replicas', () => {
     // It is asked again where it comes back, and what it gives back goes to the node that was denied.
     const again = await node('spl_a', { from: a });
     await again.until(() => again.recalls.length > 0);
+    expect(again.frames[0]?.frame.case).toBe('opened');
     await b.until(() => b.free(dayOf('cap_1')) >= 60);
     expect((await book(dayOf('cap_1'))).held).toBeLessThanOrEqual(100);
   });
