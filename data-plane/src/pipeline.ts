@@ -211,5 +211,5 @@ function outcomeOf(end: AttemptEnd, facts: RequestFacts, clientGone: boolean): E
 
 /** Cut in the middle of a whole answer, or before a stream's first content: there is nothing to bill the client for. */
 function generatedNothing(facts: AnswerFacts | undefined): boolean {
-  return facts === undefined || (facts.usage === undefined && facts.countedOutputTokens === 0);
+  return facts === undefined || facts.empty;
 }

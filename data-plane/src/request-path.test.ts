@@ -340,6 +340,44 @@ describe('a client that leaves', () => {
     expect(node.path.drainingStreams).toBe(0);
   });
 
+  it('a stream that is cut after an early report of usage pays for what was generated, as an estimate', async () => {
+    const { provider, answer } = asking();
+    node = await startTestNode(provider);
+    const client = await rawClient(node.port);
+    client.socket.write(chatRequest(node.apiKey, { stream: true }));
+    const response = await answer();
+    streamHead(response);
+    response.write(event({ role: 'assistant' }, { usage: { prompt_tokens: 10, completion_tokens: 1, total_tokens: 11 } }));
+    for (let index = 0; index < 80; index++) response.write(event({ content: 'word' }));
+    response.write(event({ content: 'the last one' }));
+    await client.seen(/the last one/);
+    const cut = once(response, 'close');
+    client.socket.destroy();
+    while (node.path.drainingStreams === 0) await turn();
+    node.pass(11_000);
+    await cut;
+    const [final] = await node.finals(1);
+    expect(final).toMatchObject({ outcome: 'client_gone', exactness: 'estimated', usage: { input: 10, output: 83 } });
+    expect(node.bank.leaseOn(PREPAID)).toMatchObject({ used: Number(final?.chargeNano), reserved: 0 });
+  });
+
+  it('before any content pays nothing, whatever usage was reported by then', async () => {
+    const { provider, answer } = asking();
+    node = await startTestNode(provider);
+    const client = await rawClient(node.port);
+    client.socket.write(chatRequest(node.apiKey, { stream: true }));
+    const response = await answer();
+    streamHead(response);
+    response.write(event({ role: 'assistant' }, { usage: { prompt_tokens: 10, completion_tokens: 0, total_tokens: 10 } }));
+    const cut = once(response, 'close');
+    client.socket.destroy();
+    while (node.path.drainingStreams === 0) await turn();
+    node.pass(11_000);
+    await cut;
+    expect(await node.finals(1)).toMatchObject([{ outcome: 'failed', chargeNano: 0n }]);
+    expect(node.bank.leaseOn(PREPAID)).toMatchObject({ used: 0, reserved: 0 });
+  });
+
   it('with a pipelined request behind the one that runs: both are settled and nothing is held for them', async () => {
     const { provider, answer } = asking();
     node = await startTestNode(provider);

@@ -163,7 +163,7 @@ export class Traffic {
       const candidate = { endpoint: endpointOf(listPrice), model: { id: MODEL_ID }, listPrice };
       const facts = {
         usage: { input: dice.between(1, inputTokensBound), output },
-        ...{ serviceTier: 'standard' as const, countedOutputTokens: output },
+        ...{ usageIsInterim: false, serviceTier: 'standard' as const, countedOutputTokens: output },
       };
       const failed = fate < 0.08;
       const gone = !failed && fate < 0.16;

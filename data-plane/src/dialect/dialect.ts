@@ -58,13 +58,15 @@ export interface RequestEdits {
 export interface AnswerFacts {
   /** Absent when the answer had none: it is counted then, as `estimated`. */
   readonly usage: Usage | undefined;
+  /** More was generated after the last report of a stream that did not come to its end: `usage` holds a part of the output. */
+  readonly usageIsInterim: boolean;
   /** The tier the upstream says it served; undefined when it does not say. */
   readonly serviceTier: ServiceTier | undefined;
   /** The model name the upstream answered with. */
   readonly model: string | undefined;
   /** No text, no tool call, no refusal, no media, and no output tokens. */
   readonly empty: boolean;
-  /** Counted from the answer's text for when `usage` is absent: about one token in four bytes. */
+  /** Counted from the answer's text for when `usage` is absent or interim: about one token in four bytes. */
   readonly countedOutputTokens: number;
 }
 

@@ -65,7 +65,10 @@ function call(facts: Partial<Measured> | undefined, errorCode: CallTrace['errorC
     status: 200,
     errorCode,
     upstreamRequestId: 'up-1',
-    facts: facts === undefined ? undefined : { usage: undefined, serviceTier: undefined, countedOutputTokens: 0, ...facts },
+    facts:
+      facts === undefined
+        ? undefined
+        : { usage: undefined, usageIsInterim: false, serviceTier: undefined, countedOutputTokens: 0, ...facts },
   };
 }
 
@@ -123,6 +126,13 @@ describe('settling a request', () => {
     expect(final.exactness).toBe('estimated');
     expect(final.usage).toEqual({ input: 100, output: 50 });
     expect(final.chargeNano).toBe(420_000n);
+  });
+
+  it('takes interim usage for the least there was, and says that it counted', () => {
+    const interim = (output: number, countedOutputTokens: number) =>
+      settle(INTENT, 400, ending('client_gone', call({ usage: { input: 30, output }, usageIsInterim: true, countedOutputTokens })));
+    expect(interim(1, 806)).toMatchObject({ exactness: 'estimated', usage: { input: 30, output: 806 }, chargeNano: 4_555_600n });
+    expect(interim(900, 806)).toMatchObject({ exactness: 'estimated', usage: { input: 30, output: 900 } });
   });
 
   it('takes an explicit usage of zero as exact: zero is not missing', () => {

@@ -13,6 +13,7 @@ import { type Attempt, type Final, type Intent, isCharged, type Outcome } from '
 /** What was read of one upstream's answer; satisfied by a dialect's answer facts. */
 export interface Measured {
   readonly usage: Usage | undefined;
+  readonly usageIsInterim: boolean;
   readonly serviceTier: ServiceTier | undefined;
   readonly countedOutputTokens: number;
 }
@@ -55,14 +56,18 @@ const MAX_RECORD_NANO = 2n ** 63n - 1n;
 const BYTES_PER_TOKEN = 4;
 
 /**
- * The usage to bill: the provider's own, or a count of ours, flagged `estimated`, when its usage never came.
- * The bound of the input counts bytes; a token is about four of them.
+ * The usage to bill: the provider's own, or a count of ours, flagged `estimated`, when its usage never came, or its output
+ * was reported before it was whole. The bound of the input counts bytes; a token is about four of them.
  */
 export function meteredUsage(measured: Measured | undefined, inputTokensBound: number): { usage: Usage; exactness: Exactness } {
   if (measured === undefined) return { usage: {}, exactness: 'exact' };
-  if (measured.usage !== undefined) return { usage: measured.usage, exactness: 'exact' };
+  const { usage, usageIsInterim, countedOutputTokens } = measured;
+  if (usage !== undefined && !usageIsInterim) return { usage, exactness: 'exact' };
+  if (usage !== undefined) {
+    return { usage: { ...usage, output: Math.max(usage.output ?? 0, countedOutputTokens) }, exactness: 'estimated' };
+  }
   return {
-    usage: { input: Math.ceil(inputTokensBound / BYTES_PER_TOKEN), output: measured.countedOutputTokens },
+    usage: { input: Math.ceil(inputTokensBound / BYTES_PER_TOKEN), output: countedOutputTokens },
     exactness: 'estimated',
   };
 }

@@ -214,6 +214,22 @@ describe('usage in a stream', () => {
     expect(out.indexOf('more')).toBeGreaterThan(out.indexOf('"stop"'));
   });
 
+  it('is the whole of it unless more was generated after it in a stream that did not end', () => {
+    const seed = { ...usage, completion_tokens: 1, total_tokens: 6 };
+    const facts = (...chunks: (Json | string)[]) => run(sse(...chunks), QUIET, false).stream.facts;
+    const [, hi] = start;
+    const more = Array.from({ length: 20 }, () => delta({ content: 'word' }));
+    const seeded = [{ ...delta({ role: 'assistant' }), usage: seed }, ...more];
+    expect(facts(...seeded)).toMatchObject({ usage: { input: 5, output: 1 }, usageIsInterim: true, countedOutputTokens: 20 });
+    expect(facts(...more, { ...delta({ content: 'last' }), usage })).toMatchObject({ usage: { output: 2 }, usageIsInterim: false });
+    expect(facts(...more, chunk({ choices: [], usage }))).toMatchObject({ usageIsInterim: false });
+    expect(facts(...more)).toMatchObject({ usage: undefined, usageIsInterim: false });
+    // The end is the provider's word that there is no more to say.
+    expect(facts(...seeded, '[DONE]')).toMatchObject({ usage: { output: 1 }, usageIsInterim: false });
+    expect(facts({ ...delta({}), usage: { ...usage, completion_tokens: 0, total_tokens: 5 } })).toMatchObject({ empty: true });
+    expect(facts(hi ?? '')).toMatchObject({ empty: false });
+  });
+
   it('that never came is counted from the text', () => {
     const text = Array.from({ length: 50 }, (_, index) => delta({ content: `word${index % 10} and ` }));
     const { countedOutputTokens } = run(sse(...text), QUIET, false).stream.facts;

@@ -55,7 +55,6 @@ export class ChatPassThroughStream implements PassThroughStream {
   readonly #splitter = new SseSplitter();
   #end: StreamEnd = RUNNING;
   #committed = false;
-  #sawContent = false;
   #finishSeen = false;
   #out: Buffer[] = [];
   #heldBytes = 0;
@@ -68,6 +67,8 @@ export class ChatPassThroughStream implements PassThroughStream {
   #upstreamModel: string | undefined;
   #serviceTier: ServiceTier | undefined;
   #contentEvents = 0;
+  /** `#contentEvents` when usage was last reported. */
+  #reportedEvents = 0;
   #textBytes = 0;
   readonly #search = new MemberSearch(SEARCHED);
   /** The model's name as the upstream writes it, in quotes, and as the client is to read it. */
@@ -90,9 +91,10 @@ export class ChatPassThroughStream implements PassThroughStream {
     const usage = readUsage(this.#usage);
     return {
       usage,
+      usageIsInterim: usage !== undefined && this.#end !== FINISHED && this.#contentEvents > this.#reportedEvents,
       serviceTier: this.#serviceTier,
       model: this.#upstreamModel,
-      empty: !this.#sawContent && hasNoOutput(usage),
+      empty: this.#contentEvents === 0 && hasNoOutput(usage),
       countedOutputTokens: Math.max(this.#contentEvents, Math.ceil(this.#textBytes / TEXT_BYTES_PER_TOKEN)),
     };
   }
@@ -212,8 +214,10 @@ export class ChatPassThroughStream implements PassThroughStream {
     const choices = Array.isArray(chunk.choices) ? chunk.choices.filter(isObject) : [];
     const finishes = choices.some((choice) => hasFinished(choice.finish_reason));
     if (finishes) this.#finishSeen = true;
-    if (carriesUsage && choices.length === 0) return;
     const hasNews = this.#readChoices(choices);
+    // A report on an event with content counts that content, too.
+    if (carriesUsage) this.#reportedEvents = this.#contentEvents;
+    if (carriesUsage && choices.length === 0) return;
     if (finishes && carriesUsage) this.#tailing = true;
     else if (hasNews) this.#untail();
     this.#hand(this.#edit(event, data, chunk, carriesUsage));
@@ -229,10 +233,7 @@ export class ChatPassThroughStream implements PassThroughStream {
       hasNews = true;
       this.#textBytes += contentBytes(delta);
     }
-    if (hasNews) {
-      this.#sawContent = true;
-      this.#contentEvents++;
-    }
+    if (hasNews) this.#contentEvents++;
     return hasNews;
   }
 

@@ -27,6 +27,7 @@ describe('facts of an answer', () => {
     expect(facts).toEqual({
       model: 'gpt-5.4-2026-03-05',
       serviceTier: 'standard',
+      usageIsInterim: false,
       usage: { input: 3, output: 2 },
       empty: false,
       countedOutputTokens: 2,

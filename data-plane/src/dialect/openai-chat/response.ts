@@ -65,6 +65,7 @@ function read(operation: Operation, body: Buffer): PassThroughAnswer {
   const content = operation === 'chat' ? readContent(body, choices) : { empty: false, textBytes: 0 };
   const facts: AnswerFacts = {
     usage,
+    usageIsInterim: false,
     serviceTier: servedTier(field('service_tier')),
     model: typeof model === 'string' ? model : undefined,
     empty: content.empty && hasNoOutput(usage),
