@@ -83,6 +83,8 @@ export interface CommitListener {
   committed(what: string, budgetIds: readonly string[]): void;
   /** The first final of a request was counted. */
   counted(event: EventRow): void;
+  /** A spool does not retain what was not ingested. */
+  gap(nodeId: string, seqs: number): void;
   /** Something that nodes with sound counters never report. */
   alarm(alarm: SettlementAlarm): void;
 }
@@ -247,22 +249,21 @@ export class Books {
     nowMs: number,
     spool: { readonly spoolId: string; readonly nodeId: string; readonly region: string },
     retained: readonly { readonly incarnation: bigint; readonly firstSeq: number; readonly lastSeq: number }[],
-  ): { readonly acked: ReadonlyMap<bigint, number>; readonly lostSeqs: number } | undefined {
+  ): { readonly acked: ReadonlyMap<bigint, number> } | undefined {
     if (this.spools.get(spool.spoolId)?.declaredEpoch !== this.dbEpoch) return undefined;
     return this.#transact(nowMs, `report open ${spool.spoolId}`, () => {
       this.#seen(nowMs, spool);
       const acked = new Map<bigint, number>();
-      let lostSeqs = 0;
       for (const { incarnation, firstSeq } of retained) {
         const key = cursorKey(spool.spoolId, incarnation);
         const at = this.cursors.get(key) ?? 0;
         const from = Math.max(at, firstSeq - 1);
-        lostSeqs += from - at;
+        if (from > at) this.#listener.gap(spool.nodeId, from - at);
         this.cursors.put(key, from);
         acked.set(incarnation, from);
       }
       this.#replayed(spool.spoolId, retained);
-      return { acked, lostSeqs };
+      return { acked };
     });
   }
 
@@ -290,13 +291,14 @@ export class Books {
       this.#count(nowMs, spool.spoolId, records.rated, settlement);
       this.cursors.put(key, batch.lastSeq);
       this.#replayed(spool.spoolId, retained);
+      const givenUp = spool.replaces === undefined ? [] : this.#giveUp(spool.replaces, spool.spoolId, retained);
       const roomIn = [...heldByBudget(escrow)].filter(([id, held]) => held < (heldBefore.get(id) ?? 0)).map(([id]) => id);
       const closed = [...escrow.leases()].filter((lease) => lease.closed && !closedBefore.has(lease.id));
       return {
         ackedSeq: batch.lastSeq,
         settlement,
         roomIn,
-        closed: closed.map((lease) => ({ spoolId: lease.spoolId, leaseIds: [lease.id] })),
+        closed: [...closed, ...givenUp].map((lease) => ({ spoolId: lease.spoolId, leaseIds: [lease.id] })),
       };
     });
   }
@@ -610,6 +612,21 @@ export class Books {
     if (retained.some(({ incarnation, lastSeq }) => (this.cursors.get(cursorKey(spoolId, incarnation)) ?? 0) < lastSeq)) return;
     this.spools.put(spoolId, { ...row, replayedEpoch: this.dbEpoch });
     this.#thawIfDone();
+  }
+
+  /** The folder goes on under another id: once all that it retains is in, what the former one held is closed. */
+  #giveUp(former: string, present: string, retained: readonly { readonly incarnation: bigint; readonly lastSeq: number }[]): Lease[] {
+    if (retained.some(({ incarnation, lastSeq }) => (this.cursors.get(cursorKey(present, incarnation)) ?? 0) < lastSeq)) return [];
+    const left = [...this.leases.values()].filter((lease) => lease.spoolId === former && !lease.closed);
+    const escrow = this.#escrowOf(new Set(left.map((lease) => lease.id)));
+    for (const lease of left) escrow.close(lease.id);
+    this.#writeBack(escrow);
+    const row = this.spools.get(former);
+    if (row !== undefined && !row.retired) {
+      this.spools.put(former, { ...row, retired: true });
+      this.#thawIfDone();
+    }
+    return left;
   }
 
   #thawIfDone(): void {
