@@ -367,7 +367,7 @@ export class ControlPlane {
         const result = books.ingest(timeline.nowMs, opened, batch, opened.retained);
         this.life.effect();
         for (const each of result.closed) this.#ask({ type: 'closed', ...each });
-        if (result.roomIn.length > 0) this.#ask({ type: 'room', budgetIds: result.roomIn });
+        if (result.roomIn.length > 0) this.#ask({ type: 'room', budgetIds: result.roomIn, givenBackBy: opened.spoolId });
         if (!ended) end.send({ kind: 'usage_ack', incarnation: batch.incarnation, ackedSeq: result.ackedSeq });
       } catch (error) {
         if (!(error instanceof SequenceGapError)) throw error;

@@ -53,10 +53,12 @@ describe('signals', () => {
     const wire = new Wire();
     const [a, b] = [replica(wire, 'a'), replica(wire, 'b')];
     const budgetIds = Array.from({ length: 333 }, (_, index) => `cap_01KAJ3ABCDEFGHJKMNPQRSTVWX${index}@1782864000000`);
-    a.signals.publish({ type: 'room', budgetIds });
+    a.signals.publish({ type: 'room', budgetIds, givenBackBy: 'spl_1' });
     for (let id = 1; id <= 500; id++) a.signals.publish(recall(id));
     await a.signals.close();
-    expect(b.heard.flatMap((signal) => (signal.type === 'room' ? signal.budgetIds : []))).toEqual(budgetIds);
+    const rooms = b.heard.filter((signal) => signal.type === 'room');
+    expect(rooms.flatMap((signal) => signal.budgetIds)).toEqual(budgetIds);
+    expect(new Set(rooms.map((signal) => signal.givenBackBy))).toEqual(new Set(['spl_1']));
     expect(b.heard.filter((signal) => signal.type === 'recall')).toHaveLength(500);
     for (const payload of wire.payloads) expect(Buffer.byteLength(payload)).toBeLessThanOrEqual(MAX_PAYLOAD_BYTES);
     expect(wire.payloads.length).toBeLessThan(20);

@@ -140,20 +140,19 @@ describe('the runner', () => {
     expect(denied.map(({ questionId, reason }) => `${questionId} ${reason}`)).toEqual(['1 unreachable', '2 unreachable']);
   });
 
-  it('tries denied questions again when something was given back, and tells the others once', async () => {
-    const a = connect('a');
-    a.ask1(1, 1);
+  it('tries denied questions of others again when something was given back, and tells the other replicas once', async () => {
+    for (const name of ['a', 'b']) connect(name).ask1(1, 1);
     await turn();
-    database.waiting.shift()?.answer([SHORT]);
+    database.waiting.shift()?.answer([SHORT, SHORT]);
     await turn();
     const record = { leaseId: 'l1', budget: budget(1), granted: 5, returned: 0, used: 0, closed: false };
-    runner.ingested([record]);
+    runner.ingested('b', [record]);
     await turn();
     expect(database.waiting).toEqual([]);
-    runner.ingested([{ ...record, returned: 2 }]);
-    runner.ingested([{ ...record, returned: 2 }]);
+    runner.ingested('b', [{ ...record, returned: 2 }]);
+    runner.ingested('b', [{ ...record, returned: 2 }]);
     await turn();
-    expect(database.waiting.map(({ questions }) => questions.map(({ questionId }) => questionId))).toEqual([[0]]);
-    expect(signals).toEqual([{ type: 'room', budgetIds: [budgetId(budget(1))] }]);
+    expect(database.waiting.map(({ questions }) => questions)).toMatchObject([[{ spoolId: 'a', questionId: 0 }]]);
+    expect(signals).toEqual([{ type: 'room', budgetIds: [budgetId(budget(1))], givenBackBy: 'b' }]);
   });
 });

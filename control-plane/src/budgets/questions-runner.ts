@@ -119,8 +119,8 @@ export class QuestionsRunner {
     if (budgetIds.length > 0) this.#step({ type: 'room', budgetIds });
   }
 
-  /** Records of leases were ingested: what was given back, asked for or not, may be granted to others. */
-  ingested(records: readonly LeaseRecord[]): void {
+  /** Records of a spool's leases were ingested: what was given back, asked for or not, may be granted to others. */
+  ingested(spoolId: string, records: readonly LeaseRecord[]): void {
     const budgetIds = new Set<string>();
     for (const { leaseId, budget, returned } of records) {
       if (returned <= (this.#returned.get(leaseId) ?? 0)) continue;
@@ -133,7 +133,7 @@ export class QuestionsRunner {
       if (this.#returned.size <= MAX_REMEMBERED_RETURNS) break;
       this.#returned.delete(oldest);
     }
-    this.room([...budgetIds]);
+    if (budgetIds.size > 0) this.#step({ type: 'room', budgetIds: [...budgetIds], givenBackBy: spoolId });
   }
 
   /** Limits were lowered: where more is settled and held than they allow, all holders give back what is free. */

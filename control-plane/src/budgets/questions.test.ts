@@ -291,6 +291,19 @@ describe('a denied question', () => {
     ]);
   });
 
+  it('is not tried again for what its own node gave back, here or at another replica', () => {
+    connect('a', 'b');
+    deny('a');
+    deny('b');
+    const others = [{ type: 'attempt', question: { spoolId: 'b', questionId: 0 } }];
+    const signal = { type: 'room', budgetIds: [ID], givenBackBy: 'a' } as const;
+    const effects = step(signal);
+    expect(effects.filter((effect) => effect.type === 'attempt')).toMatchObject(others);
+    expect(signalsOf(effects)).toEqual([signal]);
+    for (const effect of effects) if (effect.type === 'attempt') attempted(effect.question, short([]));
+    expect(step({ type: 'signal', signal })).toMatchObject(others);
+  });
+
   it('is forgotten after a minute', () => {
     connect('a');
     deny('a');

@@ -63,8 +63,8 @@ export type Attempt =
 export type LeaseSignal =
   | { readonly type: 'recall'; readonly recallId: number; readonly spoolId: string; readonly leaseId: string; readonly retire: boolean }
   | { readonly type: 'answered'; readonly recallId: number }
-  /** More may be granted than before. */
-  | { readonly type: 'room'; readonly budgetIds: readonly string[] }
+  /** More may be granted than before; to others than the spool that gave it back, where one is named. */
+  | { readonly type: 'room'; readonly budgetIds: readonly string[]; readonly givenBackBy?: string }
   /** The spool's leases have grown, and its stream is somewhere else. */
   | { readonly type: 'refresh'; readonly spoolId: string; readonly leaseIds: readonly string[] }
   | { readonly type: 'closed'; readonly spoolId: string; readonly leaseIds: readonly string[] };
@@ -77,8 +77,11 @@ export type QuestionsInput =
   /** The very object that the effect named. */
   | { readonly type: 'attempted'; readonly question: Question; readonly attempt: Attempt }
   | { readonly type: 'recall_answered'; readonly spoolId: string; readonly recallId: number }
-  /** Something was given back, or a limit was raised: known here first. */
-  | { readonly type: 'room'; readonly budgetIds: readonly string[] }
+  /**
+   * Something was given back, or a limit was raised: known here first. A spool that gave something back itself can have no
+   * more than before, and may be about to go: a grant would be stranded with it.
+   */
+  | { readonly type: 'room'; readonly budgetIds: readonly string[]; readonly givenBackBy?: string }
   /** All holders are to give back what is free: a limit was lowered below what is settled and held, or a window is over. */
   | { readonly type: 'recall_all'; readonly budgetId: string; readonly holders: readonly Holder[] }
   /** A node was granted something that it did not ask for. */
@@ -216,8 +219,8 @@ export class LeaseQuestions {
         this.#recallAnswered(input.spoolId, input.recallId);
         break;
       case 'room':
-        this.#room(input.budgetIds);
-        this.#signal({ type: 'room', budgetIds: input.budgetIds });
+        this.#room(input.budgetIds, input.givenBackBy);
+        this.#signal(input);
         break;
       case 'recall_all':
         for (const { leaseId, spoolId } of input.holders) this.#recall(input.budgetId, spoolId, leaseId, false, nowMs);
@@ -406,10 +409,10 @@ export class LeaseQuestions {
     const shortage = this.#lines.get(recall.budgetId)?.shortage;
     if (shortage?.waiting.delete(recallId) === true) this.#retry(shortage);
     // Too late for the question it was sent for, or sent for none: others may be glad of it.
-    else this.#room([recall.budgetId]);
+    else this.#room([recall.budgetId], recall.spoolId);
   }
 
-  #room(budgetIds: readonly string[]): void {
+  #room(budgetIds: readonly string[], givenBackBy: string | undefined): void {
     if (this.#options.frozen()) return;
     for (const id of budgetIds) {
       const line = this.#lines.get(id);
@@ -419,7 +422,7 @@ export class LeaseQuestions {
       }
       for (const denied of this.#denied.get(id)?.values() ?? []) {
         const streamId = this.#streams.get(denied.question.spoolId)?.streamId;
-        if (denied.trying || streamId === undefined) continue;
+        if (denied.trying || streamId === undefined || denied.question.spoolId === givenBackBy) continue;
         denied.trying = true;
         this.#effects.push({ type: 'attempt', question: { ...denied.question, streamId, questionId: 0 } });
       }
@@ -439,7 +442,7 @@ export class LeaseQuestions {
         this.#answeredHere(signal.recallId);
         return;
       case 'room':
-        this.#room(signal.budgetIds);
+        this.#room(signal.budgetIds, signal.givenBackBy);
         return;
       case 'refresh':
       case 'closed':

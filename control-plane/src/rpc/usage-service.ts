@@ -36,7 +36,7 @@ export interface UsageReportsDeps {
   readonly usage: Pick<UsageService, 'open' | 'cursors' | 'ingestBatch'>;
   readonly restore: Pick<RestoreService, 'admit' | 'replayed' | 'giveUp'>;
   /** Hears of the records of leases in a batch that is committed. */
-  readonly leases: { ingested(records: readonly LeaseRecord[]): void };
+  readonly leases: { ingested(spoolId: string, records: readonly LeaseRecord[]): void };
   readonly clock: { nowMs(): number };
   readonly metrics: Metrics;
   readonly logger: Logger;
@@ -148,7 +148,8 @@ export class UsageReports {
     const batch = { ...reporter, incarnation, firstSeq, lastSeq, records: records.map(recordOf) };
     const { ackedSeq } = await usage.ingestBatch(batch, dbEpoch);
     metrics.observeIngest(records.length, clock.nowMs() - startedAtMs);
-    leases.ingested(records.flatMap((record) => (record.ok && record.kind === 'lease' ? [record.lease] : [])));
+    const told = records.flatMap((record) => (record.ok && record.kind === 'lease' ? [record.lease] : []));
+    leases.ingested(reporter.spoolId, told);
     await send(call, { case: 'ack', value: { incarnation, ackedSeq: BigInt(ackedSeq), dbEpoch } });
     const last = awaited.get(incarnation);
     if (last === undefined || ackedSeq < last) return;
