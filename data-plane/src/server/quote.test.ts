@@ -77,9 +77,12 @@ describe('/v1/quote', () => {
     expect(await post('/v1/quote', body)).toEqual(real);
   });
 
-  it('is 503 where nobody can say', async () => {
+  it('tells the cost also where nobody can say what is left', async () => {
     node = await startTestNode(answerWith(ANSWER));
     node.bank.disconnect();
-    expect(await post('/v1/quote', CHAT)).toMatchObject({ status: 503, json: { error: { code: 'budget_unavailable' } } });
+    expect(await post('/v1/quote', CHAT)).toMatchObject({
+      status: 200,
+      json: { max_cost_nano: expect.stringMatching(/^[1-9]\d+$/), admitted: false, reason: { code: 'budget_unavailable', status: 503 } },
+    });
   });
 });

@@ -47,14 +47,16 @@ export type QuoteRooms = Pick<Rooms, 'plan' | 'admit' | 'release'>;
 
 /**
  * Admits the request as if it were to be served, and gives back at once what was set aside. Rejects with the errors that
- * the request itself would get, 402 and 429 excepted: those are the answer.
+ * the request itself would get, except where its budgets refuse it or cannot be checked (402, 429, 503 `budget_unavailable`):
+ * those are the answer.
  */
 export async function quote(rooms: QuoteRooms, exchange: Exchange, reply: Pick<Reply, 'onGone'>): Promise<Quote> {
   const { facts } = exchange.dialect.readPassThrough(exchange.operation, exchange.body);
   const plan = rooms.plan(facts, exchange.principal, exchange.arrivedMs);
-  const verdict = await admission(rooms, exchange.principal, facts, plan, reply);
+  const verdict = await admission(rooms, exchange, facts, plan, reply);
   if (verdict.kind === 'admitted') rooms.release(verdict);
-  else if (verdict.error.status >= 500) throw verdict.error;
+  // What it would cost is known also where nobody can say what is left.
+  else if (verdict.error.status >= 500 && verdict.error.code !== 'budget_unavailable') throw verdict.error;
   return quoteOf(plan.model.id, verdict);
 }
 
