@@ -1,8 +1,9 @@
 /** Customers of the arena: concurrent clients of the official SDK in both regions, on keys whose caps are nearly used up. */
 import { type ApiClient, textField } from '@meridian/local/operator';
+import { keyWorks } from '@meridian/local/provision';
 import OpenAI from 'openai';
 import { pick, seededRandom } from '../random.ts';
-import { REGIONS, type RegionName } from '../world/world.ts';
+import { REGIONS, type RegionName, until } from '../world/world.ts';
 import type { Arena } from './arena.ts';
 
 /** What a client saw of one request. */
@@ -63,6 +64,9 @@ export class Clients {
     for (let index = 0; index < this.#options.keys; index++) {
       const made = await this.#arena.account.post('/v1/keys', { name: `torture ${index}`, caps: { daily_usd: CAP_STEP_USD } });
       this.keys.push({ id: textField(made, 'id'), key: textField(made, 'key'), limitUsd: CAP_STEP_USD });
+    }
+    for (const { key } of this.keys) {
+      for (const region of REGIONS) await until(() => keyWorks(this.#arena.nodeUrl(region), key), `the key to work in ${region}`);
     }
   }
 
