@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { World } from '../world/world.ts';
 import { cappedKey, falseRefusals, quotedNano, type Shape, type Spending, type Spent, spend } from './spending.ts';
 
-const CAP_USD = Number(process.env.MERIDIAN_CAPS_USD ?? 0.2);
+const CAP_USD = Number(process.env.MERIDIAN_CAPS_USD ?? 0.1);
 const CLIENTS = Number(process.env.MERIDIAN_CAPS_CLIENTS ?? 50);
 const CAP_NANO = Math.round(CAP_USD * 1e9);
 const WITHIN_MS = 180_000;
