@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { IdSource } from '@meridian/domain/ids';
 import { LeaseDesk } from './admission/lease-desk.ts';
+import { TokenCounter } from './admission/token-counter.ts';
 import type { Config } from './config.ts';
 import { handBack } from './control/hand-back.ts';
 import { LeaseClient } from './control/lease-client.ts';
@@ -78,12 +79,14 @@ export async function createNode(config: Config): Promise<RunningNode> {
   const usage = startUsageClient({ ...link, spool, onAcknowledged: (seq) => desk.acknowledged(seq, ids.nowMs()), log: tell });
   leases.start(desk);
 
+  const counter = new TokenCounter({ after: (delayMs, expired) => deadlines.after(delayMs, expired), log });
   const path = createRequestPath({
     config,
     dialect: openaiChat,
     picture,
     spool,
     grants: desk,
+    counter,
     upstream,
     deadlines,
     metrics,
@@ -136,6 +139,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
       log.info({ why, running: path.running }, 'draining');
       await path.drain(config.drainTimeoutMs);
       await path.server.close();
+      await counter.close();
       const reported = await handBack({ desk, leases, usage, clock: ids }, REPORT_WITHIN_MS);
       if (!reported) log.warn({ records: unacked() }, 'the control plane has not acknowledged everything: the next start reports the rest');
       leases.close();

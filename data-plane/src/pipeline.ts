@@ -23,7 +23,7 @@ export interface Rooms {
    * Sets aside what the request can cost. `done` is called once, before this returns where the leases suffice; the function
    * returned gives up a wait. Throws for a request whose cost has no bound.
    */
-  readonly admit: (principal: Principal, facts: RequestFacts, plan: Plan, done: (verdict: Verdict) => void) => () => void;
+  readonly admit: (exchange: Exchange, facts: RequestFacts, plan: Plan, done: (verdict: Verdict) => void) => () => void;
   /** Gives back what was set aside for a request that came to nothing: no intent of it was written. */
   readonly release: (admitted: Admitted) => void;
   /** Writes the INTENT; resolves when its write() has returned. */
@@ -50,7 +50,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   try {
     request = dialect.readPassThrough(exchange.operation, exchange.body);
     plan = rooms.plan(request.facts, principal, exchange.arrivedMs);
-    const verdict = admission(rooms, principal, request.facts, plan, reply);
+    const verdict = admission(rooms, exchange, request.facts, plan, reply);
     admitted = admittedBy(verdict instanceof Promise ? await verdict : verdict);
     intent = intentOf(exchange, request.facts, plan, admitted, rooms.nowMs());
     await rooms.open(intent);
@@ -126,13 +126,13 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
 /** Where the leases suffice the verdict is there at once, and nothing is awaited. A client that leaves gives up its wait. */
 export function admission(
   rooms: Pick<Rooms, 'admit'>,
-  principal: Principal,
+  exchange: Exchange,
   facts: RequestFacts,
   plan: Plan,
   reply: Pick<Reply, 'onGone'>,
 ): Verdict | Promise<Verdict> {
   const waiting: { verdict?: Verdict; resolve?: (verdict: Verdict) => void } = {};
-  const giveUp = rooms.admit(principal, facts, plan, (verdict) => {
+  const giveUp = rooms.admit(exchange, facts, plan, (verdict) => {
     waiting.verdict = verdict;
     waiting.resolve?.(verdict);
   });

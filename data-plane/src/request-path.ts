@@ -8,6 +8,7 @@ import { type AdmitRooms, type Admitted, admit } from './admission/admit.ts';
 import { authenticate, type Principal, presentedKey } from './admission/authenticate.ts';
 import type { Grants } from './admission/grants.ts';
 import type { KeyTable } from './admission/key-table.ts';
+import type { TokenCounts } from './admission/token-counter.ts';
 import type { Config } from './config.ts';
 import type { Dialect } from './dialect/dialect.ts';
 import { type Ending, settle } from './metering/settle.ts';
@@ -40,6 +41,7 @@ export interface RequestPathDeps {
   readonly picture: KeyTable & Catalogue;
   readonly spool: UsageSink;
   readonly grants: Grants;
+  readonly counter: TokenCounts;
   readonly upstream: Upstream;
   readonly deadlines: Deadlines;
   readonly metrics: Metrics;
@@ -63,7 +65,7 @@ export interface RequestPath {
 }
 
 export function createRequestPath(deps: RequestPathDeps): RequestPath {
-  const { config, dialect, picture, spool, grants, upstream, deadlines, metrics, log, ids } = deps;
+  const { config, dialect, picture, spool, grants, counter, upstream, deadlines, metrics, log, ids } = deps;
   const { nowMs } = ids;
   const leftBehind = new LeftBehind(deadlines);
   const inFlight = new Set<RunningAttempt>();
@@ -92,10 +94,10 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     timeouts: (candidate, request) => patience(config, request.facts, candidate.model.maxOutputTokens),
     nowMs,
   };
-  const admitRooms: AdmitRooms = { grants, keys: picture, nowMs };
+  const admitRooms: AdmitRooms = { grants, keys: picture, nowMs, counter };
   const rooms: Rooms = {
     plan: (facts, principal, atMs) => plan(picture, facts, principal.key, config.region, atMs),
-    admit: (principal, facts, planned, done) => admit(admitRooms, principal, facts, planned, done),
+    admit: (exchange, facts, planned, done) => admit(admitRooms, exchange.principal, facts, planned, done, exchange),
     release: ({ reservation }) =>
       grants.settle(
         reservation,

@@ -6,6 +6,7 @@ import { connect, type Server, type Socket } from 'node:net';
 import { type Cap, isPrepaidCapId } from '@meridian/domain/budget';
 import type { Final } from '@meridian/domain/usage-record';
 import { TestBank } from './admission/testing.ts';
+import { TokenCounter } from './admission/token-counter.ts';
 import { loadConfig } from './config.ts';
 import type { Picture } from './control/picture.ts';
 import { type Sketch, samplePicture } from './control/testing.ts';
@@ -91,12 +92,14 @@ export async function startTestNode(provider: Provider, sketch: Sketch = {}, cap
   const upstream = createUpstream({ deadlines });
   const metrics = createMetrics();
   const log = createLogger('silent', {});
+  const counter = new TokenCounter({ after: (delayMs, expired) => deadlines.after(delayMs, expired), log });
   const path = createRequestPath({
     config,
     dialect: openaiChat,
     picture,
     spool,
     grants: bank.desk,
+    counter,
     upstream,
     deadlines,
     metrics,
@@ -141,6 +144,7 @@ export async function startTestNode(provider: Provider, sketch: Sketch = {}, cap
     },
     async stop() {
       await path.server.close();
+      await counter.close();
       await spool.close();
       await upstream.close();
       vendor.closeAllConnections();

@@ -1,15 +1,19 @@
 /**
  * Requests with the usage that their providers counted, held against the bounds that admission reserves by: no usage is
- * above them, and how far below it stays is printed.
+ * above them, and how far below it stays is printed. The same for inputs that are counted exactly, where their tokenizer
+ * is known.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { type Estimate, estimate } from '@meridian/data-plane/admission/estimate';
+import { TokenCounter } from '@meridian/data-plane/admission/token-counter';
+import { encodingOf } from '@meridian/data-plane/admission/tokenizers';
+import { inputText } from '@meridian/data-plane/dialect/openai-chat/input-text';
 import { readPassThrough } from '@meridian/data-plane/dialect/openai-chat/pass-through-request';
 import { readUsage } from '@meridian/data-plane/dialect/openai-chat/usage';
 import type { Operation } from '@meridian/domain/dialect';
 import { rate } from '@meridian/domain/rating';
 import { inputTokens, outputTokens, type Usage } from '@meridian/domain/usage';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 
 const FIXTURES = new URL('../../../shared/fixtures/open/', import.meta.url);
 const present = existsSync(FIXTURES);
@@ -120,6 +124,74 @@ describe('the bound of a request', () => {
   });
 });
 
+const counter = new TokenCounter({ after: () => ({ cancel: () => {} }), log: { info: () => {}, warn: () => {} } });
+afterAll(() => counter.close());
+
+/** The bound of the input with its text counted; undefined where the model's tokenizer is not known. */
+async function countedBoundOf({ operation, body }: Pick<Counted, 'operation' | 'body'>): Promise<number | undefined> {
+  const { facts } = readPassThrough(operation, body);
+  const encoding = encodingOf([{ id: facts.model }]);
+  if (encoding === undefined) return undefined;
+  const { texts, otherTokensBound } = inputText(operation, body, facts.inputTokensBound);
+  const tokens = await new Promise<number | undefined>((resolve) => counter.count(encoding, texts, resolve));
+  if (tokens === undefined) throw new Error('not counted');
+  return otherTokensBound + tokens;
+}
+
+/** As their vendor counted or documents them; `above` is how many tokens more the bound may say. */
+const COUNTED: readonly (readonly [name: string, model: string, fields: object, inputTokens: number, above: number])[] = [
+  ['a greeting', 'gpt-4o', user('Hi'), 8, 60],
+  ['a greeting, in the older encoding', 'gpt-4', user('Hi'), 8, 60],
+  [
+    'messages with names',
+    'gpt-4o',
+    {
+      messages: [
+        {
+          role: 'system',
+          content: 'You are a helpful, pattern-following assistant that translates corporate jargon into plain English.',
+        },
+        { role: 'system', name: 'example_user', content: 'New synergies will help drive top-line growth.' },
+        { role: 'system', name: 'example_assistant', content: 'Things working well together will increase revenue.' },
+        {
+          role: 'system',
+          name: 'example_user',
+          content: "Let's circle back when we have more bandwidth to touch base on opportunities for increased leverage.",
+        },
+        { role: 'system', name: 'example_assistant', content: "Let's talk later when we're less busy about how to do better." },
+        {
+          role: 'user',
+          content: "This late pivot means we don't have time to boil the ocean for the client deliverable.",
+        },
+      ],
+    },
+    124,
+    400,
+  ],
+  ['a long text of words that are a token each', 'gpt-4o', user('the quick brown fox jumps over it. '.repeat(1_000)), 8_008, 60],
+  ['a mark of the chat format, which is text', 'gpt-4', user('<|endoftext|>'), 14, 60],
+  [
+    'a text in parts',
+    'gpt-4o',
+    user([
+      { type: 'text', text: 'the quick brown fox ' },
+      { type: 'text', text: 'jumps over it.' },
+    ]),
+    16,
+    150,
+  ],
+];
+
+describe('the exact count of an input', () => {
+  it.each(COUNTED)('is no less than the vendor’s, and near it, for %s', async (_, model, fields, inputTokens, above) => {
+    const body = Buffer.from(JSON.stringify({ model, ...fields }));
+    const bound = await countedBoundOf({ operation: 'chat', body });
+    expect(bound).toBeGreaterThanOrEqual(inputTokens);
+    expect(bound).toBeLessThanOrEqual(inputTokens + above);
+    expect(bound).toBeLessThan(boundOf({ name: '', operation: 'chat', body, usage: {} }).demand.inputTokens);
+  });
+});
+
 interface Sidecar {
   readonly request?: { readonly body?: unknown; readonly body_has_omissions?: boolean };
 }
@@ -180,5 +252,25 @@ describe.skipIf(!present)('the bound of every recorded request', () => {
     expect(compared.length).toBeGreaterThan(40);
     // Of those only what cannot be a request of ours: a service tier that its provider alone knows.
     expect(unreadable).toEqual(['groq/chat/pa-reasoning-wire-contract-groq-qwen3-disable-merges-user-extra-body.json.meta.json']);
+  });
+});
+
+describe.skipIf(!present)('the exact count of every recorded request of a model whose tokenizer is known', () => {
+  it('is no less than what its vendor counted', async () => {
+    const above: { readonly tokens: number; readonly factor: number }[] = [];
+    for (const counted of recorded().compared) {
+      const bound = await countedBoundOf(counted);
+      if (bound === undefined) continue;
+      const actual = inputTokens(counted.usage);
+      expect({ name: counted.name, within: actual <= bound }).toEqual({ name: counted.name, within: true });
+      above.push({ tokens: bound - actual, factor: bound / Math.max(1, actual) });
+    }
+    above.sort((a, b) => a.tokens - b.tokens);
+    const at = (share: number): string => {
+      const { tokens, factor } = above[Math.floor((above.length - 1) * share)] ?? { tokens: 0, factor: 0 };
+      return `${tokens} (${factor.toFixed(1)}-fold)`;
+    };
+    console.log(`exact count − counted input tokens: least ${at(0)}, median ${at(0.5)}, most ${at(1)} of ${above.length}`);
+    expect(above.length).toBeGreaterThan(10);
   });
 });

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { PEPPER, samplePicture } from '../control/testing.ts';
 import { admit, type Verdict } from './admit.ts';
 import { authenticate, type Principal } from './authenticate.ts';
-import type { Asked, Ways } from './estimate.ts';
+import type { NamedWays } from './count-input.ts';
+import type { Asked } from './estimate.ts';
 import type { BudgetAmount, Grants } from './grants.ts';
 import { TestBank, writtenAtOnce } from './testing.ts';
 
@@ -14,7 +15,10 @@ const PRICE = {
   effectiveFromMs: 0,
   cards: [{ serviceTier: 'standard', aboveInputTokens: 0, prices: { input: 1_000_000_000n, output: 4_000_000_000n } }],
 } as const;
-const WAYS: Ways = { listPrice: PRICE, candidates: [{ model: { contextTokens: 9_000, maxOutputTokens: 8_000 }, listPrice: PRICE }] };
+const WAYS: NamedWays = {
+  listPrice: PRICE,
+  candidates: [{ model: { id: 'm', contextTokens: 9_000, maxOutputTokens: 8_000 }, listPrice: PRICE }],
+};
 const ASKED: Asked = {
   operation: 'chat',
   maxOutputTokens: 100,
@@ -100,7 +104,7 @@ describe('admission', () => {
     const free = { ...PRICE, cards: [] };
     const { principal, keys } = setting(CAPS);
     const bank = new TestBank({ limitOf: () => 0, nowMs: () => MIDNIGHT, write: writtenAtOnce() });
-    const ways = { listPrice: free, candidates: [{ model: { contextTokens: 1, maxOutputTokens: 1 }, listPrice: free }] };
+    const ways = { listPrice: free, candidates: [{ model: { id: 'm', contextTokens: 1, maxOutputTokens: 1 }, listPrice: free }] };
     let verdict: Verdict | undefined;
     admit({ grants: bank.desk, keys: { capsOf: () => [] }, nowMs: () => MIDNIGHT }, principal, ASKED, ways, (given) => {
       verdict = given;

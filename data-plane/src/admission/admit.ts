@@ -3,10 +3,12 @@ import { type BudgetUnit, type Cap, MAX_LIMIT, prepaidCapId } from '@meridian/do
 import type { GatewayError } from '@meridian/domain/error';
 import { windowStartMs } from '@meridian/domain/window';
 import type { Principal } from './authenticate.ts';
-import { type Asked, type Estimate, estimate, type Ways } from './estimate.ts';
-import type { BudgetAmount, Grants, Reservation } from './grants.ts';
+import { countInput, type NamedWays, type TextSource } from './count-input.ts';
+import { type Asked, type Estimate, estimate } from './estimate.ts';
+import type { BudgetAmount, Grants, Refusal, Reservation } from './grants.ts';
 import type { KeyTable } from './key-table.ts';
 import { refusalError } from './refusal.ts';
+import type { TokenCounts } from './token-counter.ts';
 
 export interface Admitted {
   readonly terms: Estimate;
@@ -22,32 +24,97 @@ export interface AdmitRooms {
   readonly grants: Grants;
   readonly keys: Pick<KeyTable, 'capsOf'>;
   readonly nowMs: () => number;
+  /** Without it, no input is counted exactly. */
+  readonly counter?: TokenCounts;
+}
+
+/** The control plane's word, under which a smaller request may still fit. */
+type Exhausted = Extract<Refusal, { readonly kind: 'exhausted' }>;
+
+/** An input that was counted exactly, after it did not fit by its bytes. */
+interface Counted {
+  readonly inputTokens: number;
+  readonly refusal: Exhausted;
 }
 
 /**
  * Sets aside what the request can cost, and what it counts for, in all caps of its key, member and account and in the
  * account's prepaid credit; all of them or none. `done` is called once, before this returns where the leases suffice; the
- * function returned gives up a wait. Throws GatewayError 400 for a request whose cost has no bound.
+ * function returned gives up a wait. Where money is short and the source's text can be counted exactly, that is done and
+ * admission tried once more with it. Throws GatewayError 400 for a request whose cost has no bound.
  */
-export function admit(rooms: AdmitRooms, principal: Principal, asked: Asked, ways: Ways, done: (verdict: Verdict) => void): () => void {
+export function admit(
+  rooms: AdmitRooms,
+  principal: Principal,
+  asked: Asked,
+  ways: NamedWays,
+  done: (verdict: Verdict) => void,
+  source?: TextSource,
+  counted?: Counted,
+): () => void {
   const { grants, nowMs } = rooms;
   const atMs = nowMs();
   const budgets = budgetsOf(principal, rooms.keys, atMs);
-  const terms = estimate(asked, ways, principal.standing.tier.markupBasisPoints, () =>
-    grants.room(budgets.filter((each) => each.unit === 'nano_usd').map((each) => each.budget)),
+  const terms = estimate(
+    asked,
+    ways,
+    principal.standing.tier.markupBasisPoints,
+    () => grants.room(budgets.filter((each) => each.unit === 'nano_usd').map((each) => each.budget)),
+    counted?.inputTokens,
   );
   const amounts: BudgetAmount[] = [];
   for (const each of budgets) {
     const amount = amountOf(each.unit, asked, terms);
     if (amount > 0) amounts.push({ ...each, amount });
   }
-  return grants.reserve(amounts, atMs, (outcome) =>
+  if (counted !== undefined && amountOf('nano_usd', asked, terms) > counted.refusal.left) {
+    done(refused(counted.refusal, terms, atMs));
+    return NOTHING_TO_GIVE_UP;
+  }
+  let decided = false;
+  let stopCounting: (() => void) | undefined;
+  const giveUp = grants.reserve(amounts, atMs, (outcome) => {
+    if (outcome.kind === 'refused' && outcome.refusal.kind === 'exhausted' && source !== undefined) {
+      stopCounting = admitCounted(rooms, principal, asked, ways, done, source, terms, outcome.refusal);
+      if (stopCounting !== undefined) return;
+    }
+    decided = true;
     done(
       outcome.kind === 'reserved'
         ? { kind: 'admitted', terms, reservation: outcome.reservation }
-        : { kind: 'refused', terms, error: refusalError(outcome.refusal, terms, nowMs()) },
-    ),
-  );
+        : refused(outcome.refusal, terms, nowMs()),
+    );
+  });
+  if (decided) return giveUp;
+  return () => {
+    giveUp();
+    stopCounting?.();
+  };
+}
+
+const NOTHING_TO_GIVE_UP = (): void => {};
+
+/** Undefined where nothing is counted: the refusal stands. */
+function admitCounted(
+  rooms: AdmitRooms,
+  principal: Principal,
+  asked: Asked,
+  ways: NamedWays,
+  done: (verdict: Verdict) => void,
+  source: TextSource,
+  terms: Estimate,
+  refusal: Exhausted,
+): (() => void) | undefined {
+  if (rooms.counter === undefined || refusal.short.unit !== 'nano_usd') return undefined;
+  let giveUp = countInput(rooms.counter, source, asked, ways, terms, refusal.left, (inputTokens) => {
+    if (inputTokens === undefined || inputTokens >= terms.demand.inputTokens) done(refused(refusal, terms, rooms.nowMs()));
+    else giveUp = admit(rooms, principal, asked, ways, done, undefined, { inputTokens, refusal });
+  });
+  return giveUp === undefined ? undefined : () => giveUp?.();
+}
+
+function refused(refusal: Refusal, terms: Estimate, nowMs: number): Verdict {
+  return { kind: 'refused', terms, error: refusalError(refusal, terms, nowMs) };
 }
 
 /** A budget that applies to a request, without an amount. */

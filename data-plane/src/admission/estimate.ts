@@ -56,9 +56,16 @@ const LARGEST_CONTEXT_TOKENS = 2_097_152;
 /**
  * Bounds a request. A limit that the client gave stands; where there is none, it is the model's own, or less: what half
  * of the node's free amount buys, shared with the requests in flight, so that one request does not take all of a lease.
- * Throws GatewayError 400 for a request that cannot be bounded and has no limit.
+ * The input is bounded by its bytes, or as it was counted. Throws GatewayError 400 for a request that cannot be bounded
+ * and has no limit.
  */
-export function estimate(asked: Asked, ways: Ways, markupBasisPoints: number, room: Room): Estimate {
+export function estimate(
+  asked: Asked,
+  ways: Ways,
+  markupBasisPoints: number,
+  room: Room,
+  inputTokens: number = inputBound(asked, ways),
+): Estimate {
   const { choices, serviceTier } = asked;
   if (asked.unbounded !== undefined && asked.maxOutputTokens === undefined) {
     throw new GatewayError('invalid_request_error', {
@@ -66,8 +73,6 @@ export function estimate(asked: Asked, ways: Ways, markupBasisPoints: number, ro
       param: asked.unbounded,
     });
   }
-  const inputTokens =
-    asked.inputTokensBound + (asked.operation === 'chat' ? PREAMBLE_TOKENS : 0) + (asked.readsBeyondBody ? contextOf(ways) : 0);
   const input = { inputTokens, serviceTier, prices: pricesOf(ways) };
   let maxOutputTokens = 0;
   let addedLimit: number | undefined;
@@ -91,6 +96,10 @@ export function estimate(asked: Asked, ways: Ways, markupBasisPoints: number, ro
 /** The highest output limit with which the request costs at most the amount; 0 where there is none. */
 export function fittingLimit({ demand, choices, markupBasisPoints }: Estimate, amountNano: Nano): number {
   return Math.floor(outputTokensWithin(demand, markupBasisPoints, amountNano) / choices);
+}
+
+function inputBound(asked: Asked, ways: Ways): number {
+  return asked.inputTokensBound + (asked.operation === 'chat' ? PREAMBLE_TOKENS : 0) + (asked.readsBeyondBody ? contextOf(ways) : 0);
 }
 
 function pricesOf({ listPrice, candidates }: Ways): readonly ListPrice[] {

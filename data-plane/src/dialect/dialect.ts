@@ -54,6 +54,14 @@ export interface RequestEdits {
   readonly maxOutputTokens: number | undefined;
 }
 
+/** The text of a request's input, for when it is counted and not bounded. */
+export interface InputText {
+  /** Each stands in the prompt by itself. */
+  readonly texts: readonly string[];
+  /** Upper bound in tokens of all the rest of the body, without any instruction of a vendor's before it. */
+  readonly otherTokensBound: number;
+}
+
 /** What metering reads of an answer. */
 export interface AnswerFacts {
   /** Absent when the answer had none: it is counted then, as `estimated`. */
@@ -157,6 +165,8 @@ export interface Dialect {
   readonly name: DialectName;
   /** Throws GatewayError (400 `invalid_request_error` with `param`, 413) on a body that cannot be read. */
   readPassThrough(operation: Operation, body: Buffer): PassThroughRequest;
+  /** Of a body that `readPassThrough` has read, with the bound that it has found. */
+  inputText(operation: Operation, body: Buffer, inputTokensBound: number): InputText;
   readAnswer(operation: Operation, body: Buffer): PassThroughAnswer;
   passThroughStream(terms: StreamTerms): PassThroughStream;
   /** Throws GatewayError (400 `invalid_request_error` with `param`). */

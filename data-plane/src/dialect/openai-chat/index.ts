@@ -1,6 +1,7 @@
 /** OpenAI's Chat Completions and Embeddings, and everybody who speaks them. */
 import type { Dialect } from '../dialect.ts';
 import { readUpstreamError, renderError, renderStreamError } from './error.ts';
+import { inputText } from './input-text.ts';
 import { readPassThrough } from './pass-through-request.ts';
 import { ChatPassThroughStream } from './pass-through-stream.ts';
 import { decodeRequest, encodeRequest } from './request.ts';
@@ -10,6 +11,7 @@ import { ChatStreamDecoder, ChatStreamEncoder } from './stream.ts';
 export const openaiChat: Dialect = {
   name: 'openai-chat',
   readPassThrough,
+  inputText,
   readAnswer,
   passThroughStream: (terms) => new ChatPassThroughStream(terms),
   decodeRequest,
