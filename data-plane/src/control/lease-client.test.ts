@@ -406,6 +406,15 @@ describe('what the desk has done', () => {
     expect(timers.at(-1)).toMatchObject({ delayMs: 999, cancelled: true });
   });
 
+  it('is not woken at once for the end of a month, which is further off than a timer of the process can be set', async () => {
+    const { effects } = make({ clock: { nowMs: () => 0 } });
+    client?.start(told);
+    expect(told.ticks).toHaveLength(1);
+    effects.wakeAt(31 * 24 * 3600 * 1000);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(told.ticks).toHaveLength(1);
+  });
+
   it('hurries the upload', () => {
     make().effects.hurry();
     expect(hurried).toBe(1);

@@ -73,6 +73,9 @@ export interface LeaseClientStatus {
   readonly lastAnswerAtMs: number | undefined;
 }
 
+/** Above 24.8 days a timer of the process would fire at once. The desk does not mind being woken early: it asks again. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 type Frame = NonNullable<MessageInitShape<typeof LeasesRequestSchema>['frame']>;
 
 interface Session {
@@ -266,7 +269,8 @@ export class LeaseClient {
     this.#cancelWake();
     this.#cancelWake = () => undefined;
     if (atMs === undefined || this.#closed) return;
-    this.#cancelWake = this.#after(Math.max(0, atMs - this.#clock.nowMs()), () => this.#desk?.tick(this.#clock.nowMs()));
+    const delayMs = Math.min(Math.max(0, atMs - this.#clock.nowMs()), MAX_TIMER_MS);
+    this.#cancelWake = this.#after(delayMs, () => this.#desk?.tick(this.#clock.nowMs()));
   }
 
   #watch(session: Session): void {
