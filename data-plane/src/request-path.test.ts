@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { Cap } from '@meridian/domain/budget';
 import type { Endpoint } from '@meridian/domain/snapshot';
 import { windowStartMs } from '@meridian/domain/window';
+import { configEntityId } from '@meridian/wire/codec/entry';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import {
   ANSWER,
@@ -97,6 +98,19 @@ function endpointOf(on: TestNode): Endpoint {
   const [endpoint] = on.picture.endpointsOf('m-1.5');
   if (endpoint === undefined) throw new Error('no endpoint');
   return endpoint;
+}
+
+/** A model of another name, at the provider and the price of the picture's own. */
+function knowModel(on: TestNode, id: string): void {
+  const model = on.picture.model('m-1.5');
+  const [version] = on.picture.priceBook('m-1.5')?.versions ?? [];
+  if (model === undefined || version === undefined) throw new Error('no model');
+  const bodies = [
+    { kind: 'model', value: { ...model, id } },
+    { kind: 'endpoint', value: { ...endpointOf(on), id: 'end_9', modelId: id } },
+    { kind: 'price_book', value: { modelId: id, versions: [{ ...version, modelId: id }] } },
+  ] as const;
+  for (const body of bodies) on.picture.apply({ kind: body.kind, id: configEntityId(body), version: 1, body });
 }
 
 const PREPAID = { capId: 'prepaid_acc_1', windowStartMs: 0 };
@@ -228,6 +242,37 @@ describe('the money of a request', () => {
     expect(await served(node, { max_tokens: Number(error.max_tokens) + 1 })).toMatch(/^HTTP\/1\.1 402 /);
     expect(await served(node, { max_tokens: error.max_tokens })).toMatch(/^HTTP\/1\.1 200 /);
     expect(node.bank.reservations).toBe(0);
+  });
+
+  it('that is short by the bytes of a request is enough where the exact count of its tokens fits, in its quote as well', async () => {
+    node = await startTestNode(answerWith(ANSWER), { account: { balanceNano: 2_000_000n } });
+    knowModel(node, 'gpt-4o');
+    const words = { messages: [{ role: 'user', content: 'question '.repeat(1_000) }], max_tokens: 50 };
+    // The same text by its bytes, on a model of which no tokenizer is known.
+    const byBytes = await served(node, words);
+    expect(byBytes).toMatch(/^HTTP\/1\.1 402 /);
+    expect(Number(bodyOf(byBytes).error?.required_usd)).toBeGreaterThan(0.01);
+
+    const quoted = await fetch(`${node.url}/v1/quote`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${node.apiKey}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'gpt-4o', ...words }),
+    });
+    const quote = (await quoted.json()) as Readonly<Record<string, unknown>>;
+    expect(quote).toMatchObject({ admitted: true, max_output_tokens: 50 });
+    expect(quote.input_tokens_bound).toBeGreaterThan(1_000);
+    expect(quote.input_tokens_bound).toBeLessThan(1_150);
+    expect(node.bank.reservations).toBe(0);
+
+    expect(await served(node, { model: 'gpt-4o', ...words })).toMatch(/^HTTP\/1\.1 200 /);
+    const [final] = await node.finals(1);
+    expect(final?.maxCostNano.toString()).toBe(quote.max_cost_nano);
+
+    const refused = await served(node, { model: 'gpt-4o', ...words, max_tokens: 1_000 });
+    expect(refused).toMatch(/^HTTP\/1\.1 402 /);
+    const error = bodyOf(refused).error ?? {};
+    expect(Number(error.required_usd)).toBeLessThan(0.008);
+    expect(await served(node, { model: 'gpt-4o', ...words, max_tokens: error.max_tokens })).toMatch(/^HTTP\/1\.1 200 /);
   });
 
   it('of a cap is 402 budget_exceeded, and a count that is used up 429 until its window ends', async () => {

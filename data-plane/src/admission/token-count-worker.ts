@@ -11,7 +11,7 @@ import type { Encoding } from './tokenizers.ts';
  * The merging of one piece of text (a word, a run of spaces or of signs) takes time by the square of its length, so that
  * 64 KiB of spaces would take seconds. A longer piece is counted by its bytes, which its tokens are never more than.
  */
-const LONGEST_PIECE_CHARACTERS = 256;
+const LONGEST_PIECE_CHARACTERS = 128;
 
 interface Tokenizer {
   readonly pieces: RegExp;

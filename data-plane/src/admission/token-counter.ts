@@ -8,7 +8,7 @@ export const MAX_WAITING_COUNTS = 64;
 export const COUNT_WITHIN_MS = 300;
 /** A worker that has been at one job for so long is given up. */
 export const WORKER_STUCK_MS = 5_000;
-/** Both encodings take about 60 MB; what grows beyond this has gone wrong, and dies alone. */
+/** Both encodings take about 40 MB of heap; what grows beyond this has gone wrong, and dies alone. */
 const WORKER_MAX_HEAP_MB = 256;
 
 /** What admission asks for; the counter satisfies it. */
