@@ -257,11 +257,21 @@ describe('a question for later', () => {
     expect(recallsOf(log)).toEqual([]);
   });
 
+  it('is told while the budget is short what its own node could get, not the one that is waited for', () => {
+    connect('a', 'b', 'c');
+    // Of 700 that are held, a has 450, b 100 and c 150.
+    attempted(ask('a', 300), short([holder('b', 100), holder('c', 150)]));
+    expect(denialsOf(step({ type: 'question', question: question('b', 0) }))).toMatchObject([{ reason: 'exhausted', left: 700 }]);
+    step({ type: 'question', question: question('c', 400) });
+    nowMs += RECALL_TIMEOUT_MS;
+    expect(denialsOf(step({ type: 'tick' }))).toMatchObject([{ reason: 'unreachable', left: 650 }]);
+  });
+
   it('is denied at once while the budget is short', () => {
     connect('a', 'b', 'c');
     attempted(ask('a', 150), short([holder('c')]));
     expect(denialsOf(step({ type: 'question', question: question('b', 0, 4) }))).toMatchObject([
-      { questionId: 4, reason: 'exhausted', left: 200 },
+      { questionId: 4, reason: 'exhausted', left: 800 },
     ]);
   });
 });

@@ -282,7 +282,7 @@ export class LeaseQuestions {
     }
     const line = this.#lines.get(budgetId(question.budget));
     if (line === undefined) this.#effects.push({ type: 'attempt', question });
-    else if (question.need === 0) this.#deny(question, 'exhausted', mostOf(line.last), line.last.book, nowMs);
+    else if (question.need === 0) this.#deny(question, 'exhausted', mostFor(question.spoolId, line.last), line.last.book, nowMs);
     else this.#wait(line, question, nowMs);
   }
 
@@ -457,7 +457,7 @@ export class LeaseQuestions {
     for (const [id, line] of [...this.#lines]) {
       for (let first = line.waiting[0]; first !== undefined && first.untilMs <= nowMs; first = line.waiting[0]) {
         line.waiting.shift();
-        this.#deny(first.question, 'unreachable', mostOf(line.last), line.last.book, nowMs);
+        this.#deny(first.question, 'unreachable', mostFor(first.question.spoolId, line.last), line.last.book, nowMs);
       }
       if (this.#lines.get(id) === line && !line.shortage.trying && line.shortage.deadlineMs <= nowMs) this.#retry(line.shortage);
     }
@@ -534,6 +534,11 @@ function shortageOf(question: Question, trying: boolean): Shortage {
 /** What could be granted at most if all others gave back all that they hold. */
 function mostOf({ book, others }: Short): number {
   return grantable(book) + heldBy(others);
+}
+
+/** The same for another spool than the one that tried: that one's share may come back too, and its own is not among the others'. */
+function mostFor(spoolId: string, { book, others }: Short): number {
+  return Math.max(0, book.limit - book.settled - heldBy(others.filter((holder) => holder.spoolId === spoolId)));
 }
 
 function heldBy(holders: readonly Holder[]): number {
