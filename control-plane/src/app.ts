@@ -251,7 +251,10 @@ function buildServices(
   };
   // Members read on other connections than those on which nodes report.
   const usage = createUsageService({ db, ...usageDeps });
-  const ingest = createUsageService({ db: pools.ingest, ...usageDeps, onBehind: (sign) => restore.detected(sign) });
+  const ingest = createUsageService({
+    ...{ db: pools.ingest, ...usageDeps, onLimitChanged },
+    onBehind: (sign) => restore.detected(sign),
+  });
   const nodes = new NodeService({ db: pools.nodes, clock: ids });
   return { accounts, budgets, limitListeners, catalog, pricing, keys, credentials, sessions, ledger, usage, ingest, tiers, nodes };
 }

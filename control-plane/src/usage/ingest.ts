@@ -1,4 +1,5 @@
 /** One batch's transaction: from the cursor's lock to what is acknowledged. */
+import { type BudgetBook, budgetId } from '@meridian/domain/budget';
 import { GatewayError } from '@meridian/domain/error';
 import type { LeaseRecord } from '@meridian/domain/lease';
 import type { Nano } from '@meridian/domain/money';
@@ -83,6 +84,8 @@ export interface Work {
 export interface Ingested {
   readonly ackedSeq: number;
   readonly alarms: readonly UsageAlarm[];
+  /** Budgets that this changed, on which more is settled and held than their limit allows now; by `budgetId`. */
+  readonly overdrawn: readonly string[];
 }
 
 /** Rolls back a batch which says more of a lease than the database knows. */
@@ -145,7 +148,7 @@ async function ingestIn(
     throw new GatewayError('overloaded', { message: 'The database was restored since.', retryAfterSeconds: 1 });
   }
   const acked = cursor.ackedSeq;
-  if (batch.lastSeq <= acked) return { ackedSeq: acked, alarms: [] };
+  if (batch.lastSeq <= acked) return { ackedSeq: acked, alarms: [], overdrawn: [] };
   if (batch.firstSeq > acked + 1) throw new SequenceGapError(acked + 1, batch.firstSeq);
   const step = { kind: 'ingested', firstSeq: acked + 1, lastSeq: batch.lastSeq } as const;
   const batchId = await store.insertBatch(trx, batch, step, nowMs);
@@ -162,7 +165,8 @@ async function ingestIn(
   if (mismatched.length > 0) await store.insertMismatches(trx, batchId, mismatched);
   if (letters.length > 0) await store.insertDeadLetters(trx, batchId, letters);
 
-  await writeBack(trx, escrow.changes(), nowMs);
+  const changes = escrow.changes();
+  await writeBack(trx, changes, nowMs);
   const sums = sumBatch(counted);
   const { shortfalls } = await spend(trx, {
     batchId,
@@ -189,7 +193,12 @@ async function ingestIn(
       .filter(({ final }) => final.varianceNano > 0n)
       .map(({ final }) => ({ kind: 'variance' as const, requestId: final.requestId, varianceNano: final.varianceNano })),
   ];
-  return { ackedSeq: batch.lastSeq, alarms };
+  const overdrawn = changes.budgets.filter(isOverdrawn).map(({ ref }) => budgetId(ref));
+  return { ackedSeq: batch.lastSeq, alarms, overdrawn };
+}
+
+function isOverdrawn({ limit, settled, held }: BudgetBook): boolean {
+  return held > 0 && settled + held > limit;
 }
 
 function signOf({ leaseId, nodeGranted, granted }: Extract<SettlementAlarm, { kind: 'lease_ahead' }>) {

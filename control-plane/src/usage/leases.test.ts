@@ -79,6 +79,26 @@ describe('a batch', () => {
     expect((limit ?? 0n) - settled).toBe(await balance());
   });
 
+  it('tells of a budget that holds more than a lowered limit allows, until all of it is back', async () => {
+    const told: string[] = [];
+    const onLimitChanged = (ids: readonly string[], news: string) => told.push(...ids.map((id) => `${news} ${id}`));
+    usage = createUsageService({ db: database.db, clock, prices: TEST_PRICES, onAlarm: () => {}, onLimitChanged });
+    await openCredit(database.db, 'spl_1', ['acc_1'], 5_000_000);
+    await usage.ingestBatch(batchOf([final(1)]));
+    expect(told).toEqual([]);
+    await database.db
+      .updateTable('budget')
+      .set({ limit_amount: 2n * CHARGE })
+      .execute();
+    await usage.ingestBatch(batchOf([final(2)]));
+    expect(told).toEqual([`lowered ${budgetId(BUDGET)}`]);
+    // Sent again, it changes nothing.
+    await usage.ingestBatch(batchOf([final(2)]));
+    await usage.ingestBatch(batchOf([said(3, { granted: 5_000_000, returned: 5_000_000 - 2 * Number(CHARGE), used: 2 * Number(CHARGE) })]));
+    expect(await budget()).toMatchObject({ settled: 2n * CHARGE, held: 0n });
+    expect(told).toHaveLength(1);
+  });
+
   it('charges to nobody what its lease has no room for, in its place, and books it as ours', async () => {
     await openCredit(database.db, 'spl_1', ['acc_1'], 1_500_000);
     await usage.ingestBatch(batchOf([final(1), final(2), final(3, { usage: { input: 10 } })]));

@@ -4,6 +4,7 @@ import type { Nano } from '@meridian/domain/money';
 import type { ListPrice } from '@meridian/domain/price';
 import type { Exactness, Usage } from '@meridian/domain/usage';
 import type { Attempt, Outcome } from '@meridian/domain/usage-record';
+import type { LimitListener } from '../budgets/caps.ts';
 import type { Database } from '../database/connect.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import type { SignOfRestore, UsageAlarm } from './alarm.ts';
@@ -32,6 +33,11 @@ export interface UsageDependencies {
   readonly prices: ListPrices;
   /** Called after the commit. */
   readonly onAlarm: (alarm: UsageAlarm) => void;
+  /**
+   * Told of budgets whose limit was lowered below what is settled and held: what was set aside for requests under way could
+   * not be called back then, and what they left of it is free now.
+   */
+  readonly onLimitChanged?: LimitListener;
   /** Told that a node knows what the database does not. True: the database is taken for a restored one, and the batch is refused. */
   readonly onBehind?: (sign: SignOfRestore) => Promise<boolean>;
 }
@@ -111,8 +117,9 @@ export function createUsageService(dependencies: UsageDependencies): UsageServic
       assertBatch(batch);
       const sorted = await sortRecords(batch.records, prices);
       const work = { batch, sorted, dbEpoch, nowMs: clock.nowMs() };
-      const { ackedSeq, alarms } = await ingestUnlessBehind(db, work, dependencies.onBehind);
+      const { ackedSeq, alarms, overdrawn } = await ingestUnlessBehind(db, work, dependencies.onBehind);
       for (const alarm of alarms) dependencies.onAlarm(alarm);
+      if (overdrawn.length > 0) dependencies.onLimitChanged?.(overdrawn, 'lowered');
       return { ackedSeq };
     },
     open: async ({ retained, ...spool }) => {
