@@ -559,7 +559,8 @@ export class LeaseDesk implements Grants {
       const verdict = this.#judge(of, need, request.sinceMs, patientUntilMs, endsMs, nowMs);
       if (verdict.kind === 'exhausted') {
         this.#refusedExhausted++;
-        return { kind: 'refused', refusal: { kind: 'exhausted', short: wanted, left: verdict.left, limit: verdict.limit } };
+        const left = verdict.left + of.usable(nowMs);
+        return { kind: 'refused', refusal: { kind: 'exhausted', short: wanted, left, limit: verdict.limit } };
       }
       if (verdict.kind === 'unavailable') return this.#unavailable(request, wanted, verdict.reason);
       if (verdict.kind === 'wait') judgeAtMs = Math.min(judgeAtMs, verdict.untilMs);
@@ -599,6 +600,7 @@ export class LeaseDesk implements Grants {
         patientUntilMs,
         endsMs,
         hope: lease === undefined ? 0 : lease.reserved + this.#journal.unackedReturn(lease),
+        returning: lease === undefined ? 0 : this.#journal.unackedReturn(lease),
         inFlight: lease?.inFlight ?? 0,
         word: this.#isOutdated(of) ? undefined : of.word,
         connected: this.#connected,

@@ -24,6 +24,8 @@ export interface Shortage {
   readonly endsMs: number;
   /** What reservations in flight, and returns under way, may free at most. */
   readonly hope: number;
+  /** Of this, returns under way, which the control plane may have to give to whoever asks next. */
+  readonly returning: number;
   readonly inFlight: number;
   readonly word: Word | undefined;
   readonly connected: boolean;
@@ -47,8 +49,10 @@ export function judge(shortage: Shortage, memoryMs: number, nowMs: number): Verd
   const fresh = word !== undefined && nowMs - word.atMs <= memoryMs ? word : undefined;
   const nextMs = nowMs < shortage.patientUntilMs ? shortage.patientUntilMs : shortage.endsMs;
   if (fresh?.kind === 'exhausted' && need > fresh.left) {
-    // Where not even all that may be freed would do, waiting only keeps others from being served.
-    if (!patient || need > fresh.left + hope) return { kind: 'exhausted', left: fresh.left, limit: fresh.limit };
+    // Where not even all that may be freed would do, waiting only keeps others from being served. What is on its way back is not used up.
+    const mayComeBack = patient ? hope : shortage.returning;
+    if (need > fresh.left + mayComeBack) return { kind: 'exhausted', left: fresh.left, limit: fresh.limit };
+    if (nowMs >= shortage.endsMs) return { kind: 'unavailable', reason: 'the budget was not granted in time' };
     return { kind: 'wait', untilMs: Math.min(nextMs, fresh.atMs + memoryMs + 1) };
   }
   if (nowMs >= shortage.endsMs) return { kind: 'unavailable', reason: 'the budget was not granted in time' };
