@@ -469,6 +469,9 @@ class SyncDriver {
       case 'send_ack':
         this.#connection?.send({ kind: 'sync_ack', lane: effect.lane, rev: effect.rev });
         return;
+      case 'send_denials':
+        // The simulated control plane takes none: each node holds to its own.
+        return;
       case 'apply_delta':
         if (delta === undefined) throw new Error('a delta was accepted and is not there');
         this.#waiting[laneFromWire(delta.lane)].push(delta);

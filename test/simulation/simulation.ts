@@ -50,11 +50,11 @@ export class RunFailure extends Error {
 
 const DAY_MS = 24 * 3600 * 1000;
 const BOOT_MS = 3_000;
-const HEALING_MS = 16_000;
-const RESTING_MS = 12_000;
+const HEALING_MS = 14_000;
+const LAST_TRAFFIC_MS = 2_000;
 /** Nodes that were denied are remembered for a minute, and given what comes back: until then, what is recalled is lent again. */
-const REMEMBERED_MS = 62_000;
-const RECALL_MS = 12_000;
+const REMEMBERED_MS = 75_000;
+const RECALL_MS = 10_000;
 
 interface Place {
   readonly machine: Machine;
@@ -566,10 +566,9 @@ export class Simulation {
     }
     this.#control?.life.dieAfter(Number.POSITIVE_INFINITY);
     this.timeline.note('faults are over');
-    const nowMs = this.timeline.nowMs;
-    await this.#until(nowMs + HEALING_MS);
-    this.#planTraffic(this.timeline.nowMs + 2_000);
-    await this.#until(nowMs + HEALING_MS + RESTING_MS);
+    await this.#until(this.timeline.nowMs + HEALING_MS);
+    this.#planTraffic(this.timeline.nowMs + LAST_TRAFFIC_MS);
+    await this.#until(this.timeline.nowMs + LAST_TRAFFIC_MS + 1_000);
     await this.#idle(REMEMBERED_MS, () => undefined);
   }
 
@@ -586,7 +585,7 @@ export class Simulation {
     const lost = (machine: string) => this.#placeOf(machine).lost;
     this.#truth.compare(books, (machine) => lost(machine) || this.#gaps.has(machine), this.#silenceClosed);
     for (const [id] of books.budgets.entries()) this.#control?.life.run(() => this.#control?.recall(id));
-    await this.#until(this.timeline.nowMs + RECALL_MS);
+    await this.#idle(RECALL_MS, () => undefined);
     const gone = new Set(
       [...books.spools.values()].filter((spool) => lost(spool.nodeId) || this.#gaps.has(spool.nodeId)).map((spool) => spool.spoolId),
     );

@@ -173,7 +173,9 @@ export class Truth {
   /** Throws for a refusal that was false. */
   refused(spoolId: string, { short, left }: Extract<Refusal, { kind: 'exhausted' }>): void {
     const id = budgetId(short.budget);
-    const watch = this.#watches.get(id)?.findLast((each) => each.spoolId === spoolId && each.decided?.left === left);
+    const watch = this.#watches
+      .get(id)
+      ?.findLast((each) => each.spoolId === spoolId && each.decided !== undefined && each.decided.left <= left);
     // A denial of before a restore, or one that was overtaken by many.
     if (watch?.decided === undefined) return;
     this.refusalsJudged++;

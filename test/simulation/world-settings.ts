@@ -60,7 +60,7 @@ export function drawSettings(dice: Dice): Settings {
   return {
     scenario,
     startMs: startMs - dice.between(0, 4_000),
-    activeMs: dice.between(12_000, 24_000),
+    activeMs: dice.between(8_000, 18_000),
     nodeCount: dice.between(6, 12),
     requestsPerSecond: dice.between(4, 12),
     faultsPerSecond: dice.pick([0, 0.2, 0.5, 1]),
