@@ -272,6 +272,77 @@ describe('a snapshot', () => {
     expect(picture.apply(key({}, 3))).toBe('applied');
     expect(picture.keyByHash(`01${'ab'.repeat(32)}`)?.status).toBe('active');
   });
+
+  describe('of another database epoch that has forgotten a refusal', () => {
+    const told = { kind: 'api_key', id: 'key_1', version: 9, status: 'revoked' } as const;
+    const account = (status: 'active' | 'disabled', version: number) =>
+      entry({ kind: 'account', value: { id: 'acc_1', name: '', planId: '', status, balanceNano: 0n, asOfMs: 0 } }, version);
+    const member = (status: 'active' | 'disabled', version: number) =>
+      entry({ kind: 'member', value: { id: 'mem_1', accountId: 'acc_1', role: 'owner', status } }, version);
+
+    it('leaves it to be told, until a newer version comes', () => {
+      const picture = pictureOf(key({ status: 'revoked' }, 9), account('disabled', 4), member('disabled', 5));
+      expect([...picture.keptDenials()]).toEqual([]);
+      take(picture, { catalog: 1 }, [key({}, 2), account('active', 2), member('active', 2)], true);
+      expect([...picture.keptDenials()]).toEqual([
+        told,
+        { kind: 'account', id: 'acc_1', version: 4, status: 'disabled' },
+        { kind: 'member', id: 'mem_1', version: 5, status: 'disabled' },
+      ]);
+      expect([picture.account('acc_1')?.status, picture.member('mem_1')?.status]).toEqual(['disabled', 'disabled']);
+      picture.apply(account('disabled', 2));
+      expect([...picture.keptDenials()]).toHaveLength(3);
+      picture.apply(account('disabled', 5));
+      picture.apply(member('active', 3));
+      expect([...picture.keptDenials()]).toEqual([told]);
+    });
+
+    it('leaves nothing to be told of what is refused there as well, or not there at all', () => {
+      const picture = pictureOf(key({ status: 'revoked' }, 9), account('disabled', 4), member('disabled', 5));
+      take(picture, { catalog: 1 }, [key({ status: 'revoked' }, 2), account('disabled', 2)], true);
+      expect([...picture.keptDenials()]).toEqual([]);
+      expect(picture.member('mem_1')).toBeUndefined();
+    });
+
+    it('knows which refusal of a key is the stricter one', () => {
+      const disabled = pictureOf(key({ status: 'disabled' }, 9));
+      take(disabled, {}, [key({ status: 'revoked' }, 2)], true);
+      expect([...disabled.keptDenials()]).toEqual([]);
+      expect(disabled.keyByHash(`01${'ab'.repeat(32)}`)?.status).toBe('revoked');
+      const revoked = pictureOf(key({ status: 'revoked' }, 9));
+      take(revoked, {}, [key({ status: 'disabled' }, 2)], true);
+      expect([...revoked.keptDenials()]).toEqual([told]);
+      expect(revoked.keyByHash(`01${'ab'.repeat(32)}`)?.status).toBe('revoked');
+    });
+
+    it('keeps its version over further epochs, and over a snapshot of the same one', () => {
+      const picture = pictureOf(key({ status: 'revoked' }, 9));
+      take(picture, {}, [key({}, 2)], true);
+      take(picture, {}, [key({}, 1)], true);
+      const diff = picture.beginSnapshot({}, { newEpoch: false });
+      diff.apply(key({}, 1));
+      expect([...picture.keptDenials()]).toEqual([told]);
+      // The picture is not what that snapshot says: it must not be stored in the picture's place.
+      expect(diff.keptNewer).toBe(1);
+      expect(picture.keyByHash(`01${'ab'.repeat(32)}`)?.status).toBe('revoked');
+      take(picture, {}, [], true);
+      expect([...picture.keptDenials()]).toEqual([]);
+    });
+
+    it('and says it in a way that cannot be read, leaves it to be told', () => {
+      const picture = pictureOf(key({ status: 'revoked' }, 9));
+      const diff = picture.beginSnapshot({}, { newEpoch: true });
+      diff.keep('api_key', 'key_1');
+      for (const _ of diff.removeAbsent());
+      expect([...picture.keptDenials()]).toEqual([told]);
+    });
+
+    it('is remembered by what was stored, for what is still refused', () => {
+      const picture = pictureOf(key({ status: 'revoked' }, 2), account('active', 2));
+      picture.keepDenials([told, { kind: 'account', id: 'acc_1', version: 3, status: 'disabled' }]);
+      expect([...picture.keptDenials()]).toEqual([told]);
+    });
+  });
 });
 
 describe('a digest', () => {

@@ -6,6 +6,9 @@
  * snapshot; then the lanes, which go on from the snapshot, bring its fate. Tombstones are kept until a snapshot that is not older, so that a late copy on
  * another lane cannot bring an entity back.
  *
+ * A refusal that the first snapshot of another database epoch does not have is kept over it, and told to the control plane
+ * until a newer version of the entity comes.
+ *
  * Not safe for two writers: one sync client applies, everybody reads.
  */
 import { createHash } from 'node:crypto';
@@ -19,6 +22,7 @@ import {
   type ConfigBody,
   type ConfigEntry,
   type ConfigKind,
+  type Denial,
   type Endpoint,
   LANES,
   type Member,
@@ -45,7 +49,7 @@ export class EntryRejected extends Error {
 }
 
 /** Kinds that decide whether a key is let in; what cannot be read of them may be a refusal. */
-export type DeniableKind = 'api_key' | 'account' | 'member';
+export type DeniableKind = Denial['kind'];
 
 /** Entities of one kind: how many live ones, and the exclusive or of 64 bits of sha256(id, version) over them, in hex. */
 export interface KindDigest {
@@ -77,6 +81,8 @@ export class Picture implements KeyTable, Catalogue {
   readonly #held: Readonly<Record<ConfigKind, Map<string, Held>>>;
   readonly #keys = new PictureKeyTable();
   readonly #catalogue = new PictureCatalogue();
+  /** By `kind/id`. */
+  readonly #keptDenials = new Map<string, Denial>();
   #diffs = 0;
 
   constructor(settings: { readonly sealingKey: Uint8Array }) {
@@ -104,6 +110,7 @@ export class Picture implements KeyTable, Catalogue {
     const held = this.#held[entry.kind].get(entry.id);
     if (held !== undefined && entry.version <= held.version) return 'stale';
     this.#put(entry.kind, entry.id, held, { version: entry.version, body: entry.body, origin, seenBy: held?.seenBy ?? 0 });
+    this.#forgetDenial(entry.kind, entry.id);
     return 'applied';
   }
 
@@ -136,12 +143,26 @@ export class Picture implements KeyTable, Catalogue {
         if (held === undefined) return;
         held.seenBy = diff.number;
         diff.keptNewer++;
+        const denial = denialOver(kind, id, held, undefined);
+        if (options.newEpoch && denial !== undefined) this.#keepDenial(denial);
       },
       removeAbsent: () => this.#removeAbsent(diff),
       get keptNewer() {
         return diff.keptNewer;
       },
     };
+  }
+
+  /** Refusals of a former epoch that the present one's snapshot did not have, at the versions that they had. */
+  keptDenials(): Iterable<Denial> {
+    return this.#keptDenials.values();
+  }
+
+  /** Takes back what `keptDenials` gave when the picture was stored. */
+  keepDenials(denials: Iterable<Denial>): void {
+    for (const denial of denials) {
+      if (isDenial(this.#held[denial.kind].get(denial.id)?.body)) this.#keepDenial(denial);
+    }
   }
 
   /** Everything that is held, tombstones included, with what it takes to write it down again. */
@@ -242,19 +263,24 @@ export class Picture implements KeyTable, Catalogue {
       return 'applied';
     }
     if (diff.newEpoch && held.seenBy !== diff.number) {
-      if (isDenial(held.body)) {
-        next.body = denied(entry.body, held.body);
+      const denial = denialOver(kind, id, held, entry.body);
+      if (denial === undefined) {
+        this.#put(kind, id, held, next);
+        this.#forgetDenial(kind, id);
+      } else {
+        this.#put(kind, id, held, { ...next, body: denied(entry.body, held.body) });
+        this.#keepDenial(denial);
         diff.keptNewer++;
       }
-      this.#put(kind, id, held, next);
       return 'applied';
     }
     if (version > held.version) {
       this.#put(kind, id, held, next);
+      this.#forgetDenial(kind, id);
       return 'applied';
     }
     held.seenBy = diff.number;
-    if (version < held.version) diff.keptNewer++;
+    if (version < held.version || this.#keptDenials.has(nameOf(kind, id))) diff.keptNewer++;
     else if (!isAfter(held.origin, diff.heads)) held.origin = diff.heads;
     return 'stale';
   }
@@ -267,6 +293,7 @@ export class Picture implements KeyTable, Catalogue {
           if (diff.newEpoch || !isAfter(held.origin, diff.heads)) {
             this.#index(kind, id, held.body, undefined);
             this.#held[kind].delete(id);
+            this.#forgetDenial(kind, id);
             removed++;
           } else {
             diff.keptNewer++;
@@ -276,6 +303,17 @@ export class Picture implements KeyTable, Catalogue {
       }
     }
     return removed;
+  }
+
+  /** One that was kept over an epoch before already keeps the version that it was told at. */
+  #keepDenial(denial: Denial): void {
+    const name = nameOf(denial.kind, denial.id);
+    const before = this.#keptDenials.get(name);
+    this.#keptDenials.set(name, before?.status === denial.status ? before : denial);
+  }
+
+  #forgetDenial(kind: ConfigKind, id: string): void {
+    if (this.#keptDenials.size > 0) this.#keptDenials.delete(nameOf(kind, id));
   }
 
   /** The one place where the picture changes. Throws before anything has. */
@@ -374,6 +412,24 @@ function isAfter(origin: LaneRevisions, heads: LaneRevisions): boolean {
 
 function isDenial(body: ConfigBody | undefined): boolean {
   return (body?.kind === 'api_key' || body?.kind === 'account' || body?.kind === 'member') && body.value.status !== 'active';
+}
+
+/** The refusal that is held and that the next state does not have, or not as strictly; undefined where there is none. */
+function denialOver(kind: ConfigKind, id: string, { body, version }: Held, next: ConfigBody | undefined): Denial | undefined {
+  if (body?.kind === 'api_key' && body.value.status !== 'active') {
+    const { status } = body.value;
+    const isKnown = next?.kind === 'api_key' && (next.value.status === status || next.value.status === 'revoked');
+    return isKnown ? undefined : { kind: body.kind, id, version, status };
+  }
+  if ((body?.kind === 'account' || body?.kind === 'member') && body.value.status !== 'active') {
+    const isKnown = next?.kind === kind && isDenial(next);
+    return isKnown ? undefined : { kind: body.kind, id, version, status: body.value.status };
+  }
+  return undefined;
+}
+
+function nameOf(kind: ConfigKind, id: string): string {
+  return `${kind}/${id}`;
 }
 
 /** The body with its use refused; `as` gives the status that a key is refused with. */

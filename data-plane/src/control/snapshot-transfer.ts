@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import { createGunzip, createGzip } from 'node:zlib';
 import { create } from '@bufbuild/protobuf';
 import type { Metadata } from '@grpc/grpc-js';
+import { denialToWire } from '@meridian/wire/codec/denial';
 import { configEntryToWire } from '@meridian/wire/codec/entry';
 import type { LaneRevisions } from '@meridian/wire/codec/lane';
 import { encodeSnapshotEntry, encodeSnapshotHead, SnapshotContentReader } from '@meridian/wire/codec/snapshot-content';
@@ -92,7 +93,7 @@ export function packPicture(
   signal: AbortSignal,
 ): AsyncIterable<Uint8Array> {
   function* pieces(): Generator<Uint8Array> {
-    let piece: Uint8Array[] = [encodeSnapshotHead(dbEpoch, heads)];
+    let piece: Uint8Array[] = [encodeSnapshotHead(dbEpoch, heads, [...picture.keptDenials()].map(denialToWire))];
     let pieceBytes = 0;
     const add = (entry: ConfigEntry): Uint8Array | undefined => {
       signal.throwIfAborted();

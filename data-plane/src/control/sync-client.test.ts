@@ -12,6 +12,7 @@ import { laneFromWire, laneRevisionsFromWire, laneRevisionsToWire, laneToWire } 
 import { encodeSnapshotEntry, encodeSnapshotHead } from '@meridian/wire/codec/snapshot-content';
 import type { ConfigEntry as WireEntry } from '@meridian/wire/gen/config_pb';
 import {
+  type Denials,
   type FetchSnapshotRequest,
   type FetchSnapshotResponse,
   FetchSnapshotResponseSchema,
@@ -46,6 +47,7 @@ class ControlPlane {
   readonly events = new EventEmitter();
   readonly hellos: Hello[] = [];
   readonly nacks: Nack[] = [];
+  readonly denials: Denials[] = [];
   dbEpoch = 'e1';
   /** Called for each chunk of a snapshot; what it gives is sent instead, undefined ends the call. */
   tamper: (chunk: FetchSnapshotResponse) => FetchSnapshotResponse | undefined = (chunk) => chunk;
@@ -141,6 +143,7 @@ class ControlPlane {
     call.on('data', ({ frame }: SyncRequest) => {
       if (frame.case === 'hello') this.#hello(call, frame.value);
       if (frame.case === 'nack') this.nacks.push(frame.value);
+      if (frame.case === 'denials') this.denials.push(frame.value);
       if (frame.case === 'ack') {
         const lane = laneFromWire(frame.value.lane);
         const rev = Number(frame.value.rev);
@@ -452,7 +455,7 @@ describe('a node', () => {
     expect(again.client.status()).toMatchObject({ cursors: control.heads, unknownEntries: 1 });
   });
 
-  it('keeps a refusal over a restored database that has forgotten it, also through a restart', async () => {
+  describe('that knows a refusal which a restored database has forgotten', () => {
     const key = (status: 'active' | 'revoked', version: number): ConfigEntry => ({
       kind: 'api_key',
       id: 'key_1',
@@ -472,21 +475,71 @@ describe('a node', () => {
         },
       },
     });
-    control.publish('customer', key('active', 1));
-    const { client, picture } = await startNode({ hasten: 10 });
-    await client.ready;
-    control.publish('security', key('revoked', 2));
-    await control.caughtUp();
-    control.drop();
-    control.restore('e2', [key('active', 1)]);
-    await control.caughtUp();
-    expect(picture.keyByHash(`01${'ab'.repeat(32)}`)?.status).toBe('revoked');
-    await stopNodes();
-    control.stop();
-    const again = await startNode();
-    await again.client.ready;
-    expect(again.client.status().dbEpoch).toBe('e2');
-    expect(again.picture.keyByHash(`01${'ab'.repeat(32)}`)?.status).toBe('revoked');
+    const status = (picture: Picture) => picture.keyByHash(`01${'ab'.repeat(32)}`)?.status;
+
+    async function forget(dbEpoch: string): Promise<Picture> {
+      control.publish('customer', key('active', 1));
+      const { client, picture } = await startNode({ hasten: 10 });
+      await client.ready;
+      control.publish('security', key('revoked', 2));
+      await control.caughtUp();
+      expect(control.denials).toEqual([]);
+      control.drop();
+      control.restore(dbEpoch, [key('active', 1)]);
+      await control.caughtUp();
+      return picture;
+    }
+
+    it('keeps it, also through a restart', async () => {
+      expect(status(await forget('e2'))).toBe('revoked');
+      await stopNodes();
+      control.stop();
+      const again = await startNode();
+      await again.client.ready;
+      expect(again.client.status().dbEpoch).toBe('e2');
+      expect(status(again.picture)).toBe('revoked');
+    });
+
+    it('tells it behind the snapshot, and again at each Welcome and after a restart, until a newer version comes', async () => {
+      const told = { dbEpoch: 'e2', entries: [{ kind: 'api_key', id: 'key_1', version: 2n, status: 'revoked' }] };
+      await forget('e2');
+      expect(control.denials).toMatchObject([told]);
+      control.drop();
+      await once(control.events, 'hello');
+      await control.caughtUp();
+      await expect.poll(() => control.denials).toMatchObject([told, told]);
+      await stopNodes();
+      const again = await startNode({ hasten: 10 });
+      await again.client.ready;
+      await expect.poll(() => control.denials).toMatchObject([told, told, told]);
+      control.publish('security', key('revoked', 3));
+      await control.caughtUp();
+      control.drop();
+      await once(control.events, 'hello');
+      // Acknowledged on this stream: what came before it on the stream has come.
+      control.publish('catalog', plan('later', 1));
+      await control.caughtUp();
+      expect(control.denials).toHaveLength(3);
+      expect(status(again.picture)).toBe('revoked');
+    });
+
+    it('tells any number of them, a thousand at a time', async () => {
+      const hash = (index: number) => `01${index.toString(16).padStart(64, '0')}`;
+      const one = (index: number, is: 'active' | 'revoked', version: number): ConfigEntry => {
+        const { body } = key(is, version);
+        if (body?.kind !== 'api_key') throw new Error('not a key');
+        const id = `key_${index}`;
+        return { kind: 'api_key', id, version, body: { kind: 'api_key', value: { ...body.value, id, hash: hash(index) } } };
+      };
+      const all = (is: 'active' | 'revoked', version: number) => Array.from({ length: 2_100 }, (_, index) => one(index, is, version));
+      control.publish('security', ...all('revoked', 2));
+      await (await startNode({ hasten: 10 })).client.ready;
+      control.drop();
+      control.restore('e2', all('active', 1));
+      await control.caughtUp();
+      expect(control.denials.map(({ entries }) => entries.length)).toEqual([1_000, 1_000, 100]);
+      expect(new Set(control.denials.flatMap(({ entries }) => entries.map(({ id }) => id))).size).toBe(2_100);
+    });
   });
 
   it('closes at any moment', async () => {

@@ -4,7 +4,8 @@
  */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { type ClientDuplexStream, credentials, Metadata } from '@grpc/grpc-js';
-import { LANES, type Lane } from '@meridian/domain/snapshot';
+import { type Denial, LANES, type Lane } from '@meridian/domain/snapshot';
+import { denialFromWire, denialToWire, MAX_DENIALS_A_FRAME } from '@meridian/wire/codec/denial';
 import { type LaneRevisions, laneFromWire, laneRevisionsFromWire, laneRevisionsToWire, laneToWire } from '@meridian/wire/codec/lane';
 import { type Delta, type SyncRequest, SyncRequestSchema, type SyncResponse, SyncService } from '@meridian/wire/gen/sync_pb';
 import { channelOptions, SNAPSHOT_FLOW_CONTROL_WINDOW_BYTES } from '@meridian/wire/grpc-options';
@@ -150,7 +151,8 @@ class SyncDriver implements SyncClient {
 
   async #load(stored: StoredPicture): Promise<void> {
     const diff = this.#intake.beginSnapshot(stored.heads, { newEpoch: false });
-    await readSnapshot(stored.content(), (entry) => void diff.take(entry), this.#breathe);
+    const { denials } = await readSnapshot(stored.content(), (entry) => void diff.take(entry), this.#breathe);
+    this.#settings.picture.keepDenials(denials.flatMap((denial) => denialFromWire(denial) ?? []));
     const cursors: Partial<Record<Lane, number>> = { ...stored.heads };
     for (const delta of stored.deltas) {
       const lane = laneFromWire(delta.lane);
@@ -189,6 +191,9 @@ class SyncDriver implements SyncClient {
       }
       case 'send_ack':
         this.#send({ case: 'ack', value: { lane: laneToWire(effect.lane), rev: BigInt(effect.rev) } });
+        break;
+      case 'send_denials':
+        this.#sendDenials(effect.dbEpoch);
         break;
       case 'apply_delta':
         if (delta !== undefined) this.#enqueue(delta);
@@ -242,6 +247,20 @@ class SyncDriver implements SyncClient {
 
   #send(frame: RequestFrame): void {
     this.#connection?.stream.write(create(SyncRequestSchema, { frame }));
+  }
+
+  #sendDenials(dbEpoch: string): void {
+    const denials: readonly Denial[] = [...this.#settings.picture.keptDenials()];
+    for (let from = 0; from < denials.length; from += MAX_DENIALS_A_FRAME) {
+      const entries = denials.slice(from, from + MAX_DENIALS_A_FRAME).map(denialToWire);
+      this.#send({ case: 'denials', value: { dbEpoch, entries } });
+    }
+    if (denials.length > 0) {
+      this.#settings.log.warn(
+        { dbEpoch, count: denials.length },
+        'sync: refusals that the restored database has forgotten were told to it',
+      );
+    }
   }
 
   #enqueue(delta: Delta): void {

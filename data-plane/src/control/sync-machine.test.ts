@@ -110,6 +110,37 @@ describe('a connection', () => {
   });
 });
 
+describe('refusals that were kept', () => {
+  it('are told at each Welcome of the same epoch', () => {
+    const machine = new SyncMachine(HERE, () => 0);
+    machine.step({ type: 'start' });
+    machine.step({ type: 'opened' });
+    expect(machine.step({ type: 'welcome', dbEpoch: 'e1' })).toContainEqual({ type: 'send_denials', dbEpoch: 'e1' });
+  });
+
+  it('of another epoch are told behind its snapshot, before anything of it is acknowledged', () => {
+    const machine = new SyncMachine(HERE, () => 0);
+    machine.step({ type: 'start' });
+    machine.step({ type: 'opened' });
+    expect(deeds(machine.step({ type: 'welcome', dbEpoch: 'e2' }))).toEqual([]);
+    machine.step(snapshotRef({ security: 1 }, 'e2'));
+    expect(machine.step({ type: 'snapshot_applied', dbEpoch: 'e2', heads: { security: 1 } })).toEqual([
+      { type: 'send_denials', dbEpoch: 'e2' },
+      { type: 'send_ack', lane: 'security', rev: 1 },
+    ]);
+  });
+
+  it('wait for the connection, where the one is gone that brought the snapshot', () => {
+    const machine = connected(HERE, 'e2');
+    machine.step(snapshotRef({ security: 1 }, 'e2'));
+    machine.step({ type: 'stream_ended', reason: '' });
+    expect(deeds(machine.step({ type: 'snapshot_applied', dbEpoch: 'e2', heads: { security: 1 } }))).toEqual([]);
+    machine.step({ type: 'retry' });
+    machine.step({ type: 'opened' });
+    expect(deeds(machine.step({ type: 'welcome', dbEpoch: 'e2' }))).toEqual(['send_denials']);
+  });
+});
+
 describe('a delta', () => {
   it.each<[string, SyncInput[], string[]]>([
     ['that follows on is applied', [delta('catalog', 2, 5)], ['apply_delta']],
@@ -192,9 +223,10 @@ describe('a snapshot', () => {
     const machine = connected({ dbEpoch: '', cursors: {} });
     expect(deeds(machine.step(snapshotRef(heads)))).toEqual(['fetch_snapshot']);
     expect(machine.position.cursors).toEqual({});
-    expect(machine.step({ type: 'snapshot_applied', dbEpoch: 'e1', heads })).toEqual(
-      LANES.map((lane) => ({ type: 'send_ack', lane, rev: heads[lane] })),
-    );
+    expect(machine.step({ type: 'snapshot_applied', dbEpoch: 'e1', heads })).toEqual([
+      { type: 'send_denials', dbEpoch: 'e1' },
+      ...LANES.map((lane) => ({ type: 'send_ack', lane, rev: heads[lane] })),
+    ]);
     expect(machine.position).toEqual({ dbEpoch: 'e1', cursors: heads });
     expect(deeds(machine.step(delta('security', 40, 41)))).toEqual(['apply_delta']);
   });

@@ -61,6 +61,8 @@ export type SyncEffect =
   | { readonly type: 'disconnect' }
   | { readonly type: 'send_hello'; readonly dbEpoch: string; readonly cursors: LaneRevisions }
   | { readonly type: 'send_ack'; readonly lane: Lane; readonly rev: number }
+  /** Tell the refusals that were kept over the change of epoch to this one, if there are any. */
+  | { readonly type: 'send_denials'; readonly dbEpoch: string }
   /** Apply and store the delta of this input, then say `delta_applied`. */
   | { readonly type: 'apply_delta' }
   | { readonly type: 'fetch_snapshot'; readonly snapshot: SnapshotReference; readonly newEpoch: boolean }
@@ -204,6 +206,8 @@ export class SyncMachine {
     if (this.#dbEpoch !== '' && this.#dbEpoch !== dbEpoch) {
       this.#needsSnapshot = true;
       effects.push({ type: 'note', level: 'warn', text: 'the control plane’s database was restored; its whole picture is needed' });
+    } else if (!this.#needsSnapshot) {
+      effects.push({ type: 'send_denials', dbEpoch });
     }
     return effects;
   }
@@ -246,10 +250,11 @@ export class SyncMachine {
     this.#needsSnapshot = false;
     if (this.#state !== 'fetching') return [];
     this.#state = 'following';
-    return LANES.flatMap((lane): SyncEffect[] => {
+    const acks = LANES.flatMap((lane): SyncEffect[] => {
       const rev = heads[lane];
       return rev === undefined ? [] : [{ type: 'send_ack', lane, rev }];
     });
+    return [{ type: 'send_denials', dbEpoch }, ...acks];
   }
 
   #resync(reason: string): SyncEffect[] {

@@ -157,6 +157,11 @@ export interface ConfigEntry {
   readonly body: ConfigBody | undefined;
 }
 
+/** That an entity is refused: of a key `revoked` is the stricter one, and final. */
+export type Denial =
+  | { readonly kind: 'api_key'; readonly id: string; readonly version: number; readonly status: 'revoked' | 'disabled' }
+  | { readonly kind: 'account' | 'member'; readonly id: string; readonly version: number; readonly status: 'disabled' };
+
 /** The version of the list price that is in force at a moment: the newest whose `effectiveFromMs` has come. */
 export function priceInForce(book: PriceBook, atMs: number): ListPrice | undefined {
   let found: ListPrice | undefined;

@@ -4,7 +4,7 @@
  */
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type ConfigEntry, ConfigEntrySchema } from '../gen/meridian/v1/config_pb.js';
-import { type SnapshotContent, SnapshotContentSchema } from '../gen/meridian/v1/sync_pb.js';
+import { type Denial, type SnapshotContent, SnapshotContentSchema } from '../gen/meridian/v1/sync_pb.js';
 import { type LaneRevisions, laneRevisionsToWire } from './lane.ts';
 import { WireFormatError } from './wire-format-error.ts';
 
@@ -16,8 +16,9 @@ const LENGTH_DELIMITED = 2;
 const ENTRY_TAG = (3 << 3) | LENGTH_DELIMITED;
 
 /** The content up to its first entry. Appending entries as `encodeSnapshotEntry` writes them gives the encoded message. */
-export function encodeSnapshotHead(dbEpoch: string, heads: LaneRevisions): Uint8Array {
-  return toBinary(SnapshotContentSchema, create(SnapshotContentSchema, { dbEpoch, heads: laneRevisionsToWire(heads) }));
+export function encodeSnapshotHead(dbEpoch: string, heads: LaneRevisions, denials: readonly Denial[] = []): Uint8Array {
+  const head = { dbEpoch, heads: laneRevisionsToWire(heads), denials: [...denials] };
+  return toBinary(SnapshotContentSchema, create(SnapshotContentSchema, head));
 }
 
 /** One entry as it stands inside the content: tag, length, message. */

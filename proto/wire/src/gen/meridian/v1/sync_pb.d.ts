@@ -59,6 +59,12 @@ export declare type SyncRequest = Message<"meridian.v1.SyncRequest"> & {
      */
     value: Nack;
     case: "nack";
+  } | {
+    /**
+     * @generated from field: meridian.v1.Denials denials = 4;
+     */
+    value: Denials;
+    case: "denials";
   } | { case: undefined; value?: undefined };
 };
 
@@ -216,6 +222,69 @@ export declare type RejectedEntry = Message<"meridian.v1.RejectedEntry"> & {
  * Use `create(RejectedEntrySchema)` to create a new message.
  */
 export declare const RejectedEntrySchema: GenMessage<RejectedEntry>;
+
+/**
+ * Refusals that a node was told in a former epoch of the database and that the snapshot of the present one does not have: sent after
+ * that snapshot, and after each Welcome until a newer version of the entity comes. At most 1,000 in a frame.
+ *
+ * @generated from message meridian.v1.Denials
+ */
+export declare type Denials = Message<"meridian.v1.Denials"> & {
+  /**
+   * Of the snapshot.
+   *
+   * @generated from field: string db_epoch = 1;
+   */
+  dbEpoch: string;
+
+  /**
+   * @generated from field: repeated meridian.v1.Denial entries = 2;
+   */
+  entries: Denial[];
+};
+
+/**
+ * Describes the message meridian.v1.Denials.
+ * Use `create(DenialsSchema)` to create a new message.
+ */
+export declare const DenialsSchema: GenMessage<Denials>;
+
+/**
+ * @generated from message meridian.v1.Denial
+ */
+export declare type Denial = Message<"meridian.v1.Denial"> & {
+  /**
+   * `account`, `member` or `api_key`.
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string id = 2;
+   */
+  id: string;
+
+  /**
+   * That the refusal had in the former epoch.
+   *
+   * @generated from field: uint64 version = 3;
+   */
+  version: bigint;
+
+  /**
+   * `revoked` (of an API key) or `disabled`.
+   *
+   * @generated from field: string status = 4;
+   */
+  status: string;
+};
+
+/**
+ * Describes the message meridian.v1.Denial.
+ * Use `create(DenialSchema)` to create a new message.
+ */
+export declare const DenialSchema: GenMessage<Denial>;
 
 /**
  * @generated from message meridian.v1.SyncResponse
@@ -509,6 +578,13 @@ export declare type SnapshotContent = Message<"meridian.v1.SnapshotContent"> & {
    * @generated from field: repeated meridian.v1.ConfigEntry entries = 3;
    */
   entries: ConfigEntry[];
+
+  /**
+   * Only in what a node keeps on its disk: refusals that it has yet to see taken.
+   *
+   * @generated from field: repeated meridian.v1.Denial denials = 4;
+   */
+  denials: Denial[];
 };
 
 /**

@@ -9,7 +9,7 @@ import { file_meridian_v1_config } from "./config_pb.js";
  * Describes the file meridian/v1/sync.proto.
  */
 export const file_meridian_v1_sync = /*@__PURE__*/
-  fileDesc("ChZtZXJpZGlhbi92MS9zeW5jLnByb3RvEgttZXJpZGlhbi52MSI8CgxMYW5lUmV2aXNpb24SHwoEbGFuZRgBIAEoDjIRLm1lcmlkaWFuLnYxLkxhbmUSCwoDcmV2GAIgASgEIn8KC1N5bmNSZXF1ZXN0EiMKBWhlbGxvGAEgASgLMhIubWVyaWRpYW4udjEuSGVsbG9IABIfCgNhY2sYAiABKAsyEC5tZXJpZGlhbi52MS5BY2tIABIhCgRuYWNrGAMgASgLMhEubWVyaWRpYW4udjEuTmFja0gAQgcKBWZyYW1lIsgBCgVIZWxsbxIPCgdub2RlX2lkGAEgASgJEhAKCHNwb29sX2lkGAIgASgJEhMKC2luY2FybmF0aW9uGAMgASgEEg4KBnJlZ2lvbhgEIAEoCRINCgVidWlsZBgFIAEoCRIUCgxwcm90b2NvbF9taW4YBiABKA0SFAoMcHJvdG9jb2xfbWF4GAcgASgNEhAKCGRiX2Vwb2NoGAggASgJEioKB2N1cnNvcnMYCSADKAsyGS5tZXJpZGlhbi52MS5MYW5lUmV2aXNpb24iMwoDQWNrEh8KBGxhbmUYASABKA4yES5tZXJpZGlhbi52MS5MYW5lEgsKA3JldhgCIAEoBCJhCgROYWNrEh8KBGxhbmUYASABKA4yES5tZXJpZGlhbi52MS5MYW5lEgsKA3JldhgCIAEoBBIrCgdlbnRyaWVzGAMgAygLMhoubWVyaWRpYW4udjEuUmVqZWN0ZWRFbnRyeSJYCg1SZWplY3RlZEVudHJ5EgwKBGtpbmQYASABKAkSCgoCaWQYAiABKAkSDwoHdmVyc2lvbhgDIAEoBBIMCgRjb2RlGAQgASgJEg4KBmRldGFpbBgFIAEoCSKjAgoMU3luY1Jlc3BvbnNlEicKB3dlbGNvbWUYASABKAsyFC5tZXJpZGlhbi52MS5XZWxjb21lSAASIwoFZGVsdGEYAiABKAsyEi5tZXJpZGlhbi52MS5EZWx0YUgAEisKCWhlYXJ0YmVhdBgDIAEoCzIWLm1lcmlkaWFuLnYxLkhlYXJ0YmVhdEgAEjAKDHNuYXBzaG90X3JlZhgEIAEoCzIYLm1lcmlkaWFuLnYxLlNuYXBzaG90UmVmSAASNgoPcmVzeW5jX3JlcXVpcmVkGAUgASgLMhsubWVyaWRpYW4udjEuUmVzeW5jUmVxdWlyZWRIABIlCgZnb2F3YXkYBiABKAsyEy5tZXJpZGlhbi52MS5Hb2F3YXlIAEIHCgVmcmFtZSJ4CgdXZWxjb21lEhIKCnNlc3Npb25faWQYASABKAkSEAoIcHJvdG9jb2wYAiABKA0SEAoIZGJfZXBvY2gYAyABKAkSFgoOc2VydmVyX3RpbWVfbXMYBCABKAMSHQoVaGVhcnRiZWF0X2ludGVydmFsX21zGAUgASgNInIKBURlbHRhEh8KBGxhbmUYASABKA4yES5tZXJpZGlhbi52MS5MYW5lEhAKCHByZXZfcmV2GAIgASgEEgsKA3JldhgDIAEoBBIpCgdlbnRyaWVzGAQgAygLMhgubWVyaWRpYW4udjEuQ29uZmlnRW50cnkiYwoJSGVhcnRiZWF0EhYKDnNlcnZlcl90aW1lX21zGAEgASgDEigKBWhlYWRzGAIgAygLMhkubWVyaWRpYW4udjEuTGFuZVJldmlzaW9uEhQKDHJlZ2lvbl9ub2RlcxgDIAEoDSKCAQoLU25hcHNob3RSZWYSEwoLc25hcHNob3RfaWQYASABKAkSEAoIZGJfZXBvY2gYAiABKAkSKAoFaGVhZHMYAyADKAsyGS5tZXJpZGlhbi52MS5MYW5lUmV2aXNpb24SEgoKYnl0ZV9jb3VudBgEIAEoBBIOCgZzaGEyNTYYBSABKAwiIAoOUmVzeW5jUmVxdWlyZWQSDgoGcmVhc29uGAEgASgJIjAKBkdvYXdheRIWCg5yZXRyeV9hZnRlcl9tcxgBIAEoDRIOCgZyZWFzb24YAiABKAkiKwoURmV0Y2hTbmFwc2hvdFJlcXVlc3QSEwoLc25hcHNob3RfaWQYASABKAkiQwoVRmV0Y2hTbmFwc2hvdFJlc3BvbnNlEg0KBWluZGV4GAEgASgNEg0KBWNodW5rGAIgASgMEgwKBGxhc3QYAyABKAgieAoPU25hcHNob3RDb250ZW50EhAKCGRiX2Vwb2NoGAEgASgJEigKBWhlYWRzGAIgAygLMhkubWVyaWRpYW4udjEuTGFuZVJldmlzaW9uEikKB2VudHJpZXMYAyADKAsyGC5tZXJpZGlhbi52MS5Db25maWdFbnRyeTKoAQoLU3luY1NlcnZpY2USPwoEU3luYxIYLm1lcmlkaWFuLnYxLlN5bmNSZXF1ZXN0GhkubWVyaWRpYW4udjEuU3luY1Jlc3BvbnNlKAEwARJYCg1GZXRjaFNuYXBzaG90EiEubWVyaWRpYW4udjEuRmV0Y2hTbmFwc2hvdFJlcXVlc3QaIi5tZXJpZGlhbi52MS5GZXRjaFNuYXBzaG90UmVzcG9uc2UwAWIGcHJvdG8z", [file_meridian_v1_config]);
+  fileDesc("ChZtZXJpZGlhbi92MS9zeW5jLnByb3RvEgttZXJpZGlhbi52MSI8CgxMYW5lUmV2aXNpb24SHwoEbGFuZRgBIAEoDjIRLm1lcmlkaWFuLnYxLkxhbmUSCwoDcmV2GAIgASgEIqgBCgtTeW5jUmVxdWVzdBIjCgVoZWxsbxgBIAEoCzISLm1lcmlkaWFuLnYxLkhlbGxvSAASHwoDYWNrGAIgASgLMhAubWVyaWRpYW4udjEuQWNrSAASIQoEbmFjaxgDIAEoCzIRLm1lcmlkaWFuLnYxLk5hY2tIABInCgdkZW5pYWxzGAQgASgLMhQubWVyaWRpYW4udjEuRGVuaWFsc0gAQgcKBWZyYW1lIsgBCgVIZWxsbxIPCgdub2RlX2lkGAEgASgJEhAKCHNwb29sX2lkGAIgASgJEhMKC2luY2FybmF0aW9uGAMgASgEEg4KBnJlZ2lvbhgEIAEoCRINCgVidWlsZBgFIAEoCRIUCgxwcm90b2NvbF9taW4YBiABKA0SFAoMcHJvdG9jb2xfbWF4GAcgASgNEhAKCGRiX2Vwb2NoGAggASgJEioKB2N1cnNvcnMYCSADKAsyGS5tZXJpZGlhbi52MS5MYW5lUmV2aXNpb24iMwoDQWNrEh8KBGxhbmUYASABKA4yES5tZXJpZGlhbi52MS5MYW5lEgsKA3JldhgCIAEoBCJhCgROYWNrEh8KBGxhbmUYASABKA4yES5tZXJpZGlhbi52MS5MYW5lEgsKA3JldhgCIAEoBBIrCgdlbnRyaWVzGAMgAygLMhoubWVyaWRpYW4udjEuUmVqZWN0ZWRFbnRyeSJYCg1SZWplY3RlZEVudHJ5EgwKBGtpbmQYASABKAkSCgoCaWQYAiABKAkSDwoHdmVyc2lvbhgDIAEoBBIMCgRjb2RlGAQgASgJEg4KBmRldGFpbBgFIAEoCSJBCgdEZW5pYWxzEhAKCGRiX2Vwb2NoGAEgASgJEiQKB2VudHJpZXMYAiADKAsyEy5tZXJpZGlhbi52MS5EZW5pYWwiQwoGRGVuaWFsEgwKBGtpbmQYASABKAkSCgoCaWQYAiABKAkSDwoHdmVyc2lvbhgDIAEoBBIOCgZzdGF0dXMYBCABKAkiowIKDFN5bmNSZXNwb25zZRInCgd3ZWxjb21lGAEgASgLMhQubWVyaWRpYW4udjEuV2VsY29tZUgAEiMKBWRlbHRhGAIgASgLMhIubWVyaWRpYW4udjEuRGVsdGFIABIrCgloZWFydGJlYXQYAyABKAsyFi5tZXJpZGlhbi52MS5IZWFydGJlYXRIABIwCgxzbmFwc2hvdF9yZWYYBCABKAsyGC5tZXJpZGlhbi52MS5TbmFwc2hvdFJlZkgAEjYKD3Jlc3luY19yZXF1aXJlZBgFIAEoCzIbLm1lcmlkaWFuLnYxLlJlc3luY1JlcXVpcmVkSAASJQoGZ29hd2F5GAYgASgLMhMubWVyaWRpYW4udjEuR29hd2F5SABCBwoFZnJhbWUieAoHV2VsY29tZRISCgpzZXNzaW9uX2lkGAEgASgJEhAKCHByb3RvY29sGAIgASgNEhAKCGRiX2Vwb2NoGAMgASgJEhYKDnNlcnZlcl90aW1lX21zGAQgASgDEh0KFWhlYXJ0YmVhdF9pbnRlcnZhbF9tcxgFIAEoDSJyCgVEZWx0YRIfCgRsYW5lGAEgASgOMhEubWVyaWRpYW4udjEuTGFuZRIQCghwcmV2X3JldhgCIAEoBBILCgNyZXYYAyABKAQSKQoHZW50cmllcxgEIAMoCzIYLm1lcmlkaWFuLnYxLkNvbmZpZ0VudHJ5ImMKCUhlYXJ0YmVhdBIWCg5zZXJ2ZXJfdGltZV9tcxgBIAEoAxIoCgVoZWFkcxgCIAMoCzIZLm1lcmlkaWFuLnYxLkxhbmVSZXZpc2lvbhIUCgxyZWdpb25fbm9kZXMYAyABKA0iggEKC1NuYXBzaG90UmVmEhMKC3NuYXBzaG90X2lkGAEgASgJEhAKCGRiX2Vwb2NoGAIgASgJEigKBWhlYWRzGAMgAygLMhkubWVyaWRpYW4udjEuTGFuZVJldmlzaW9uEhIKCmJ5dGVfY291bnQYBCABKAQSDgoGc2hhMjU2GAUgASgMIiAKDlJlc3luY1JlcXVpcmVkEg4KBnJlYXNvbhgBIAEoCSIwCgZHb2F3YXkSFgoOcmV0cnlfYWZ0ZXJfbXMYASABKA0SDgoGcmVhc29uGAIgASgJIisKFEZldGNoU25hcHNob3RSZXF1ZXN0EhMKC3NuYXBzaG90X2lkGAEgASgJIkMKFUZldGNoU25hcHNob3RSZXNwb25zZRINCgVpbmRleBgBIAEoDRINCgVjaHVuaxgCIAEoDBIMCgRsYXN0GAMgASgIIp4BCg9TbmFwc2hvdENvbnRlbnQSEAoIZGJfZXBvY2gYASABKAkSKAoFaGVhZHMYAiADKAsyGS5tZXJpZGlhbi52MS5MYW5lUmV2aXNpb24SKQoHZW50cmllcxgDIAMoCzIYLm1lcmlkaWFuLnYxLkNvbmZpZ0VudHJ5EiQKB2RlbmlhbHMYBCADKAsyEy5tZXJpZGlhbi52MS5EZW5pYWwyqAEKC1N5bmNTZXJ2aWNlEj8KBFN5bmMSGC5tZXJpZGlhbi52MS5TeW5jUmVxdWVzdBoZLm1lcmlkaWFuLnYxLlN5bmNSZXNwb25zZSgBMAESWAoNRmV0Y2hTbmFwc2hvdBIhLm1lcmlkaWFuLnYxLkZldGNoU25hcHNob3RSZXF1ZXN0GiIubWVyaWRpYW4udjEuRmV0Y2hTbmFwc2hvdFJlc3BvbnNlMAFiBnByb3RvMw", [file_meridian_v1_config]);
 
 /**
  * Describes the message meridian.v1.LaneRevision.
@@ -54,74 +54,88 @@ export const RejectedEntrySchema = /*@__PURE__*/
   messageDesc(file_meridian_v1_sync, 5);
 
 /**
+ * Describes the message meridian.v1.Denials.
+ * Use `create(DenialsSchema)` to create a new message.
+ */
+export const DenialsSchema = /*@__PURE__*/
+  messageDesc(file_meridian_v1_sync, 6);
+
+/**
+ * Describes the message meridian.v1.Denial.
+ * Use `create(DenialSchema)` to create a new message.
+ */
+export const DenialSchema = /*@__PURE__*/
+  messageDesc(file_meridian_v1_sync, 7);
+
+/**
  * Describes the message meridian.v1.SyncResponse.
  * Use `create(SyncResponseSchema)` to create a new message.
  */
 export const SyncResponseSchema = /*@__PURE__*/
-  messageDesc(file_meridian_v1_sync, 6);
+  messageDesc(file_meridian_v1_sync, 8);
 
 /**
  * Describes the message meridian.v1.Welcome.
  * Use `create(WelcomeSchema)` to create a new message.
  */
 export const WelcomeSchema = /*@__PURE__*/
-  messageDesc(file_meridian_v1_sync, 7);
+  messageDesc(file_meridian_v1_sync, 9);
 
 /**
  * Describes the message meridian.v1.Delta.
  * Use `create(DeltaSchema)` to create a new message.
  */
 export const DeltaSchema = /*@__PURE__*/
-  messageDesc(file_meridian_v1_sync, 8);
+  messageDesc(file_meridian_v1_sync, 10);
 
 /**
  * Describes the message meridian.v1.Heartbeat.
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema = /*@__PURE__*/
-  messageDesc(file_meridian_v1_sync, 9);
+  messageDesc(file_meridian_v1_sync, 11);
 
 /**
  * Describes the message meridian.v1.SnapshotRef.
  * Use `create(SnapshotRefSchema)` to create a new message.
  */
 export const SnapshotRefSchema = /*@__PURE__*/
-  messageDesc(file_meridian_v1_sync, 10);
+  messageDesc(file_meridian_v1_sync, 12);
 
 /**
  * Describes the message meridian.v1.ResyncRequired.
  * Use `create(ResyncRequiredSchema)` to create a new message.
  */
 export const ResyncRequiredSchema = /*@__PURE__*/
-  messageDesc(file_meridian_v1_sync, 11);
+  messageDesc(file_meridian_v1_sync, 13);
 
 /**
  * Describes the message meridian.v1.Goaway.
  * Use `create(GoawaySchema)` to create a new message.
  */
 export const GoawaySchema = /*@__PURE__*/
-  messageDesc(file_meridian_v1_sync, 12);
+  messageDesc(file_meridian_v1_sync, 14);
 
 /**
  * Describes the message meridian.v1.FetchSnapshotRequest.
  * Use `create(FetchSnapshotRequestSchema)` to create a new message.
  */
 export const FetchSnapshotRequestSchema = /*@__PURE__*/
-  messageDesc(file_meridian_v1_sync, 13);
+  messageDesc(file_meridian_v1_sync, 15);
 
 /**
  * Describes the message meridian.v1.FetchSnapshotResponse.
  * Use `create(FetchSnapshotResponseSchema)` to create a new message.
  */
 export const FetchSnapshotResponseSchema = /*@__PURE__*/
-  messageDesc(file_meridian_v1_sync, 14);
+  messageDesc(file_meridian_v1_sync, 16);
 
 /**
  * Describes the message meridian.v1.SnapshotContent.
  * Use `create(SnapshotContentSchema)` to create a new message.
  */
 export const SnapshotContentSchema = /*@__PURE__*/
-  messageDesc(file_meridian_v1_sync, 15);
+  messageDesc(file_meridian_v1_sync, 17);
 
 /**
  * Configuration from the control plane to the nodes.
