@@ -23,6 +23,7 @@ import { KeyService } from './keys/service.ts';
 import { createLedger, type Ledger } from './ledger/service.ts';
 import { NodeService } from './nodes/service.ts';
 import { PricingService } from './pricing/service.ts';
+import { DenialService } from './restore/denials.ts';
 import { RestoreService } from './restore/service.ts';
 import { allRoutes } from './routes.ts';
 import { HelloAdmission } from './rpc/hello-admission.ts';
@@ -101,7 +102,7 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     },
   });
   const services = buildServices(config, base, ids, restore);
-  const { accounts, catalog, pricing, ledger, tiers, nodes, ingest } = services;
+  const { accounts, keys, catalog, pricing, ledger, tiers, nodes, ingest } = services;
 
   const seeded = await applySeed({ db: pools.api, ids, publish, accounts, catalog, pricing }, config.catalogueFile);
   await tiers.publishLadder();
@@ -127,6 +128,7 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     admission,
     readHeads: async () => (await readHeads(pools.nodes)).revs,
     restore,
+    denials: new DenialService({ db: pools.nodes, clock, publish, accounts, keys }),
     ids,
     metrics,
     logger,

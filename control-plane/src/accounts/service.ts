@@ -1,7 +1,7 @@
 /** Use cases of accounts, their members and the plans they are on. */
 import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
-import type { ConfigEntry } from '@meridian/domain/snapshot';
+import type { ConfigEntry, Denial } from '@meridian/domain/snapshot';
 import { openPrepaidIn } from '../budgets/prepaid.ts';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
@@ -115,6 +115,17 @@ export class AccountService {
       const { rev } = await this.#deps.publish(trx, status === 'disabled' ? 'security' : 'customer', entries);
       return { account, rev };
     });
+  }
+
+  /**
+   * Disables the accounts and members that nodes were told are disabled, where they are active here; keys are left out. The entries
+   * are for the caller to publish on SECURITY. No entity may be named twice.
+   */
+  async denyIn(trx: Transaction, denials: readonly Denial[]): Promise<ConfigEntry[]> {
+    const of = (kind: Denial['kind']): Denial[] => denials.filter((denial) => denial.kind === kind);
+    const accounts = await store.disableAccounts(trx, of('account'));
+    const members = await store.disableMembers(trx, of('member'));
+    return [...(await this.#entries(trx, accounts)), ...members.map(memberEntry)];
   }
 
   /**

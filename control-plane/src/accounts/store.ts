@@ -1,8 +1,10 @@
 /** The SQL of accounts, members and plans. */
+import type { Denial } from '@meridian/domain/snapshot';
 import { sql } from 'kysely';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
 import type { Transaction } from '../database/transaction.ts';
+import { versionAfter } from '../snapshots/version.ts';
 import type { AccountRow, MemberRow, MemberStanding, PlanRow } from './account.ts';
 
 const NEXT_VERSION = sql<number>`version + 1`;
@@ -71,6 +73,30 @@ export function updateAccount(
     .where('id', '=', id)
     .returningAll()
     .executeTakeFirst();
+}
+
+/** Disables those accounts that are active, locked in the order of their ids, and returns them. */
+export async function disableAccounts(trx: Transaction, denials: readonly Denial[]): Promise<AccountRow[]> {
+  const { rows } = await sql<AccountRow>`
+    WITH told AS (${told(denials)}),
+    locked AS (SELECT id FROM account WHERE id IN (SELECT id FROM told) AND status = 'active' ORDER BY id FOR UPDATE)
+    UPDATE account SET status = 'disabled', version = ${versionAfter(sql`account.version`, sql`told.version`)}
+    FROM locked JOIN told USING (id) WHERE account.id = locked.id RETURNING account.*`.execute(trx);
+  return rows;
+}
+
+/** Disables those members that are active, locked in the order of their ids, and returns them. */
+export async function disableMembers(trx: Transaction, denials: readonly Denial[]): Promise<MemberRow[]> {
+  const { rows } = await sql<MemberRow>`
+    WITH told AS (${told(denials)}),
+    locked AS (SELECT id FROM member WHERE id IN (SELECT id FROM told) AND status = 'active' ORDER BY id FOR UPDATE)
+    UPDATE member SET status = 'disabled', version = ${versionAfter(sql`member.version`, sql`told.version`)}
+    FROM locked JOIN told USING (id) WHERE member.id = locked.id RETURNING member.*`.execute(trx);
+  return rows;
+}
+
+function told(denials: readonly Denial[]) {
+  return sql`SELECT * FROM unnest(${denials.map(({ id }) => id)}::text[], ${denials.map(({ version }) => version)}::bigint[]) AS t (id, version)`;
 }
 
 /** The next version of each account that exists, locked in the order of their ids. */

@@ -8,10 +8,11 @@ import { type WindowKind, windowStartMs } from '@meridian/domain/window';
 import type { Database } from '../database/connect.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import { Escrow } from './escrow.ts';
+import { closeLeases } from './leases-close.ts';
 import { answerQuestion, grantSeed, nextBudget } from './leases-grant.ts';
 import * as sql from './leases-store.ts';
 import type { Attempt, Grant, Holder, Question } from './questions.ts';
-import { escrowOf, lockBudgets, putSpool, type Spool, writeBack } from './store.ts';
+import { lockBudgets, putSpool, type Spool, writeBack } from './store.ts';
 
 /** A spool that is silent for so long of the control plane's own uptime is given up: its leases close. */
 export const SILENT_AFTER_MS = 24 * 3_600_000;
@@ -282,11 +283,7 @@ export class Leases {
 
   async #closeIn(trx: Transaction, spoolId: string, leaseIds: readonly string[]): Promise<ClosedLeases> {
     if (leaseIds.length === 0) return { spoolId, leaseIds, budgetIds: [], writtenOff: [] };
-    const nowMs = this.#deps.ids.nowMs();
-    const escrow = await escrowOf(trx, { leaseIds }, { nowMs });
-    const leases = [...escrow.leases()].filter((lease) => !lease.closed);
-    const closed = leases.map((lease) => ({ leaseId: lease.id, budgetId: lease.budgetId, amount: escrow.close(lease.id) }));
-    await writeBack(trx, escrow.changes(), nowMs);
+    const closed = await closeLeases(trx, leaseIds, this.#deps.ids.nowMs());
     return {
       spoolId,
       leaseIds: closed.map(({ leaseId }) => leaseId),

@@ -3,6 +3,7 @@ import type { AccountTables } from './tables/accounts.ts';
 import type { BudgetTables } from './tables/budgets.ts';
 import type { CatalogTables } from './tables/catalog.ts';
 import type { ConfigTables } from './tables/config.ts';
+import type { DenialTables } from './tables/denials.ts';
 import type { LeaseClockTables } from './tables/lease-clock.ts';
 import type { LedgerTables } from './tables/ledger.ts';
 import type { RestoreTables } from './tables/restore.ts';
@@ -18,4 +19,5 @@ export interface Tables
     TierTables,
     BudgetTables,
     LeaseClockTables,
-    RestoreTables {}
+    RestoreTables,
+    DenialTables {}

@@ -2,6 +2,7 @@
 import { displayApiKey, formatApiKey, hashApiKey, isWellFormedApiKey } from '@meridian/domain/api-key';
 import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
+import type { ConfigEntry, Denial } from '@meridian/domain/snapshot';
 import type { CapStanding, CapsChange } from '../budgets/caps.ts';
 import type { BudgetService, CapsSet } from '../budgets/service.ts';
 import type { CatalogService } from '../catalog/service.ts';
@@ -142,6 +143,15 @@ export class KeyService {
       const { rev } = await this.#deps.publish(trx, 'security', [keyEntry(row)]);
       return { row, rev };
     });
+  }
+
+  /**
+   * Revokes or disables the keys that nodes were told are so, where they are less strictly refused here; what is not a key is left
+   * out. The entries are for the caller to publish on SECURITY. No key may be named twice.
+   */
+  async denyIn(trx: Transaction, denials: readonly Denial[]): Promise<ConfigEntry[]> {
+    const keys = denials.filter(({ kind }) => kind === 'api_key');
+    return (await store.denyKeys(trx, keys, new Date(this.#deps.ids.nowMs()))).map(keyEntry);
   }
 
   /** Whose key it is, if it may be used now; undefined for any other text. */

@@ -1,8 +1,10 @@
 /** The SQL of API keys. */
+import type { Denial } from '@meridian/domain/snapshot';
 import { sql } from 'kysely';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
 import type { Transaction } from '../database/transaction.ts';
+import { versionAfter } from '../snapshots/version.ts';
 import type { KeyRow } from './key.ts';
 
 const NEXT_VERSION = sql<number>`version + 1`;
@@ -80,6 +82,21 @@ export function updateKey(
     .where('id', '=', id)
     .returningAll()
     .executeTakeFirstOrThrow();
+}
+
+/** Revokes or disables those keys that are not refused as strictly, locked in the order of their ids, and returns them. */
+export async function denyKeys(trx: Transaction, denials: readonly Denial[], now: Date): Promise<KeyRow[]> {
+  const { rows } = await sql<KeyRow>`
+    WITH told AS (
+      SELECT * FROM unnest(${denials.map(({ id }) => id)}::text[], ${denials.map(({ version }) => version)}::bigint[],
+        ${denials.map(({ status }) => status)}::text[]) AS t (id, version, status)),
+    locked AS (
+      SELECT k.id FROM api_key k JOIN told USING (id)
+      WHERE k.status = 'active' OR (k.status = 'disabled' AND told.status = 'revoked') ORDER BY k.id FOR UPDATE OF k)
+    UPDATE api_key SET status = told.status, version = ${versionAfter(sql`api_key.version`, sql`told.version`)},
+      revoked_at = CASE WHEN told.status = 'revoked' THEN ${now}::timestamptz END
+    FROM locked JOIN told USING (id) WHERE api_key.id = locked.id RETURNING api_key.*`.execute(trx);
+  return rows;
 }
 
 function scoped(db: Database | Transaction, scope: KeyScope) {

@@ -22,6 +22,17 @@ export function isFrozen({ restored }: DatabaseState): boolean {
   return restored !== undefined && restored.thawedAtMs === undefined;
 }
 
+/**
+ * Refusals of before are taken while nothing is granted, and in any case for so long after the epoch began: where few nodes have
+ * little to replay, grants go on before any of them has the snapshot, which is where it sees what was forgotten.
+ */
+export const DENIALS_TAKEN_FOR_MS = 15 * 60_000;
+
+/** Whether nodes may say what is to be refused. At any other time a node could put anybody out of service. */
+export function takesDenials(state: DatabaseState, nowMs: number): boolean {
+  return isFrozen(state) || (state.restored !== undefined && nowMs < state.restored.declaredAtMs + DENIALS_TAKEN_FOR_MS);
+}
+
 /** A spool, and what it has done in the present epoch. */
 export interface SpoolState {
   readonly spoolId: string;

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { budgetId } from '@meridian/domain/budget';
 import { GatewayError } from '@meridian/domain/error';
 import type { LeaseRecord } from '@meridian/domain/lease';
-import { budgetsOfLeases, lockBudgets, lockLeases, putSpool, type Spool, writeBack } from '../budgets/books.ts';
+import { budgetsOfLeases, closeLeases, lockBudgets, lockLeases, putSpool, type Spool, writeBack } from '../budgets/books.ts';
 import { Escrow } from '../budgets/escrow.ts';
 import type { Database } from '../database/connect.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
@@ -81,7 +81,12 @@ export class RestoreService {
     return state;
   }
 
+  /**
+   * Whether nothing may be granted. No epoch begins until the transaction ends, so what it grants belongs to the epoch that was
+   * seen here. Call it before anything is locked.
+   */
   async isFrozenIn(trx: Transaction): Promise<boolean> {
+    await store.holdOffEpochs(trx);
     return isFrozen(await store.selectState(trx));
   }
 
@@ -187,6 +192,7 @@ export class RestoreService {
   async #beginEpoch(sign: Pick<SignOfRestore, 'key' | 'reason'>, seen: string | undefined): Promise<boolean> {
     const { db, clock, onEvent } = this.#deps;
     const begun = await transaction(db, async (trx) => {
+      await store.awaitGrants(trx);
       const present = await store.lockHeads(trx);
       if (seen !== undefined && seen !== present) return 'since';
       if (await store.isKnownSign(trx, sign.key)) return undefined;
@@ -241,18 +247,8 @@ export class RestoreService {
       const meant = (await store.selectOpenLeases(db, spoolId)).filter(isMeant).slice(0, MAX_CLOSED_AT_ONCE);
       if (meant.length === 0) return;
       // Somebody else may have closed them by the time that they are locked; then none is left in the next round.
-      await transaction(db, async (trx) => {
-        const nowMs = clock.nowMs();
-        const budgets = await lockBudgets(
-          trx,
-          meant.map((lease) => lease.budgetId),
-          nowMs,
-        );
-        const leases = await lockLeases(trx, { leaseIds: meant.map((lease) => lease.leaseId) }, budgets.keys());
-        const escrow = new Escrow(budgets.values(), leases);
-        for (const lease of leases) escrow.close(lease.id);
-        await writeBack(trx, escrow.changes(), nowMs);
-      });
+      const leaseIds = meant.map((lease) => lease.leaseId);
+      await transaction(db, (trx) => closeLeases(trx, leaseIds, clock.nowMs()));
     }
   }
 }

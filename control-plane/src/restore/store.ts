@@ -1,6 +1,7 @@
 /** All SQL of epochs of the database, and of what spools have done in the present one. */
 import { accountOfPrepaid, type BudgetRef, budgetId } from '@meridian/domain/budget';
 import type { LeaseRecord } from '@meridian/domain/lease';
+import type { Denial } from '@meridian/domain/snapshot';
 import { isWindowStart } from '@meridian/domain/window';
 import { sql } from 'kysely';
 import { insertBudget, lockCapsById } from '../budgets/books.ts';
@@ -9,6 +10,22 @@ import type { Transaction } from '../database/transaction.ts';
 import type { DatabaseState, SpoolState } from './restore.ts';
 
 type Reader = Database | Transaction;
+
+/** Any number will do, as long as no other advisory lock in the database has it. */
+const GRANTS_LOCK = 7_235_004;
+
+/**
+ * Lets no epoch begin until the transaction ends. A statement of its own: the one after it sees every epoch that has begun. A row
+ * would do as well, but each grant would have to write to it.
+ */
+export async function holdOffEpochs(trx: Transaction): Promise<void> {
+  await sql`SELECT pg_advisory_xact_lock_shared(${GRANTS_LOCK})`.execute(trx);
+}
+
+/** Waits for the transactions that hold off epochs, and lets none begin until this one ends. Before any other lock. */
+export async function awaitGrants(trx: Transaction): Promise<void> {
+  await sql`SELECT pg_advisory_xact_lock(${GRANTS_LOCK})`.execute(trx);
+}
 
 export async function selectState(db: Reader): Promise<DatabaseState> {
   const { rows } = await sql<StateRow>`
@@ -140,6 +157,46 @@ export async function markReplayed(db: Reader, spoolId: string): Promise<boolean
 /** Nobody waits any more for a spool, whose leases are closed. */
 export async function markRetired(trx: Transaction, spoolId: string, nowMs: number): Promise<void> {
   await sql`UPDATE lease_spool SET retired_at = coalesce(retired_at, ${new Date(nowMs)}) WHERE spool_id = ${spoolId}`.execute(trx);
+}
+
+/** Those of the refusals that were not taken in this epoch, the first of each. */
+export async function selectNewDenials(trx: Transaction, dbEpoch: string, denials: readonly Denial[]): Promise<Denial[]> {
+  const known = await trx
+    .selectFrom('denial')
+    .select(['kind', 'entity_id', 'status'])
+    .where('db_epoch', '=', dbEpoch)
+    .where('entity_id', '=', sql<string>`ANY (${denials.map(({ id }) => id)}::text[])`)
+    .execute();
+  const seen = new Set(known.map((row) => `${row.kind} ${row.entity_id} ${row.status}`));
+  return denials.filter(({ kind, id, status }) => {
+    const name = `${kind} ${id} ${status}`;
+    const isNew = !seen.has(name);
+    seen.add(name);
+    return isNew;
+  });
+}
+
+export async function insertDenials(
+  trx: Transaction,
+  { dbEpoch, nodeId }: { readonly dbEpoch: string; readonly nodeId: string },
+  denials: readonly Denial[],
+  nowMs: number,
+): Promise<void> {
+  if (denials.length === 0) return;
+  await trx
+    .insertInto('denial')
+    .values(
+      denials.map(({ kind, id, version, status }) => ({
+        db_epoch: dbEpoch,
+        kind,
+        entity_id: id,
+        status,
+        node_id: nodeId,
+        told_version: BigInt(version),
+        taken_at: new Date(nowMs),
+      })),
+    )
+    .execute();
 }
 
 /** What is granted of each lease, of those that are known. */

@@ -5,12 +5,14 @@ import { GatewayError } from '@meridian/domain/error';
 import type { IdSource } from '@meridian/domain/ids';
 import { isRegion } from '@meridian/domain/region';
 import { LANES, type Lane } from '@meridian/domain/snapshot';
+import { denialFromWire, MAX_DENIALS_A_FRAME } from '@meridian/wire/codec/denial';
 import { errorToGrpc } from '@meridian/wire/codec/error';
 import { type LaneRevisions, laneFromWire, laneRevisionsFromWire, laneRevisionsToWire } from '@meridian/wire/codec/lane';
-import { type Hello, type Nack, type SyncRequest, type SyncResponse, SyncResponseSchema } from '@meridian/wire/gen/sync_pb';
+import { type Denials, type Hello, type Nack, type SyncRequest, type SyncResponse, SyncResponseSchema } from '@meridian/wire/gen/sync_pb';
 import { type EncodedFrame, encodeFrame } from '@meridian/wire/grpc-service';
 import type { NodeIdentity } from '../nodes/node.ts';
 import type { NodeConnection, NodeService } from '../nodes/service.ts';
+import type { DenialService } from '../restore/denials.ts';
 import type { RestoreService } from '../restore/service.ts';
 import { DeltaEncoder } from '../snapshots/delta.ts';
 import type { LogTail } from '../snapshots/log-tail.ts';
@@ -29,6 +31,7 @@ const MAX_STREAMS = 5_000;
 const PROTOCOL = 1;
 const DRAIN_RETRY_MS = 500;
 const MAX_REJECTIONS_A_NACK = 1_000;
+const MAX_DENIALS_A_LINE = 100;
 
 export type SyncCall = ServerDuplexStream<SyncRequest, SyncResponse | EncodedFrame>;
 
@@ -41,6 +44,7 @@ export interface SyncDeps {
   /** The heads as the database has them now, which this replica may not have read yet. */
   readHeads(): Promise<Readonly<Record<Lane, number>>>;
   readonly restore: Pick<RestoreService, 'detected'>;
+  readonly denials: Pick<DenialService, 'take'>;
   readonly ids: IdSource;
   readonly metrics: Metrics;
   readonly logger: Logger;
@@ -190,6 +194,9 @@ export class SyncHub {
       case 'nack':
         this.#nack(session, frame.value);
         return;
+      case 'denials':
+        this.#takeDenials(session, frame.value).catch((error: unknown) => this.#fail(session, GatewayError.from(error)));
+        return;
       case undefined:
         // A newer node may say more than this build knows.
         return;
@@ -283,6 +290,32 @@ export class SyncHub {
       { nodeId: session.identity?.nodeId, rev: Number(nack.rev), rejections: rejections.slice(0, 8) },
       'a node rejected entries',
     );
+  }
+
+  /** Nothing more is read from the node meanwhile: it may have any number of them. */
+  async #takeDenials(session: Session, { dbEpoch, entries }: Denials): Promise<void> {
+    const { denials, metrics, logger } = this.#deps;
+    const nodeId = session.identity?.nodeId;
+    if (nodeId === undefined) throw new GatewayError('invalid_state', { message: 'Denials before Hello' });
+    if (entries.length > MAX_DENIALS_A_FRAME) {
+      throw new GatewayError('invalid_request_error', { message: `at most ${MAX_DENIALS_A_FRAME} denials in a frame` });
+    }
+    session.call.pause();
+    try {
+      const told = entries.flatMap((entry) => denialFromWire(entry) ?? []);
+      const answer = await denials.take(nodeId, dbEpoch, told);
+      if ('refused' in answer) {
+        metrics.countDenials('refused', told.length);
+        const fields = { nodeId, dbEpoch, reason: answer.refused, count: told.length, denials: told.slice(0, MAX_DENIALS_A_LINE) };
+        logger.error(fields, 'a node knows refusals that the database has not, and they were not taken');
+      } else if (answer.taken.length > 0) {
+        metrics.countDenials('taken', answer.taken.length);
+        const fields = { nodeId, dbEpoch, count: answer.taken.length, denials: answer.taken.slice(0, MAX_DENIALS_A_LINE) };
+        logger.error(fields, 'refusals that the restored database had forgotten were taken from a node');
+      }
+    } finally {
+      session.call.resume();
+    }
   }
 
   /** A node that comes back before its old connection is seen to be dead. */

@@ -22,18 +22,25 @@ import {
 import { channelOptions } from '@meridian/wire/grpc-options';
 import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
 import pino from 'pino';
+import { AccountService } from '../accounts/service.ts';
 import { LeaseSignals } from '../budgets/lease-signals.ts';
 import { Leases } from '../budgets/leases.ts';
 import { QuestionsRunner } from '../budgets/questions-runner.ts';
+import { BudgetService } from '../budgets/service.ts';
+import { CatalogService } from '../catalog/service.ts';
 import type { Database } from '../database/connect.ts';
 import { type Job, repeat } from '../jobs/repeat.ts';
+import { KeyService } from '../keys/service.ts';
 import { NodeService } from '../nodes/service.ts';
+import { DenialService } from '../restore/denials.ts';
 import { RestoreService } from '../restore/service.ts';
 import { LogTail } from '../snapshots/log-tail.ts';
+import { publish } from '../snapshots/service.ts';
 import { SnapshotFiles } from '../snapshots/snapshot-files.ts';
 import { selectHeads } from '../snapshots/store.ts';
 import { TestPicture } from '../snapshots/testing.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
+import { createTierService } from '../tiers/service.ts';
 import type { UsageService } from '../usage/service.ts';
 import { HelloAdmission } from './hello-admission.ts';
 import { LeaseHub } from './lease-service.ts';
@@ -80,6 +87,9 @@ export interface Replica {
   readonly leases: Leases;
   readonly questions: QuestionsRunner;
   readonly leaseHub: LeaseHub;
+  readonly accounts: AccountService;
+  readonly keys: KeyService;
+  readonly denials: DenialService;
   /** Undefined without `signalsUrl`. */
   readonly signals: LeaseSignals | undefined;
   close(withinMs?: number): Promise<void>;
@@ -105,7 +115,12 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
   const requireNode = joinTokenIdentity(JOIN_TOKEN);
   const readHeads = async () => (await selectHeads(db)).revs;
   const restore = options.restore ?? (await RestoreService.start({ db, clock: ids, onEvent: () => undefined }));
-  const hub = new SyncHub({ requireNode, tail, snapshots, nodes, admission, readHeads, restore, ids, metrics, logger });
+  const accounts = new AccountService({ db, ids, publish, tiers: createTierService({ db, clock: ids, publish }) });
+  const budgets = new BudgetService({ db, ids, publish, onLimitChanged: () => undefined });
+  const catalog = new CatalogService({ db, ids, publish });
+  const keys = new KeyService({ db, ids, publish, budgets, catalog, keyPrefix: 'sk-mrd-', pepper: new Uint8Array(32) });
+  const denials = new DenialService({ db, clock: ids, publish, accounts, keys });
+  const hub = new SyncHub({ requireNode, tail, snapshots, nodes, admission, readHeads, restore, denials, ids, metrics, logger });
   const downloads = new SnapshotDownloads({ requireNode, snapshots, logger });
   const usage = options.usage ?? NO_USAGE;
   const leases = new Leases({ db, isFrozenIn: (trx) => restore.isFrozenIn(trx), ids });
@@ -154,6 +169,9 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
     leases,
     questions,
     leaseHub,
+    accounts,
+    keys,
+    denials,
     signals,
     async close(withinMs = 2_000) {
       await rpc.close(withinMs);

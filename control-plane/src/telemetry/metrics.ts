@@ -18,6 +18,8 @@ export interface Metrics {
   countUsageAlarm(kind: string): void;
   /** The database was found or declared to be set back, or grants go on after it. */
   countRestoreEvent(kind: string): void;
+  /** Refusals that nodes told to a restored database: taken, or told when none are taken. */
+  countDenials(outcome: 'taken' | 'refused', count: number): void;
   countJobFailure(job: string): void;
   /** A node asked for more of a budget. */
   countLeaseQuestion(): void;
@@ -55,6 +57,7 @@ export function createMetrics(): Metrics {
   const records = counter('meridian_ingested_records_total', 'Usage records in committed batches', []);
   const alarms = counter('meridian_usage_alarms_total', 'What must not happen, found in committed batches', ['kind']);
   const restores = counter('meridian_restores_total', 'The database found or declared to be set back, and grants that go on', ['kind']);
+  const denials = counter('meridian_denials_total', 'Refusals that nodes told to a restored database', ['outcome']);
   const jobFailures = counter('meridian_job_failures_total', 'Failed runs of background jobs', ['job']);
   const leaseQuestions = counter('meridian_lease_questions_total', 'Questions of nodes for more of a budget', []);
   const leaseGrants = counter('meridian_lease_grants_total', 'Totals of leases told to nodes, those at connect left out', []);
@@ -81,6 +84,7 @@ export function createMetrics(): Metrics {
     },
     countUsageAlarm: (kind) => alarms.inc({ kind }),
     countRestoreEvent: (kind) => restores.inc({ kind }),
+    countDenials: (outcome, count) => denials.inc({ outcome }, count),
     countJobFailure: (job) => jobFailures.inc({ job }),
     countLeaseQuestion: () => leaseQuestions.inc(),
     countLeaseGrants: (count) => leaseGrants.inc(count),
