@@ -34,6 +34,7 @@ class Ingest {
   readonly #server = new Server(SERVER_OPTIONS);
   readonly #streams = new Set<Stream>();
   address = '';
+  dbEpoch = 'epoch-1';
 
   async listen(address = '127.0.0.1:0'): Promise<void> {
     implement(this.#server, UsageService, { report: (stream) => this.#serve(stream) });
@@ -74,7 +75,7 @@ class Ingest {
       this.tokens.push(String(stream.metadata.get('authorization')[0]));
       this.opens.push(frame.value);
       const acked = [...this.cursors].map(([incarnation, seq]) => ({ incarnation, ackedSeq: BigInt(seq) }));
-      stream.write(create(ReportResponseSchema, { frame: { case: 'opened', value: { dbEpoch: 'epoch-1', acked } } }));
+      stream.write(create(ReportResponseSchema, { frame: { case: 'opened', value: { dbEpoch: this.dbEpoch, acked } } }));
       return false;
     }
     if (frame.case !== 'batch') return true;
@@ -105,7 +106,7 @@ class Ingest {
 
   #ack(stream: Stream, incarnation: bigint, seq: number): void {
     stream.write(
-      create(ReportResponseSchema, { frame: { case: 'ack', value: { incarnation, ackedSeq: BigInt(seq), dbEpoch: 'epoch-1' } } }),
+      create(ReportResponseSchema, { frame: { case: 'ack', value: { incarnation, ackedSeq: BigInt(seq), dbEpoch: this.dbEpoch } } }),
     );
   }
 }
@@ -229,6 +230,31 @@ describe('the upload of usage', () => {
     expect(alarms).toEqual(['the control plane has less than it acknowledged']);
     running.close();
     await spool.close();
+  });
+
+  it('says in which epoch of the database it was acknowledged, also after a restart', async () => {
+    const first = await openTestSpool(folder, 11n);
+    await writeFinal(first.spool, finalOf('one'));
+    expect(await start(first.spool).drain(20_000)).toBe(true);
+    ingest.dropStreams();
+    await expect.poll(() => ingest.opens.length).toBe(2);
+    client?.close();
+    await first.spool.close();
+    const { spool } = await openTestSpool(folder, 12n);
+    ingest.dbEpoch = 'epoch-2';
+    ingest.cursors.clear();
+    expect(await start(spool).drain(20_000)).toBe(true);
+    // Of this the control plane sees that its database was set back: it had acknowledged more in that epoch.
+    expect(ingest.opens[2]).toMatchObject({
+      dbEpoch: 'epoch-1',
+      incarnations: [{ incarnation: 11n, ackedSeq: BigInt(first.spool.lastSeq) }, {}],
+    });
+    client?.close();
+    await spool.close();
+    const last = await openTestSpool(folder, 13n);
+    expect(last.spool.dbEpoch).toBe('epoch-2');
+    await start(last.spool).drain(20_000);
+    expect(ingest.opens.map(({ dbEpoch }) => dbEpoch)).toEqual(['', 'epoch-1', 'epoch-1', 'epoch-2']);
   });
 
   it('uploads without delay what is wanted, and tells how far this boot’s records are acknowledged', async () => {

@@ -52,8 +52,6 @@ export interface UsageClientOptions {
   readonly joinToken: string;
   readonly nodeId: string;
   readonly region: string;
-  /** Of the picture that the node holds; absent when it has none. */
-  readonly dbEpoch?: string;
   /** Told of all that the control plane has of this boot's records, also when a stream opens. */
   readonly onAcknowledged?: (seq: number) => void;
   /** 0 ≤ x < 1. */
@@ -113,7 +111,6 @@ class ReportingClient implements UsageClient {
   readonly #shipper: Shipper;
   #session: Session | undefined;
   #closed = false;
-  #dbEpoch: string;
   #failures = 0;
   #streamsOpened = 0;
   #streamsBroken = 0;
@@ -131,7 +128,6 @@ class ReportingClient implements UsageClient {
     this.#clock = options.clock ?? { nowMs: Date.now };
     this.#after = options.after ?? afterTimeout;
     this.#shipper = new Shipper(this.#limits);
-    this.#dbEpoch = options.dbEpoch ?? '';
   }
 
   start(): void {
@@ -212,7 +208,7 @@ class ReportingClient implements UsageClient {
       ackedSeq: BigInt(spool.ackedSeq(range.incarnation)),
     }));
     const replacesSpoolId = spool.replacesSpoolId ?? '';
-    const open = { nodeId, region, spoolId: spool.spoolId, replacesSpoolId, dbEpoch: this.#dbEpoch, incarnations };
+    const open = { nodeId, region, spoolId: spool.spoolId, replacesSpoolId, dbEpoch: spool.dbEpoch, incarnations };
     stream.write(create(ReportRequestSchema, { frame: { case: 'open', value: open } }));
   }
 
@@ -227,7 +223,6 @@ class ReportingClient implements UsageClient {
     const { spool, log } = this.#options;
     session.cancelWatchdog();
     this.#streamsOpened++;
-    this.#dbEpoch = opened.dbEpoch;
     const acked = new Map(opened.acked.map((cursor) => [cursor.incarnation, Number(cursor.ackedSeq)]));
     for (const { incarnation, ackedSeq, lostSeqs } of this.#shipper.opened(acked)) {
       if (lostSeqs > 0)
@@ -235,6 +230,8 @@ class ReportingClient implements UsageClient {
       if (ackedSeq < spool.ackedSeq(incarnation)) spool.rewind(incarnation, ackedSeq);
       else spool.acknowledge(incarnation, ackedSeq);
     }
+    // Only now: what was acknowledged in another epoch must never be told as this one's.
+    spool.enterEpoch(opened.dbEpoch);
     this.#tellAcknowledged();
     log('usage upload open', { spoolId: spool.spoolId, unackedSeqs: this.#shipper.unackedSeqs });
     this.#finishDrains();

@@ -8,6 +8,9 @@ import type { SpoolDisk } from './disk.ts';
 import { writeDurableFile } from './disk.ts';
 import type { SegmentHeader } from './segment.ts';
 
+/** Beside the incarnations, whose names are hex digits. */
+const EPOCH_NAME = 'db_epoch';
+
 /** A record's place that reading may start from. */
 export interface Mark {
   readonly seq: number;
@@ -98,24 +101,34 @@ function writeSpoolIds(folder: string, disk: SpoolDisk, ids: SpoolIds): SpoolIds
   return ids;
 }
 
-/** Acknowledged seq of each incarnation. A file that is missing or cannot be read costs a resend, nothing else. */
-export function readAcked(folder: string, disk: SpoolDisk): Map<bigint, number> {
+/** What the control plane has acknowledged. */
+export interface Acknowledged {
+  /** Of its database; empty when that is not known. */
+  readonly dbEpoch: string;
+  /** The seq of each incarnation. */
+  readonly acked: Map<bigint, number>;
+}
+
+/** A file that is missing or cannot be read costs a resend, nothing else. */
+export function readAcked(folder: string, disk: SpoolDisk): Acknowledged {
   const acked = new Map<bigint, number>();
   let entries: unknown;
   try {
     entries = JSON.parse(disk.readFile(path.join(folder, 'acked.json')).toString('utf8'));
   } catch {
-    return acked;
+    return { dbEpoch: '', acked };
   }
-  if (typeof entries !== 'object' || entries === null) return acked;
+  if (typeof entries !== 'object' || entries === null) return { dbEpoch: '', acked };
   for (const [name, seq] of Object.entries(entries)) {
     if (/^[0-9a-f]{16}$/.test(name) && Number.isSafeInteger(seq)) acked.set(BigInt(`0x${name}`), seq);
   }
-  return acked;
+  const dbEpoch = EPOCH_NAME in entries && typeof entries[EPOCH_NAME] === 'string' ? entries[EPOCH_NAME] : '';
+  return { dbEpoch, acked };
 }
 
-export function writeAcked(folder: string, disk: SpoolDisk, acked: ReadonlyMap<bigint, number>): void {
-  const entries = [...acked].map(([incarnation, seq]) => [incarnation.toString(16).padStart(16, '0'), seq]);
+export function writeAcked(folder: string, disk: SpoolDisk, { dbEpoch, acked }: Acknowledged): void {
+  const entries: [string, string | number][] = [...acked].map(([incarnation, seq]) => [incarnation.toString(16).padStart(16, '0'), seq]);
+  entries.push([EPOCH_NAME, dbEpoch]);
   replaceFile(disk, path.join(folder, 'acked.json'), Buffer.from(JSON.stringify(Object.fromEntries(entries))));
 }
 

@@ -93,7 +93,7 @@ interface FoundIncarnation extends Origin {
 /** Throws what the disk throws, but for files that the spool deletes meanwhile. `nowMs` dates leases that have no date. */
 export function inspectFolder(folder: string, disk: SpoolDisk, nowMs: number, visit?: RecordVisitor): FolderReport {
   const ids = knownSpoolIds(folder, disk);
-  const acked = readAcked(folder, disk);
+  const { acked } = readAcked(folder, disk);
   const state = new FolderState(ids ?? { current: '', former: undefined }, nowMs);
   const sums = { finals: 0, chargeNano: 0n, costNano: 0n, unackedFinals: 0, unackedChargeNano: 0n };
   const found = listIncarnations(folder, disk)

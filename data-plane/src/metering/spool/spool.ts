@@ -15,6 +15,7 @@ import type { LeaseSink, LeaseWritten, UsageSink, Written } from '../usage-sink.
 import { nodeDisk, type SpoolDisk } from './disk.ts';
 import { DiskWatch } from './disk-watch.ts';
 import {
+  type Acknowledged,
   type IncarnationFiles,
   incarnationFolder,
   readAcked,
@@ -103,6 +104,10 @@ export interface Spool extends UsageSink, LeaseSink {
   ackedSeq(incarnation: bigint): number;
   /** The control plane has everything up to the seq. Lower acknowledgements than the present one change nothing. */
   acknowledge(incarnation: bigint, seq: number): void;
+  /** The epoch of the database that acknowledged all this; empty when none has, or it is not known. Outlives a restart. */
+  readonly dbEpoch: string;
+  /** All that is acknowledged from now on, and all that was and is not rewound, is so in this epoch. */
+  enterEpoch(dbEpoch: string): void;
   /** The control plane was restored and has less than it acknowledged: what lies behind the seq counts as unacknowledged again. */
   rewind(incarnation: bigint, seq: number): void;
   /** Durable records from a seq on; undefined when there are none or they are gone. */
@@ -140,7 +145,8 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   try {
     const nowMs = options.ids.nowMs();
     let ids = readSpoolIds(options.folder, disk, options.ids);
-    let survey = surveyFolder(options.folder, ids, disk, readAcked(options.folder, disk), nowMs, options.alarm);
+    const { dbEpoch, acked } = readAcked(options.folder, disk);
+    let survey = surveyFolder(options.folder, ids, disk, acked, nowMs, options.alarm);
     if (survey.incarnations.some((files) => (survey.acked.get(files.incarnation) ?? 0) > lastSeqOf(files))) {
       options.alarm('the spool folder went backwards: more was acknowledged than it holds', {
         folder: options.folder,
@@ -149,7 +155,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
       // A process that died right here left an id that no incarnation was made under.
       const used = survey.incarnations.some((files) => files.spoolId === ids.current);
       ids = renewSpoolId(options.folder, disk, options.ids, used ? ids.current : (ids.former ?? ids.current));
-      writeAcked(options.folder, disk, new Map());
+      writeAcked(options.folder, disk, { dbEpoch, acked: new Map() });
       survey = surveyFolder(options.folder, ids, disk, new Map(), nowMs, () => undefined);
     }
     const folder = incarnationFolder(options.folder, options.incarnation);
@@ -167,7 +173,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     if (ids.former !== undefined && survey.incarnations.every((retained) => retained.spoolId === ids.current)) {
       ids = settleSpoolId(options.folder, disk, ids);
     }
-    spool = new FolderSpool({ ...options, disk, timers, limits }, ids, survey, files, () => lock.release());
+    spool = new FolderSpool({ ...options, disk, timers, limits }, ids, { ...survey, dbEpoch }, files, () => lock.release());
     await spool.recover(survey);
     return spool;
   } catch (error) {
@@ -192,6 +198,7 @@ class FolderSpool implements Spool {
   readonly #watch: DiskWatch;
   readonly #files: IncarnationFiles[];
   readonly #acked: Map<bigint, number>;
+  #dbEpoch: string;
   readonly #release: () => void;
   readonly #segments: SegmentWriter;
   readonly #writer = new PayloadWriter(CHUNK_BYTES + 64 * 1024);
@@ -213,7 +220,7 @@ class FolderSpool implements Spool {
   constructor(
     options: SpoolOptions & { readonly disk: SpoolDisk; readonly timers: SpoolTimers; readonly limits: SpoolLimits },
     ids: SpoolIds,
-    survey: Survey,
+    survey: Survey & Pick<Acknowledged, 'dbEpoch'>,
     current: IncarnationFiles,
     release: () => void,
   ) {
@@ -238,6 +245,7 @@ class FolderSpool implements Spool {
     this.#recent = new RecentRecords(options.incarnation);
     this.#files = [...survey.incarnations, current];
     this.#acked = survey.acked;
+    this.#dbEpoch = survey.dbEpoch;
     this.#leases = survey.leases;
     this.#release = release;
     this.#segments = new SegmentWriter({
@@ -323,6 +331,17 @@ class FolderSpool implements Spool {
     this.#ackUnsaved = true;
     this.#saveAcked(ACK_SAVE_MS);
     this.#deleteAcked(0);
+  }
+
+  get dbEpoch(): string {
+    return this.#dbEpoch;
+  }
+
+  enterEpoch(dbEpoch: string): void {
+    if (dbEpoch === this.#dbEpoch) return;
+    this.#dbEpoch = dbEpoch;
+    this.#ackUnsaved = true;
+    this.#saveAcked(0);
   }
 
   rewind(incarnation: bigint, seq: number): void {
@@ -539,7 +558,7 @@ class FolderSpool implements Spool {
     if (!this.#ackUnsaved || isRecent(this.#savedAckMs, nowMs, everyMs)) return;
     this.#savedAckMs = nowMs;
     try {
-      writeAcked(this.#options.folder, this.#disk, this.#acked);
+      writeAcked(this.#options.folder, this.#disk, { dbEpoch: this.#dbEpoch, acked: this.#acked });
       this.#ackUnsaved = false;
     } catch (error) {
       this.#options.alarm('acknowledgements could not be saved', { err: error });
