@@ -164,11 +164,11 @@ describe('a request that lacks something', () => {
     expect(order).toEqual([0, 1, 2]);
   });
 
-  it('is refused when the control plane leaves less than it needs', () => {
+  it('is refused when the control plane leaves less than it needs, and told what that is with what is free here', () => {
     const held = new HeldDesk([leaseRecord('d', DAY, 10)]);
     const tried = held.try(of(30));
     held.deny(19);
-    expect(tried.outcome).toEqual({ kind: 'refused', refusal: { kind: 'exhausted', short: of(30), left: 19, limit: 1_000 } });
+    expect(tried.outcome).toEqual({ kind: 'refused', refusal: { kind: 'exhausted', short: of(30), left: 29, limit: 1_000 } });
     expect(held.counters(DAY)).toBe('10/0/0/0');
   });
 
