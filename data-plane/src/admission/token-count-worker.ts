@@ -75,13 +75,14 @@ function report(said: CountReport): void {
 
 parentPort?.on('message', async ({ encoding, texts }: CountJob) => {
   let tokens: number | undefined;
+  let tokenizer: Tokenizer | undefined;
   try {
-    const tokenizer = await tokenizerOf(encoding);
+    tokenizer = await tokenizerOf(encoding);
     tokens = 0;
     for (const text of texts) tokens += countText(tokenizer, text);
-    tokenizer.forget();
   } catch {
     tokens = undefined;
   }
+  tokenizer?.forget();
   report({ kind: 'counted', tokens });
 });
