@@ -9,6 +9,8 @@ import type { Holder } from './questions.ts';
 type Reader = Database | Transaction;
 
 const HELD = sql<bigint>`granted - returned - used - written_off`;
+/** Of a spool `s`. */
+const HAS_OPEN_LEASES = sql<boolean>`EXISTS (SELECT FROM lease l WHERE l.spool_id = s.spool_id AND l.closed_at IS NULL)`;
 
 export interface HolderOfBudget extends Holder {
   readonly budgetId: string;
@@ -138,11 +140,11 @@ export async function tickSilence(trx: Transaction, heard: readonly string[], no
   return elapsedMs;
 }
 
-/** Spools that are silent for at least so long and still have open leases. */
+/** Spools that are silent for at least so long and not given up yet, those without leases included: a restored database waits for them. */
 export async function selectSilent(db: Reader, silentMs: number): Promise<string[]> {
   const { rows } = await sql<{ spool_id: string }>`
-    SELECT spool_id FROM lease_spool s WHERE silent_ms >= ${silentMs}::bigint
-      AND EXISTS (SELECT FROM lease l WHERE l.spool_id = s.spool_id AND l.closed_at IS NULL) ORDER BY spool_id`.execute(db);
+    SELECT spool_id FROM lease_spool s WHERE silent_ms >= ${silentMs}::bigint AND (retired_at IS NULL OR ${HAS_OPEN_LEASES})
+    ORDER BY spool_id`.execute(db);
   return rows.map((row) => row.spool_id);
 }
 
@@ -203,11 +205,12 @@ export async function selectFigures(db: Reader, silentMs: number): Promise<Lease
   const { rows } = await sql<{ unit: BudgetUnit; held: string; used: string; leases: bigint }>`
     SELECT b.unit, sum(${HELD}) AS held, sum(l.used) AS used, count(*) AS leases FROM lease l JOIN budget b ON b.id = l.budget_id
     WHERE l.closed_at IS NULL GROUP BY b.unit`.execute(db);
-  const silent = await selectSilent(db, silentMs);
+  const { rows: silent } = await sql<{ n: bigint }>`
+    SELECT count(*) AS n FROM lease_spool s WHERE silent_ms >= ${silentMs}::bigint AND ${HAS_OPEN_LEASES}`.execute(db);
   return {
     held: Object.fromEntries(rows.map((row) => [row.unit, Number(row.held)])),
     settled: Object.fromEntries(rows.map((row) => [row.unit, Number(row.used)])),
     openLeases: rows.reduce((sum, row) => sum + Number(row.leases), 0),
-    silentSpools: silent.length,
+    silentSpools: Number(silent[0]?.n ?? 0n),
   };
 }

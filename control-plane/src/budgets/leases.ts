@@ -139,7 +139,7 @@ export class Leases {
     return transaction(this.#deps.db, (trx) => sql.tickSilence(trx, heard, this.#deps.ids.nowMs(), MAX_TICK_MS));
   }
 
-  /** Closes the leases of spools that have been silent for a day. */
+  /** Gives up the spools that have been silent for a day, and closes their leases. */
   async closeSilent(): Promise<ClosedLeases[]> {
     const closed: ClosedLeases[] = [];
     for (const spoolId of await sql.selectSilent(this.#deps.db, SILENT_AFTER_MS)) {

@@ -356,6 +356,19 @@ describe('leases that nobody asks about', () => {
     expect(again.lease(dayOf('cap_1'))?.leaseId).not.toBe(lease.leaseId);
   });
 
+  it('are not waited for where a spool never had any: it is given up all the same', async () => {
+    const a = await node('spl_a');
+    await a.close();
+    await untilGone('spl_a');
+    await sql`UPDATE lease_spool SET silent_ms = ${SILENT_AFTER_MS - 30_000}`.execute(database.db);
+    const retired = () => database.db.selectFrom('lease_spool').select(['spool_id', 'retired_at']).execute();
+    expect(await retired()).toEqual([{ spool_id: 'spl_a', retired_at: null }]);
+    await pass(30_000);
+    expect(await retired()).toEqual([{ spool_id: 'spl_a', retired_at: expect.any(Date) }]);
+    await upkeep.count();
+    expect(upkeep.figures.silentSpools).toBe(0);
+  });
+
   it('count no silence for time in which no replica ran', async () => {
     const a = await node('spl_a');
     await a.ask(dayOf('cap_1'), 40);
