@@ -1,9 +1,12 @@
+import { randomBytes } from 'node:crypto';
 import { budgetId, prepaidCapId } from '@meridian/domain/budget';
 import { heldOf, type LeaseRecord, NO_COUNTERS } from '@meridian/domain/lease';
 import fc from 'fast-check';
 import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Budget, Escrow, type Lease } from '../budgets/escrow.ts';
+import { Leases } from '../budgets/leases.ts';
+import type { Question } from '../budgets/questions.ts';
 import { type TestDatabase, testDatabase } from '../database/testing.ts';
 import { transaction } from '../database/transaction.ts';
 import { makeCap } from '../rpc/testing-leases.ts';
@@ -160,6 +163,51 @@ describe('a new epoch', () => {
     expect(await restore.thaw('the node burnt down')).toMatchObject({ restored: { thawReason: 'the node burnt down' } });
     expect([restore.frozen(), (await restore.status()).spools[0]?.retired]).toEqual([false, false]);
   });
+});
+
+describe('a grant under way', () => {
+  /** Transactions that wait for the lock between grants and epochs. */
+  async function waiting(): Promise<number> {
+    const { rows } = await sql<{ count: bigint }>`
+      SELECT count(*) AS count FROM pg_locks
+      WHERE NOT granted AND locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`.execute(
+      database.db,
+    );
+    return Number(rows[0]?.count ?? 0n);
+  }
+
+  it('is committed before an epoch begins, and one that comes after it sees the epoch', async () => {
+    const order: string[] = [];
+    let begun: Promise<unknown> = Promise.resolve();
+    let asked: Promise<unknown> = Promise.resolve();
+    const ids = { nowMs: () => NOON, randomBytes: (count: number) => randomBytes(count) };
+    const late = new Leases({ db: database.db, ids, isFrozenIn: (trx) => restore.isFrozenIn(trx) });
+    const grant = new Leases({
+      db: database.db,
+      ids,
+      isFrozenIn: async (trx) => {
+        const frozen = await restore.isFrozenIn(trx);
+        // Between the look at the epoch and the grant.
+        begun = restore.declareRestored('a test').then(() => order.push('epoch'));
+        await expect.poll(waiting).toBe(1);
+        asked = late.attempt([question('spl_2')]).then(([attempt]) => order.push(`late ${attempt?.type}`));
+        await expect.poll(waiting).toBe(2);
+        return frozen;
+      },
+    });
+    for (const spoolId of ['spl_1', 'spl_2']) await grant.open(spool(spoolId), []);
+    const [attempt] = await grant.attempt([question('spl_1')]);
+    expect(attempt?.type).toBe('granted');
+    await Promise.all([begun, asked]);
+    expect(order).toContain('late refused');
+    const holders = await database.db.selectFrom('lease').select('spool_id').distinct().execute();
+    expect(holders).toEqual([{ spool_id: 'spl_1' }]);
+    expect(restore.frozen()).toBe(true);
+  });
+
+  function question(spoolId: string): Question {
+    return { spoolId, budget: { capId: 'cap_1', windowStartMs: TODAY }, need: 10, want: 10, ratePer30s: 0, streamId: 1, questionId: 1 };
+  }
 });
 
 describe('a declaration', () => {
