@@ -123,20 +123,26 @@ export async function retireSpool(db: Reader, spoolId: string, nowMs: number): P
 
 /**
  * Adds the time since the last tick of any replica, at most `maxElapsedMs` of it, to every spool's silence, and ends the
- * silence of those that were heard of: those named, and those whose usage was ingested since. Returns the time added.
+ * silence of those that were heard of: those named, and those whose usage was ingested since. Returns the time added. It goes by
+ * the database's clock, since those of two replicas that differ would count the same time twice.
  */
-export async function tickSilence(trx: Transaction, heard: readonly string[], nowMs: number, maxElapsedMs: number): Promise<number> {
-  const { ticked_at: tickedAt } = await trx.selectFrom('lease_clock').select('ticked_at').forUpdate().executeTakeFirstOrThrow();
-  const now = new Date(nowMs);
-  const elapsedMs = Math.min(maxElapsedMs, Math.max(0, nowMs - tickedAt.getTime()));
-  await trx.updateTable('lease_clock').set({ ticked_at: now }).execute();
+export async function tickSilence(trx: Transaction, heard: readonly string[], maxElapsedMs: number): Promise<number> {
+  const { ticked_at: before } = await trx.selectFrom('lease_clock').select('ticked_at').forUpdate().executeTakeFirstOrThrow();
+  const { ticked_at: now } = await trx
+    .updateTable('lease_clock')
+    .set({ ticked_at: sql<Date>`clock_timestamp()` })
+    .returning('ticked_at')
+    .executeTakeFirstOrThrow();
+  const elapsedMs = Math.min(maxElapsedMs, Math.max(0, now.getTime() - before.getTime()));
   await sql`
     UPDATE lease_spool SET silent_ms = silent_ms + ${elapsedMs}::bigint
     WHERE retired_at IS NULL AND spool_id <> ALL (${heard}::text[])`.execute(trx);
+  // A replica whose clock is behind writes down what it ingests as if it were earlier.
+  const ingestedSince = new Date(before.getTime() - maxElapsedMs);
   await sql`
     UPDATE lease_spool SET silent_ms = 0, last_seen_at = greatest(last_seen_at, ${now}::timestamptz)
     WHERE spool_id = ANY (${heard}::text[])
-      OR spool_id IN (SELECT spool_id FROM ingest_cursor WHERE updated_at > ${tickedAt}::timestamptz)`.execute(trx);
+      OR spool_id IN (SELECT spool_id FROM ingest_cursor WHERE updated_at > ${ingestedSince}::timestamptz)`.execute(trx);
   return elapsedMs;
 }
 

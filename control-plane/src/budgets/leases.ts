@@ -136,7 +136,7 @@ export class Leases {
 
   /** Counts the silence of spools; `heard` are those connected to this replica. */
   tick(heard: readonly string[]): Promise<number> {
-    return transaction(this.#deps.db, (trx) => sql.tickSilence(trx, heard, this.#deps.ids.nowMs(), MAX_TICK_MS));
+    return transaction(this.#deps.db, (trx) => sql.tickSilence(trx, heard, MAX_TICK_MS));
   }
 
   /** Gives up the spools that have been silent for a day, and closes their leases. */

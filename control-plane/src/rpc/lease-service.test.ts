@@ -326,7 +326,7 @@ describe('leases that nobody asks about', () => {
   /** As many ticks as a time has, of which each counts 30 s at most. */
   async function pass(ms: number, stepMs = 30_000): Promise<void> {
     for (let passed = 0; passed < ms; passed += stepMs) {
-      aheadMs += stepMs;
+      await sql`UPDATE lease_clock SET ticked_at = ticked_at - make_interval(secs => ${stepMs / 1_000})`.execute(database.db);
       await upkeep.silence();
     }
   }
@@ -390,7 +390,7 @@ describe('leases that nobody asks about', () => {
     await pass(30_000);
     await sql`
       INSERT INTO ingest_cursor (spool_id, incarnation, acked_seq, node_id, region, updated_at)
-      VALUES ('spl_a', 1, 1, 'nod_a', 'us', ${new Date(Date.now() + aheadMs + 1)})`.execute(database.db);
+      VALUES ('spl_a', 1, 1, 'nod_a', 'us', clock_timestamp())`.execute(database.db);
     await pass(30_000);
     const silence = async () => {
       const rows = await database.db.selectFrom('lease_spool').select(['spool_id', 'silent_ms']).execute();
@@ -400,6 +400,22 @@ describe('leases that nobody asks about', () => {
     expect(await silence()).toEqual({ spl_a: 0, spl_b: 60_000 });
     await second.leases.tick(second.questions.spools);
     expect((await silence()).spl_b).toBe(0);
+  });
+
+  it('are silent no longer than it was, whatever the clocks of replicas say', async () => {
+    const second = await start();
+    const a = await node('spl_a');
+    await a.close();
+    await untilGone('spl_a');
+    const ownMs = aheadMs;
+    for (let turn = 0; turn < 4; turn++) {
+      aheadMs = ownMs + 20_000;
+      await replica.leases.tick([]);
+      aheadMs = ownMs;
+      await second.leases.tick([]);
+    }
+    const { silent_ms: silentMs } = await database.db.selectFrom('lease_spool').select('silent_ms').executeTakeFirstOrThrow();
+    expect(Number(silentMs)).toBeLessThan(20_000);
   });
 
   it('of windows that are over close when nothing is held on them, and are called back when something is', async () => {
