@@ -56,8 +56,13 @@ export function judge(shortage: Shortage, memoryMs: number, nowMs: number): Verd
     return { kind: 'wait', untilMs: Math.min(nextMs, fresh.atMs + memoryMs + 1) };
   }
   if (nowMs >= shortage.endsMs) return { kind: 'unavailable', reason: 'the budget was not granted in time' };
-  if (shortage.retiring || shortage.answering) return { kind: 'wait', untilMs: nextMs };
-  if (!shortage.connected) return patient ? { kind: 'wait', untilMs: nextMs } : { kind: 'unavailable', reason: 'not connected' };
+  if (shortage.answering) return { kind: 'wait', untilMs: nextMs };
+  if (!shortage.connected) {
+    // What goes back, and a lease in place of this one, come only from the control plane.
+    const settlesHere = patient && shortage.inFlight > 0 && !shortage.retiring;
+    return settlesHere ? { kind: 'wait', untilMs: nextMs } : { kind: 'unavailable', reason: 'not connected' };
+  }
+  if (shortage.retiring) return { kind: 'wait', untilMs: nextMs };
   if (fresh !== undefined && !helps(fresh, shortage)) {
     if (patient) return { kind: 'wait', untilMs: Math.min(nextMs, fresh.atMs + memoryMs + 1) };
     return { kind: 'unavailable', reason: fresh.kind === 'unavailable' ? fresh.reason : 'the budget is contended' };
