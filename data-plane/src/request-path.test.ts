@@ -1,10 +1,12 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Cap } from '@meridian/domain/budget';
+import type { Operation } from '@meridian/domain/dialect';
 import type { Endpoint } from '@meridian/domain/snapshot';
 import { windowStartMs } from '@meridian/domain/window';
 import { configEntityId } from '@meridian/wire/codec/entry';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { MODEL_ROUTES } from './server/routes.ts';
 import {
   ANSWER,
   answerWith,
@@ -304,6 +306,24 @@ describe('the money of a request', () => {
       left: 0,
       resets_at: new Date(end).toISOString(),
     });
+  });
+
+  it.each(MODEL_ROUTES)('is asked for at $path before a provider is called', async ({ path, operation }) => {
+    const bodies: Record<Operation, object> = {
+      chat: { model: 'm-1.5', messages: [{ role: 'user', content: 'Hi' }] },
+      embeddings: { model: 'embed-1', input: 'Hi' },
+    };
+    node = await startTestNode(answerWith(ANSWER), { account: { balanceNano: 0n } });
+    for (const stream of operation === 'chat' ? [false, true] : [false]) {
+      const answer = await fetch(node.url + path, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${node.apiKey}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ ...bodies[operation], ...(stream ? { stream } : {}) }),
+      });
+      expect(await answer.json()).toMatchObject({ error: { code: 'insufficient_credits' } });
+      expect(answer.status).toBe(402);
+    }
+    expect(node.asked).toHaveLength(0);
   });
 
   it('that nobody can be asked about is 503 at once', async () => {

@@ -25,7 +25,8 @@ export interface RouteDeps {
   readonly authenticate: (request: FastifyRequest) => Principal;
 }
 
-const MODEL_ROUTES: readonly { readonly path: string; readonly operation: Operation }[] = [
+/** What is billed; each goes the one way through admission. */
+export const MODEL_ROUTES: readonly { readonly path: string; readonly operation: Operation }[] = [
   { path: '/v1/chat/completions', operation: 'chat' },
   { path: '/v1/embeddings', operation: 'embeddings' },
 ];
