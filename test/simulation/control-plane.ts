@@ -21,7 +21,7 @@ import type { Planned, Timeline } from './timeline.ts';
 /** What others want to know of it. */
 export interface ControlObserver {
   /** It is decided that a node gets no more of a budget, since there is no more than `left`. */
-  exhausted(spoolId: string, budget: BudgetRef, left: number): void;
+  exhausted(spoolId: string, questionId: number, budget: BudgetRef, left: number): void;
 }
 
 export interface ControlPlaneDeps {
@@ -496,7 +496,7 @@ export class ControlPlane {
         return;
       case 'denial': {
         const { questionId, budget, reason, left, book } = effect.denial;
-        if (reason === 'exhausted') observer.exhausted(effect.spoolId, budget, left);
+        if (reason === 'exhausted') observer.exhausted(effect.spoolId, questionId, budget, left);
         this.#tell(effect.spoolId, { kind: 'denial', denial: { questionId, budget, reason, left, limit: book.limit } });
         return;
       }

@@ -213,7 +213,8 @@ export class Simulation {
     this.#control = new ControlPlane({
       ...{ life, timeline: this.timeline, dice: this.dice.fork(), books: this.#books },
       observer: {
-        exhausted: (spoolId, budget, left) => this.#truth.denied(spoolId, budget, left, this.#books, this.timeline.nowMs),
+        exhausted: (spoolId, questionId, budget, left) =>
+          this.#truth.denied(spoolId, questionId, budget, left, this.#books, this.timeline.nowMs),
       },
     });
   }
@@ -234,7 +235,7 @@ export class Simulation {
           durable: (each, seq) => this.#durable(each, seq),
           applied: (each) => this.#applied(place, each),
           alarm: (each, message, fields) => this.#spoolAlarm(each, message, fields),
-          asked: (each, _, budget) => this.#truth.asked(each.spool?.spoolId ?? '', budget),
+          asked: (each, questionId, budget) => this.#truth.asked(each.spool?.spoolId ?? '', questionId, budget),
         },
         incarnation: BigInt(`0x${this.dice.hex(16)}`),
       });

@@ -38,8 +38,8 @@ export interface Request {
 }
 
 interface Watch {
-  readonly budget: string;
   readonly spoolId: string;
+  readonly questionId: number;
   /** Highest so far, by spool. */
   readonly highest: Map<string, number>;
   /** When its denial was decided, the budget's book at that moment. */
@@ -154,18 +154,20 @@ export class Truth {
   }
 
   /** A node asks for more of a budget. */
-  asked(spoolId: string, questionBudget: string): void {
-    const watches = (this.#watches.get(questionBudget) ?? []).filter((watch) => watch.spoolId !== spoolId || watch.decided !== undefined);
+  asked(spoolId: string, questionId: number, questionBudget: string): void {
+    const watches = this.#watches.get(questionBudget) ?? [];
     const now = this.#committed.get(questionBudget) ?? new Map<string, number>();
-    watches.push({ budget: questionBudget, spoolId, highest: new Map(now), decided: undefined });
+    watches.push({ spoolId, questionId, highest: new Map(now), decided: undefined });
     this.#watches.set(questionBudget, watches.slice(-64));
   }
 
-  /** The control plane has decided to deny what a node asked last. */
-  denied(spoolId: string, ref: BudgetRef, left: number, books: Books, nowMs: number): void {
+  /** The control plane has decided to deny what a node asked. */
+  denied(spoolId: string, questionId: number, ref: BudgetRef, left: number, books: Books, nowMs: number): void {
     const id = budgetId(ref);
     const book = books.budgets.get(id);
-    const watch = this.#watches.get(id)?.findLast((each) => each.spoolId === spoolId && each.decided === undefined);
+    const watch = this.#watches
+      .get(id)
+      ?.findLast((each) => each.spoolId === spoolId && each.questionId === questionId && each.decided === undefined);
     if (watch === undefined || book === undefined) return;
     watch.decided = { atMs: nowMs, limit: book.limit, settled: book.settled, left };
   }
@@ -173,9 +175,7 @@ export class Truth {
   /** Throws for a refusal that was false. */
   refused(spoolId: string, { short, left }: Extract<Refusal, { kind: 'exhausted' }>): void {
     const id = budgetId(short.budget);
-    const watch = this.#watches
-      .get(id)
-      ?.findLast((each) => each.spoolId === spoolId && each.decided !== undefined && each.decided.left <= left);
+    const watch = this.#watches.get(id)?.findLast((each) => each.spoolId === spoolId && each.decided?.left === left);
     // A denial of before a restore, or one that was overtaken by many.
     if (watch?.decided === undefined) return;
     this.refusalsJudged++;
