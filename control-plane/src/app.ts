@@ -270,7 +270,7 @@ interface LeaseParts {
 
 /** Hands out shares of budgets, together with the other replicas. */
 function startLeases(config: Config, { pools, logger, metrics }: Base, { services, restore, ids, closers }: LeaseParts) {
-  const leases = new Leases({ db: pools.leases, isFrozenIn: (trx) => restore.isFrozenIn(trx), ids });
+  const leases = new Leases({ db: pools.leases, background: pools.api, isFrozenIn: (trx) => restore.isFrozenIn(trx), ids });
   const questions = new QuestionsRunner({
     leases,
     clock: ids,

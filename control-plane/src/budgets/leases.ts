@@ -32,7 +32,10 @@ const MAX_REMEMBERED_KINDS = 200_000;
 const MAX_REMEMBERED_RATES = 200_000;
 
 export interface LeasesDeps {
+  /** What nodes wait for. */
   readonly db: Database;
+  /** What nobody waits for, and what may take its time. */
+  readonly background: Database;
   /** The database was set back, and not all nodes have said what they hold: nothing is granted. */
   isFrozenIn(trx: Transaction): Promise<boolean>;
   readonly ids: { nowMs(): number; randomBytes(count: number): Uint8Array };
@@ -136,13 +139,13 @@ export class Leases {
 
   /** Counts the silence of spools; `heard` are those connected to this replica. */
   tick(heard: readonly string[]): Promise<number> {
-    return transaction(this.#deps.db, (trx) => sql.tickSilence(trx, heard, MAX_TICK_MS));
+    return transaction(this.#deps.background, (trx) => sql.tickSilence(trx, heard, MAX_TICK_MS));
   }
 
   /** Gives up the spools that have been silent for a day, and closes their leases. */
   async closeSilent(): Promise<ClosedLeases[]> {
     const closed: ClosedLeases[] = [];
-    for (const spoolId of await sql.selectSilent(this.#deps.db, SILENT_AFTER_MS)) {
+    for (const spoolId of await sql.selectSilent(this.#deps.background, SILENT_AFTER_MS)) {
       closed.push(await this.#giveUp(spoolId));
     }
     return closed;
@@ -150,7 +153,7 @@ export class Leases {
 
   /** Closes leases of windows that are over on which nothing is held, and tells which of them still hold something, by budget. */
   async closeEnded(): Promise<{ readonly closed: ClosedLeases[]; readonly holding: Map<string, Holder[]> }> {
-    const { db, ids } = this.#deps;
+    const { background: db, ids } = this.#deps;
     const atMs = ids.nowMs() - ENDED_AFTER_MS;
     const before = { utc_day: windowStartMs('utc_day', atMs), utc_month: windowStartMs('utc_month', atMs) };
     const closed: ClosedLeases[] = [];
@@ -170,7 +173,7 @@ export class Leases {
    * the same node again and again, which is another for each budget. Returns what was granted, by spool.
    */
   async seed(): Promise<Map<string, Grant[]>> {
-    const { db } = this.#deps;
+    const { background: db } = this.#deps;
     const wanted = await this.#unseeded(this.#usedLately());
     const granted = new Map<string, Grant[]>();
     for (const [spoolId, refs] of wanted) {
@@ -185,7 +188,7 @@ export class Leases {
 
   /** How open leases stand. Spools are counted that are silent for at least so long and have open leases. */
   figures(silentMs: number): Promise<sql.LeaseFigures> {
-    return sql.selectFigures(this.#deps.db, silentMs);
+    return sql.selectFigures(this.#deps.background, silentMs);
   }
 
   readonly #newLeaseId = (): string => Buffer.from(this.#deps.ids.randomBytes(16)).toString('hex');
@@ -229,10 +232,10 @@ export class Leases {
   async #unseeded(budgetIds: readonly string[]): Promise<Map<string, BudgetRef[]>> {
     const wanted = new Map<string, BudgetRef[]>();
     if (budgetIds.length === 0) return wanted;
-    const present = await sql.selectPresent(this.#deps.db, PRESENT_WITHIN_MS);
+    const present = await sql.selectPresent(this.#deps.background, PRESENT_WITHIN_MS);
     const regionOf = new Map(present.map(({ spoolId, region }) => [spoolId, region]));
     const spools = Map.groupBy(present, ({ region }) => region);
-    const holders = byBudget(await sql.selectHolders(this.#deps.db, budgetIds));
+    const holders = byBudget(await sql.selectHolders(this.#deps.background, budgetIds));
     for (const id of budgetIds) {
       const ref = parseBudgetId(id);
       const served = new Set((holders.get(id) ?? []).map(({ spoolId }) => regionOf.get(spoolId)));
@@ -260,7 +263,7 @@ export class Leases {
 
   /** In several transactions, each of which asks again whether the spool is silent. */
   async #giveUp(spoolId: string): Promise<ClosedLeases> {
-    const { db, ids } = this.#deps;
+    const { background: db, ids } = this.#deps;
     const parts: ClosedLeases[] = [];
     for (let more = true; more; ) {
       const closed = await transaction(db, async (trx) => {

@@ -26,7 +26,7 @@ beforeEach(async () => {
   recalled = [];
   const ids = { nowMs: () => NOW_MS, randomBytes: (count: number) => randomBytes(count) };
   questions = new QuestionsRunner({
-    leases: new Leases({ db: database.db, isFrozenIn: async () => false, ids }),
+    leases: new Leases({ db: database.db, background: database.db, isFrozenIn: async () => false, ids }),
     clock: ids,
     newRecallId: () => randomBytes(6).readUIntBE(0, 6),
     frozen: () => false,

@@ -181,9 +181,10 @@ describe('a grant under way', () => {
     let begun: Promise<unknown> = Promise.resolve();
     let asked: Promise<unknown> = Promise.resolve();
     const ids = { nowMs: () => NOON, randomBytes: (count: number) => randomBytes(count) };
-    const late = new Leases({ db: database.db, ids, isFrozenIn: (trx) => restore.isFrozenIn(trx) });
+    const late = new Leases({ db: database.db, background: database.db, ids, isFrozenIn: (trx) => restore.isFrozenIn(trx) });
     const grant = new Leases({
       db: database.db,
+      background: database.db,
       ids,
       isFrozenIn: async (trx) => {
         const frozen = await restore.isFrozenIn(trx);

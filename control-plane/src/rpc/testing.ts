@@ -123,7 +123,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
   const hub = new SyncHub({ requireNode, tail, snapshots, nodes, admission, readHeads, restore, denials, ids, metrics, logger });
   const downloads = new SnapshotDownloads({ requireNode, snapshots, logger });
   const usage = options.usage ?? NO_USAGE;
-  const leases = new Leases({ db, isFrozenIn: (trx) => restore.isFrozenIn(trx), ids });
+  const leases = new Leases({ db, background: db, isFrozenIn: (trx) => restore.isFrozenIn(trx), ids });
   const questions = new QuestionsRunner({
     leases,
     clock: ids,
