@@ -550,6 +550,16 @@ describe('a recall', () => {
     expect(held.writes).toEqual([]);
   });
 
+  it('waits for what an earlier boot gave back, which the control plane has once it has a record of this one', () => {
+    const held = new HeldDesk([leaseRecord('d', DAY, 10, { returned: 10 })], { ingested: false });
+    held.desk.recall(recall(1n), held.nowMs);
+    expect([held.hurries, held.answers]).toEqual([1, []]);
+    held.desk.acknowledged(0, held.nowMs);
+    expect(held.answers).toEqual([]);
+    held.desk.acknowledged(1, held.nowMs);
+    expect(held.answers).toEqual([1n]);
+  });
+
   it('that finds nothing waits for what an earlier one gave back', () => {
     const held = new HeldDesk([leaseRecord('d', DAY, 10)]);
     held.desk.recall(recall(1n), held.nowMs);

@@ -10,6 +10,9 @@ import type { GatewayError } from '@meridian/domain/error';
 import type { LeaseEffects } from './grants.ts';
 import { type Lease, type LeaseBook, leaseRecordOf } from './lease-book.ts';
 
+/** The control plane ingests boot by boot: once it has a record of this one, it has all that earlier ones returned. */
+const FIRST_SEQ = 1;
+
 /** Of one lease. The control plane waits less than a second for an answer; older recalls are of no use to it. */
 const MAX_RECALLS = 8;
 
@@ -33,11 +36,17 @@ export class LeaseJournal {
   readonly #unwritten = new Set<Lease>();
   #ackedSeq = 0;
 
-  /** `onWritten` is called after each record, written or not. */
+  /** What the book holds by now was recovered from earlier boots. `onWritten` is called after each record, written or not. */
   constructor(book: LeaseBook, effects: LeaseEffects, onWritten: (lease: Lease, error: GatewayError | undefined) => void) {
     this.#book = book;
     this.#effects = effects;
     this.#onWritten = onWritten;
+    for (const lease of book.leases()) {
+      const { closed, returned } = lease;
+      if (closed || returned === 0) continue;
+      this.#pages.set(lease.id, { writing: 0, returnedWritten: returned, returnedAcked: 0, recalls: [] });
+      this.#awaited.push({ seq: FIRST_SEQ, lease, returned });
+    }
   }
 
   /** Returns or ends that could not be written, and wait for `writeAgain`. */

@@ -47,11 +47,13 @@ export class HeldDesk implements LeaseEffects {
   readonly answers: bigint[] = [];
   hurries = 0;
   wakeAtMs: number | undefined;
-  #seq = 0;
+  /** The spool's recovery has written its record. */
+  #seq = 1;
 
+  /** `ingested`: the control plane has all that was written before this boot, as it has if nothing is said. */
   constructor(
     recovered: readonly LeaseRecord[] = [],
-    options: { readonly connected?: boolean; readonly limits?: LeaseLimits; readonly nowMs?: number } = {},
+    options: { readonly connected?: boolean; readonly limits?: LeaseLimits; readonly nowMs?: number; readonly ingested?: boolean } = {},
   ) {
     this.nowMs = options.nowMs ?? NOON_MS;
     this.desk = new LeaseDesk({
@@ -62,6 +64,7 @@ export class HeldDesk implements LeaseEffects {
       ...(options.limits === undefined ? {} : { limits: options.limits }),
     });
     this.desk.tick(this.nowMs);
+    if (options.ingested !== false) this.desk.acknowledged(this.#seq, this.nowMs);
     if (options.connected !== false) this.desk.opened({ dbEpoch: 'e1', frozen: false }, this.nowMs);
   }
 

@@ -43,6 +43,8 @@ describe('leases in the spool', () => {
     await first.spool.close();
     const second = await openTestSpool(folder, 2n);
     expect(second.spool.leases()).toEqual(expected);
+    // A record that is ingested behind all of the first boot, which is how the desk knows what was returned to be in.
+    expect(second.spool.lastSeq).toBe(1);
     await writeFinal(second.spool, leasedFinalOf('c', 2, 8n));
     await writeLease(second.spool, { ...leaseOf(2, 50), closed: true });
     await second.spool.close();
