@@ -88,6 +88,7 @@ export class LeaseBudget {
 
   /** The clock shows an earlier time than before. */
   clockSetBack(nowMs: number): void {
+    this.demand.clockSetBack(nowMs);
     if (this.word !== undefined && this.word.atMs > nowMs) this.word = undefined;
     if (this.question !== undefined && this.question.askedAtMs > nowMs) this.question = { ...this.question, askedAtMs: nowMs };
     this.#refillFromMs = Math.min(this.#refillFromMs, nowMs + this.#deniedPauseMs);

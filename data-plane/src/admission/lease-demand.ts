@@ -36,6 +36,12 @@ export class LeaseDemand {
     return Math.max(this.#largest, this.#largestBefore);
   }
 
+  /** The clock shows an earlier time than before: what it called the future counts as of now, and fades from now on. */
+  clockSetBack(nowMs: number): void {
+    this.#usedAtMs = Math.min(this.#usedAtMs, nowMs);
+    this.#recentSinceMs = Math.min(this.#recentSinceMs, nowMs);
+  }
+
   #turnOver(nowMs: number): void {
     this.#largestBefore = nowMs - this.#recentSinceMs >= 2 * RECENT_MS ? 0 : this.#largest;
     this.#largest = 0;

@@ -66,6 +66,18 @@ describe('a request whose leases suffice', () => {
 });
 
 describe('a refill', () => {
+  it('is sized by what was used of late, also where the clock was ahead for a while', () => {
+    const held = new HeldDesk([leaseRecord('d', DAY, 2_000)]);
+    held.nowMs += 3_600_000;
+    held.desk.tick(held.nowMs);
+    held.settle(held.take(of(1_000)), 1_000);
+    held.nowMs -= 3_600_000;
+    held.desk.tick(held.nowMs);
+    held.pass(120_000);
+    held.take(of(950));
+    expect(held.questions).toEqual([{ questionId: 1, budget: DAY, need: 0, want: 2 * 950 - 50, ratePer30s: 1 }]);
+  });
+
   it('is asked when less than half is free of what the last grant left, once', () => {
     const held = new HeldDesk([leaseRecord('d', DAY, 100)]);
     held.take(of(25));
