@@ -100,6 +100,8 @@ export function createMetrics(): Metrics {
         registers,
         collect() {
           const value = read();
+          // A label that is not there any more would keep its last figure.
+          this.reset();
           if (typeof value === 'number') this.set(value);
           else for (const [label, figure] of Object.entries(value)) this.set({ label }, figure);
         },
