@@ -273,6 +273,9 @@ export class Simulation {
 
   #spoolAlarm(node: Node, message: string, fields: Readonly<Record<string, unknown>>): void {
     this.timeline.note(`${node.life.name} alarm: ${message}`);
+    if (message === 'the control plane has less than it acknowledged' && !this.#restored) {
+      this.#fail(new Violation('what is acknowledged is committed', `${node.life.name} was told more`));
+    }
     const { err } = fields;
     if (message === 'a waiter of the spool threw' && !(err instanceof Killed)) this.#fail(err);
   }
