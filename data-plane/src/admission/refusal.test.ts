@@ -81,7 +81,6 @@ describe('a refusal', () => {
     expect(error.details).toEqual({
       scope: 'account',
       window: 'prepaid',
-      limit_usd: '10.00',
       left_usd: '0.000000001',
       required_usd: '0.104',
       max_tokens: 0,

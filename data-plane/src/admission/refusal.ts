@@ -50,7 +50,8 @@ function moneyError(short: BudgetAmount, left: number, limit: number, terms: Est
     details: {
       scope: short.scope,
       window: short.window,
-      limit_usd: limitUsd,
+      // The limit of prepaid credit is all that was ever paid in: nothing that a client could take for its balance.
+      ...(isPrepaid ? {} : { limit_usd: limitUsd }),
       left_usd: leftUsd,
       required_usd: requiredUsd,
       ...(generates ? { max_tokens: fits } : {}),
