@@ -140,7 +140,7 @@ describe('refusals that a restored database has forgotten', () => {
       { kind: 'account', id: 'acc_unknown', version: 9, status: 'disabled' },
       { kind: 'member', id: account.id, version: 9, status: 'disabled' },
     ];
-    expect(await replica.denials.take('nod_a', dbEpoch, none)).toEqual({ taken: [] });
+    for (const denial of none) expect(await replica.denials.take('nod_a', dbEpoch, [denial])).toEqual({ taken: [] });
     expect(await statuses(backup)).toEqual(before);
     expect(await backup.db.selectFrom('denial').selectAll().execute()).toEqual([]);
     // Twice in one frame, and disabled before revoked: the stricter one stands.

