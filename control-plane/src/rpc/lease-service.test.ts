@@ -107,6 +107,14 @@ describe('a question', () => {
     expect(await a.ask(dayOf('cap_removed'), 100)).toMatchObject({ reason: 'unreachable' });
   });
 
+  it('that no database can be asked ends the stream of its node, and spoils no answer to another one', async () => {
+    await makeCap(database.db, 'cap_1', { limit: 10 });
+    const [a, b] = [await node('spl_a'), await node('spl_b')];
+    const spoiled = a.ask(dayOf('cap_\0'), 1);
+    expect(await b.ask(dayOf('cap_1'), 1)).toEqual({ granted: true });
+    expect(await Promise.race([spoiled, a.ended])).toMatchObject({ code: status.INVALID_ARGUMENT });
+  });
+
   it('of one node waits for no other node', async () => {
     await makeCap(database.db, 'cap_1', { limit: 100 });
     await makeCap(database.db, 'cap_2', { limit: 100 });

@@ -15,7 +15,7 @@ export function budgetRefToWire(budget: BudgetRef): MessageInitShape<typeof Budg
 export function budgetRefFromWire(budget: wire.BudgetRef | undefined): BudgetRef {
   if (budget === undefined) throw new WireFormatError('budget', 'is absent');
   return {
-    capId: readText('budget.cap_id', budget.capId),
+    capId: readCapId('budget.cap_id', budget.capId),
     windowStartMs: readSafeInteger('budget.window_start_ms', budget.windowStartMs),
   };
 }
@@ -41,6 +41,12 @@ export function leaseRecordFromWire(lease: wire.LeaseRecord): LeaseRecord {
     used: readSafeInteger('used', lease.used),
     closed: lease.closed,
   };
+}
+
+/** It is looked for in a database, whose texts have no zero character, together with what other nodes ask. */
+function readCapId(field: string, id: string): string {
+  if (id.includes('\0')) throw new WireFormatError(field, 'has a zero character');
+  return readText(field, id);
 }
 
 /** 32 lower-case hexadecimal digits. */
