@@ -301,6 +301,28 @@ describe('the stream of leases', () => {
     expect(office.opens.at(-1)?.dbEpoch).toBe('epoch-2');
   });
 
+  it('pauses ever longer while replicas differ about the epoch', async () => {
+    const pausesMs: number[] = [];
+    const third = Promise.withResolvers<void>();
+    office.dbEpoch = 'epoch-2';
+    make({
+      random: () => 1,
+      limits: { leastBackoffMs: 3, mostBackoffMs: 100, connectMs: 60_000 },
+      after: (delayMs, run) => {
+        if (delayMs < 60_000) {
+          pausesMs.push(delayMs);
+          if (pausesMs.length === 3) third.resolve();
+          else setTimeout(run, delayMs);
+          office.dbEpoch = office.dbEpoch === 'epoch-1' ? 'epoch-2' : 'epoch-1';
+        }
+        return () => undefined;
+      },
+    }).start(told);
+    await third.promise;
+    expect(pausesMs).toEqual([3, 6, 12]);
+    expect(told.events).toEqual([]);
+  });
+
   it('takes the epoch that it is told where it has no picture', async () => {
     make({ dbEpoch: () => '' }).start(told);
     await told.until('opened');

@@ -218,10 +218,10 @@ export class LeaseClient {
     session.cancelWatchdog();
     this.#dbEpoch = dbEpoch;
     if (session.dbEpoch !== '' && dbEpoch !== session.dbEpoch) {
-      // Another history of leases: what was said as of the old one is said again.
+      // Another history of leases: what was said as of the old one is said again. After a pause: replicas that do not all know
+      // of the new epoch yet would send each node to and fro as fast as it can connect.
       this.#options.log('the leases are declared to a database of another epoch', { was: session.dbEpoch, dbEpoch });
-      this.#endSession();
-      this.#connect();
+      this.#break(session, new Error(`the database is of epoch ${dbEpoch}`));
       return;
     }
     session.isOpen = true;
