@@ -114,6 +114,8 @@ describe('the server', () => {
       const text = await client.closed;
       expect(text, line).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
       expect(text).toMatch(/access-control-allow-origin: \*/);
+      // A page's SDK goes by these before it asks again.
+      expect(text).toMatch(/access-control-expose-headers: .*retry-after, x-should-retry/);
       expect(text).not.toMatch(/FST_|fastify|statusCode/);
     }
   });
