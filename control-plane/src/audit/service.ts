@@ -64,13 +64,10 @@ async function ledgerChecks(trx: Transaction): Promise<AuditCheck[]> {
 }
 
 async function usageChecks(trx: Transaction): Promise<AuditCheck[]> {
-  const events = await store.selectBatchEvents(trx);
-  const transfers = await store.selectBatchTransfers(trx);
-  const compare = (check: string, figure: 'charge' | 'cost' | 'variance' | 'written_off') => {
-    const ofEvents = new Map(events.map((row) => [row.batch, row[figure]]));
-    const ofTransfers = new Map(transfers.map((row) => [row.batch, row[figure]]));
-    const figures = { batches: ofEvents.size, eventsNano: total(ofEvents), transfersNano: total(ofTransfers) };
-    return checkNone(check, figures, differences(ofEvents, ofTransfers));
+  const batches = await store.compareBatches(trx);
+  const compare = (check: string, figure: store.BatchFigure) => {
+    const { different, ...figures } = batches[figure];
+    return checkNone(check, figures, different);
   };
   const letters = await store.selectDeadLetters(trx);
   const mismatches = await store.selectMismatches(trx);

@@ -4,34 +4,56 @@ import { type RawBuilder, sql } from 'kysely';
 import type { Tables } from '../database/tables.ts';
 import type { Transaction } from '../database/transaction.ts';
 
-/** What each batch comes to, in nano-USD. */
-interface BatchFigures {
-  readonly batch: string;
-  readonly charge: bigint;
-  readonly cost: bigint;
-  readonly variance: bigint;
-  readonly written_off: bigint;
+const BATCH_FIGURES = ['charge', 'cost', 'variance', 'written_off'] as const;
+const BATCH_SIDES = BATCH_FIGURES.flatMap((figure) => [`events_${figure}`, `transfers_${figure}`]);
+
+/** What batches come to: one of its amounts, in the events and in the transfers, and the batches in which they differ. */
+export interface BatchComparison {
+  readonly batches: number;
+  readonly eventsNano: bigint;
+  readonly transfersNano: bigint;
+  readonly different: readonly string[];
 }
 
-/** The sums of the events of each batch. */
-export async function selectBatchEvents(trx: Transaction) {
-  const { rows } = await sql<BatchFigures>`
-    SELECT batch_id::text AS batch, sum(charge_nano)::bigint AS charge, sum(cost_nano)::bigint AS cost,
-      sum(variance_nano)::bigint AS variance, sum(written_off_nano)::bigint AS written_off
-    FROM usage_event GROUP BY batch_id`.execute(trx);
-  return rows;
-}
+export type BatchFigure = (typeof BATCH_FIGURES)[number];
 
-/** The same sums of the transfers that name each batch. */
-export async function selectBatchTransfers(trx: Transaction) {
-  const { rows } = await sql<BatchFigures>`
-    SELECT batch_id::text AS batch,
-      coalesce(sum(amount_nano) FILTER (WHERE code = 'usage'), 0)::bigint AS charge,
-      coalesce(sum(amount_nano) FILTER (WHERE code = 'upstream_cost'), 0)::bigint AS cost,
-      coalesce(sum(amount_nano) FILTER (WHERE code = 'variance'), 0)::bigint AS variance,
-      coalesce(sum(amount_nano) FILTER (WHERE code = 'written_off'), 0)::bigint AS written_off
-    FROM ledger_transfer WHERE batch_id IS NOT NULL GROUP BY batch_id`.execute(trx);
-  return rows;
+/** Compares the sums of the events of each batch with those of the transfers that name it. There are more batches than memory has room for. */
+export async function compareBatches(trx: Transaction): Promise<Readonly<Record<BatchFigure, BatchComparison>>> {
+  type Side = `${'events' | 'transfers'}_${BatchFigure}`;
+  const { rows } = await sql<{ batch: string | null; batches: bigint } & Record<Side, bigint>>`
+    WITH event AS (
+      SELECT batch_id, sum(charge_nano) AS charge, sum(cost_nano) AS cost, sum(variance_nano) AS variance, sum(written_off_nano) AS written_off
+      FROM usage_event GROUP BY batch_id),
+    transfer AS (
+      SELECT batch_id, sum(amount_nano) FILTER (WHERE code = 'usage') AS charge, sum(amount_nano) FILTER (WHERE code = 'upstream_cost') AS cost,
+        sum(amount_nano) FILTER (WHERE code = 'variance') AS variance, sum(amount_nano) FILTER (WHERE code = 'written_off') AS written_off
+      FROM ledger_transfer WHERE batch_id IS NOT NULL GROUP BY batch_id),
+    compared AS MATERIALIZED (
+      SELECT batch_id, (event.batch_id IS NOT NULL)::int AS has_events, ${sql.join(
+        BATCH_FIGURES.map(
+          (figure) =>
+            sql`coalesce(event.${sql.id(figure)}, 0) AS ${sql.id(`events_${figure}`)}, coalesce(transfer.${sql.id(figure)}, 0) AS ${sql.id(`transfers_${figure}`)}`,
+        ),
+      )} FROM event FULL JOIN transfer USING (batch_id))
+    SELECT NULL AS batch, coalesce(sum(has_events), 0)::bigint AS batches,
+      ${sql.join(BATCH_SIDES.map((side) => sql`coalesce(sum(${sql.id(side)}), 0)::bigint AS ${sql.id(side)}`))} FROM compared
+    UNION ALL
+    SELECT batch_id::text, has_events, ${sql.join(BATCH_SIDES.map((side) => sql`${sql.id(side)}::bigint`))} FROM compared
+    WHERE ${sql.join(
+      BATCH_FIGURES.map((figure) => sql`${sql.id(`events_${figure}`)} <> ${sql.id(`transfers_${figure}`)}`),
+      sql` OR `,
+    )}`.execute(trx);
+  const total = rows.find((row) => row.batch === null);
+  const of = (figure: BatchFigure): BatchComparison => ({
+    batches: Number(total?.batches ?? 0n),
+    eventsNano: total?.[`events_${figure}`] ?? 0n,
+    transfersNano: total?.[`transfers_${figure}`] ?? 0n,
+    different: rows
+      .filter((row) => row.batch !== null && row[`events_${figure}`] !== row[`transfers_${figure}`])
+      .map((row) => `${row.batch}: ${row[`events_${figure}`]} ≠ ${row[`transfers_${figure}`]}`)
+      .sort(),
+  });
+  return { charge: of('charge'), cost: of('cost'), variance: of('variance'), written_off: of('written_off') };
 }
 
 /** Kinds of credit that a batch charged in more than one transfer. */
