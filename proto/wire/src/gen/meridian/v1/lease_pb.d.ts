@@ -190,7 +190,7 @@ export declare const LeaseDeclarationSchema: GenMessage<LeaseDeclaration>;
  */
 export declare type LeaseQuestion = Message<"meridian.v1.LeaseQuestion"> & {
   /**
-   * Ascending from 1 on each stream.
+   * Ascending on each stream; a node counts on from stream to stream until it is started anew.
    *
    * @generated from field: uint64 question_id = 1;
    */
