@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { sql } from 'kysely';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { connect } from '../database/connect.ts';
 import { type TestDatabase, testDatabase } from '../database/testing.ts';
 import { sqlState } from '../database/transaction.ts';
 import { createLedger, type Ledger, ledgerBalances } from '../ledger/service.ts';
@@ -409,6 +410,16 @@ describe('what is read back', () => {
       ['us', 3n],
     ]);
     expect(await usage.listUsage({ ...query, toMs: ADMITTED_AT_MS - 3_600_000, groupBy: ['day'] })).toEqual([]);
+  });
+
+  it('is the whole hour that a span begins in, where the server has a time zone of half an hour, too', async () => {
+    await ingest(batch({ firstSeq: 1, lastSeq: 1 }));
+    const db = connect(`${database.url}?options=-c%20TimeZone%3DAsia/Kolkata`, { maxConnections: 1 });
+    const there = createUsageService({ db, clock, prices: TEST_PRICES, onAlarm: () => {} });
+    const fromMs = ADMITTED_AT_MS - (ADMITTED_AT_MS % 3_600_000) + 45 * 60_000;
+    const query = { accountId: 'acc_1', fromMs, toMs: fromMs + 3_600_000, groupBy: [], limit: 100 } as const;
+    expect(await there.listUsage(query)).toMatchObject([{ requests: 1n }]);
+    await db.destroy();
   });
 
   it('is the list amount of charged calls in a window, free of any markup', async () => {

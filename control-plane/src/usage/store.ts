@@ -343,7 +343,7 @@ export async function selectUsage(db: Reader, query: UsageQuery): Promise<UsageR
   type Row = Record<UsageDimension, string> & Record<(typeof HOURLY_SUMS)[number], bigint>;
   const { rows } = await sql<Row>`
     SELECT ${sql.raw([...dimensions, ...sums].join(', '))} FROM usage_hourly
-    WHERE account_id = ${query.accountId} AND hour >= date_trunc('hour', ${new Date(query.fromMs)}::timestamptz) AND hour < ${new Date(query.toMs)}
+    WHERE account_id = ${query.accountId} AND hour >= date_trunc('hour', ${new Date(query.fromMs)}::timestamptz, 'UTC') AND hour < ${new Date(query.toMs)}
     ${query.memberId === undefined ? sql`` : sql`AND member_id = ${query.memberId}`}
     ${sql.raw(places === '' ? '' : `GROUP BY ${places} ORDER BY ${places}`)} LIMIT ${query.limit}`.execute(db);
   return rows.map((row) => ({
