@@ -134,6 +134,7 @@ export class Traffic {
     };
     truth.opened(request, intent);
     spool.intent(intent, (error) => {
+      if (!node.life.alive) return;
       if (error !== undefined) {
         truth.dropped(request);
         node.grants?.settle(
@@ -188,6 +189,8 @@ export class Traffic {
     if (spool === undefined || grants === undefined) return;
     const final = settle(intent, admitted.reservation.leases, inputTokensBound, ending);
     spool.final(final, (error) => {
+      // The code of a dead process runs on, and does nothing.
+      if (!node.life.alive) return;
       if (error !== undefined) {
         // The answer is not held back for a record that could not be written.
         truth.lost(request);
