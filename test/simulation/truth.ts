@@ -173,9 +173,9 @@ export class Truth {
   }
 
   /** Throws for a refusal that was false. */
-  refused(spoolId: string, { short, left }: Extract<Refusal, { kind: 'exhausted' }>): void {
+  refused(spoolId: string, { short, grantable }: Extract<Refusal, { kind: 'exhausted' }>): void {
     const id = budgetId(short.budget);
-    const watch = this.#watches.get(id)?.findLast((each) => each.spoolId === spoolId && each.decided?.left === left);
+    const watch = this.#watches.get(id)?.findLast((each) => each.spoolId === spoolId && each.decided?.left === grantable);
     // A denial of before a restore, or one that was overtaken by many.
     if (watch?.decided === undefined) return;
     this.refusalsJudged++;
@@ -185,7 +185,7 @@ export class Truth {
     if (taken + short.amount > limit) return;
     throw new Violation(
       'a refusal for want of budget is never false',
-      `${spoolId} was refused ${short.amount} of ${id}: limit ${limit}, settled ${settled}, taken at most ${taken}, left said ${left}`,
+      `${spoolId} was refused ${short.amount} of ${id}: limit ${limit}, settled ${settled}, taken at most ${taken}, left said ${grantable}`,
     );
   }
 

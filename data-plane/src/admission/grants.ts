@@ -21,7 +21,14 @@ export interface Reservation {
 /** Why nothing was set aside. */
 export type Refusal =
   /** The control plane's word: even with all that other nodes could give back, `left` is all there is for a request on this node. */
-  | { readonly kind: 'exhausted'; readonly short: BudgetAmount; readonly left: number; readonly limit: number }
+  | {
+      readonly kind: 'exhausted';
+      readonly short: BudgetAmount;
+      readonly left: number;
+      /** Of this, what the node does not have: what the denial has left. */
+      readonly grantable: number;
+      readonly limit: number;
+    }
   /** Nobody could be asked, or not in time. */
   | { readonly kind: 'unavailable'; readonly short: BudgetAmount; readonly reason: string };
 

@@ -352,11 +352,12 @@ class World {
           }
         }
       } else if (outcome?.kind === 'refused' && outcome.refusal.kind === 'exhausted') {
-        const { short, left } = outcome.refusal;
+        const { short, left, grantable } = outcome.refusal;
         const id = budgetId(short.budget);
         expect(short.amount, 'a refusal needs a denial that leaves less').toBeGreaterThan(left);
         const fresh = this.denials.filter(({ budget, atMs }) => budgetId(budget) === id && this.held.nowMs - atMs <= LIMITS.denialMemoryMs);
-        expect(fresh.map((denial) => denial.left + (free.get(id) ?? 0))).toContain(left);
+        expect(left - grantable).toBe(free.get(id) ?? 0);
+        expect(fresh.map((denial) => denial.left)).toContain(grantable);
       }
       later.push(request);
     }

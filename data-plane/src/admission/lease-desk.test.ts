@@ -180,7 +180,8 @@ describe('a request that lacks something', () => {
     const held = new HeldDesk([leaseRecord('d', DAY, 10)]);
     const tried = held.try(of(30));
     held.deny(19);
-    expect(tried.outcome).toEqual({ kind: 'refused', refusal: { kind: 'exhausted', short: of(30), left: 29, limit: 1_000 } });
+    const refusal = { kind: 'exhausted', short: of(30), left: 29, grantable: 19, limit: 1_000 };
+    expect(tried.outcome).toEqual({ kind: 'refused', refusal });
     expect(held.counters(DAY)).toBe('10/0/0/0');
   });
 

@@ -559,8 +559,9 @@ export class LeaseDesk implements Grants {
       const verdict = this.#judge(of, need, request.sinceMs, patientUntilMs, endsMs, nowMs);
       if (verdict.kind === 'exhausted') {
         this.#refusedExhausted++;
-        const left = verdict.left + of.usable(nowMs);
-        return { kind: 'refused', refusal: { kind: 'exhausted', short: wanted, left, limit: verdict.limit } };
+        const { left: grantable, limit } = verdict;
+        const left = grantable + of.usable(nowMs);
+        return { kind: 'refused', refusal: { kind: 'exhausted', short: wanted, left, grantable, limit } };
       }
       if (verdict.kind === 'unavailable') return this.#unavailable(request, wanted, verdict.reason);
       if (verdict.kind === 'wait') judgeAtMs = Math.min(judgeAtMs, verdict.untilMs);

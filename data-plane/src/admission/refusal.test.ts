@@ -36,6 +36,7 @@ function exhausted(short: Partial<BudgetAmount>, left: number, limit: number): R
     kind: 'exhausted',
     short: { budget, scope: 'key', window: 'utc_day', unit: 'nano_usd', amount: 104_000_000, ...short },
     left,
+    grantable: left,
     limit,
   };
 }
