@@ -1,6 +1,7 @@
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { listen, MAX_PAYLOAD_BYTES, type Notifications } from './notifications.ts';
+import { listen, MAX_PAYLOAD_BYTES, type Notifications, type NotificationsOptions } from './notifications.ts';
 import { type TestDatabase, testDatabase } from './testing.ts';
 
 let database: TestDatabase;
@@ -20,7 +21,7 @@ interface Listener {
   readonly errors: Error[];
 }
 
-async function start(channel = 'words'): Promise<Listener> {
+async function start(channel = 'words', more: Partial<NotificationsOptions> = {}): Promise<Listener> {
   const heard: string[] = [];
   const errors: Error[] = [];
   const notifications = listen({
@@ -29,6 +30,7 @@ async function start(channel = 'words'): Promise<Listener> {
     onMessage: (payload) => heard.push(payload),
     onError: (error) => errors.push(error),
     applicationName: `test ${channel}`,
+    ...more,
   });
   open.push(notifications);
   await eventually(() => notifications.listening);
@@ -65,6 +67,31 @@ describe('notifications', () => {
     await a.notifications.publish('heard');
     await eventually(() => b.heard.length > 0);
     expect(b.heard).toEqual(['heard']);
+  });
+
+  it('go on after a server has fallen silent without an end of the connection', async () => {
+    const server = new URL(database.url);
+    const sockets: Socket[] = [];
+    const proxy = createServer((inner) => {
+      const outer = connect(Number(server.port), server.hostname);
+      sockets.push(inner, outer);
+      for (const socket of [inner, outer]) socket.on('error', () => undefined);
+      inner.pipe(outer).pipe(inner);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const through = new URL(database.url);
+    through.hostname = '127.0.0.1';
+    through.port = String((proxy.address() as AddressInfo).port);
+    const [a, b] = [await start('a', { url: through.href, probeMs: 300 }), await start('a')];
+    for (const socket of sockets) socket.unpipe().pause();
+    await eventually(() => a.errors.length > 0);
+    await eventually(() => a.notifications.listening);
+    await b.notifications.publish('heard');
+    await eventually(() => a.heard.length > 0);
+    expect(a.heard).toEqual(['heard']);
+    await a.notifications.close();
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => proxy.close(resolve));
   });
 
   it('are tried again and again while there is no server, until they are closed', async () => {

@@ -6,6 +6,8 @@ import { APPLICATION_ROLE } from './connect.ts';
 export const MAX_PAYLOAD_BYTES = 7_900;
 const FIRST_RETRY_MS = 100;
 const MAX_RETRY_MS = 2_000;
+/** A server that says nothing for so long, or twice that, is taken for gone: whoever only listens would never hear that it is. */
+const PROBE_MS = 3_000;
 
 export interface NotificationsOptions {
   readonly url: string;
@@ -15,6 +17,8 @@ export interface NotificationsOptions {
   /** The connection broke, or could not be made; it is tried again. */
   readonly onError: (error: Error) => void;
   readonly applicationName?: string;
+  /** How often the server is asked for a sign of life, and how long it is waited for. */
+  readonly probeMs?: number;
 }
 
 export interface Notifications {
@@ -32,10 +36,12 @@ export function listen({
   onMessage,
   onError,
   applicationName = 'meridian-notifications',
+  probeMs = PROBE_MS,
 }: NotificationsOptions): Notifications {
   let client: pg.Client | undefined;
   let retryMs = FIRST_RETRY_MS;
   let timer: NodeJS.Timeout | undefined;
+  let probe: NodeJS.Timeout | undefined;
   let closed = false;
   let connecting: Promise<void> | undefined;
 
@@ -51,12 +57,13 @@ export function listen({
       connectionString: url,
       application_name: applicationName,
       connectionTimeoutMillis: 5_000,
-      keepAlive: true,
+      query_timeout: probeMs,
     });
     let broken = false;
     const lost = (error: Error): void => {
       if (broken) return;
       broken = true;
+      clearInterval(probe);
       next.end().catch(() => undefined);
       again(error);
     };
@@ -78,6 +85,7 @@ export function listen({
     }
     client = next;
     retryMs = FIRST_RETRY_MS;
+    probe = setInterval(() => next.query('SELECT 1').catch(lost), probeMs);
   };
   const begin = (): void => {
     connecting = connect();
@@ -95,6 +103,7 @@ export function listen({
     async close() {
       closed = true;
       clearTimeout(timer);
+      clearInterval(probe);
       await connecting;
       const last = client;
       client = undefined;
