@@ -115,13 +115,22 @@ export function writeAll(disk: SpoolDisk, fd: number, bytes: Buffer, position: n
   while (written < bytes.length) written += disk.write(fd, bytes, written, bytes.length - written, position + written);
 }
 
-/** Makes a file of the bytes, durable but for its name, in place of one that was left behind under the name. Throws what the disk throws. */
+/** Makes a file of the bytes in place of one that was left behind under the name. Throws what the disk throws. */
+export function writeFile(disk: SpoolDisk, path: string, bytes: Buffer): void {
+  writeWhole(disk, path, bytes, () => {});
+}
+
+/** The same, durable but for its name. */
 export function writeDurableFile(disk: SpoolDisk, path: string, bytes: Buffer): void {
+  writeWhole(disk, path, bytes, (fd) => disk.fdatasyncNow(fd));
+}
+
+function writeWhole(disk: SpoolDisk, path: string, bytes: Buffer, finish: (fd: number) => void): void {
   removeLeft(disk, path);
   const fd = disk.open(path, 'wx');
   try {
     writeAll(disk, fd, bytes, 0);
-    disk.fdatasyncNow(fd);
+    finish(fd);
   } finally {
     disk.close(fd);
   }

@@ -5,7 +5,7 @@
 import path from 'node:path';
 import { type IdSource, newId } from '@meridian/domain/ids';
 import type { SpoolDisk } from './disk.ts';
-import { writeDurableFile } from './disk.ts';
+import { writeDurableFile, writeFile } from './disk.ts';
 import type { SegmentHeader } from './segment.ts';
 
 /** Beside the incarnations, whose names are hex digits. */
@@ -97,7 +97,9 @@ export function knownSpoolIds(folder: string, disk: SpoolDisk): SpoolIds | undef
 
 function writeSpoolIds(folder: string, disk: SpoolDisk, ids: SpoolIds): SpoolIds {
   const lines = ids.former === undefined ? [ids.current] : [ids.current, ids.former];
-  replaceFile(disk, path.join(folder, 'spool.id'), Buffer.from(`${lines.join('\n')}\n`));
+  const file = path.join(folder, 'spool.id');
+  writeDurableFile(disk, `${file}.tmp`, Buffer.from(`${lines.join('\n')}\n`));
+  disk.rename(`${file}.tmp`, file);
   return ids;
 }
 
@@ -126,13 +128,11 @@ export function readAcked(folder: string, disk: SpoolDisk): Acknowledged {
   return { dbEpoch, acked };
 }
 
+/** Not made durable: it is saved each second on the way of requests, and without it there is only more to send again. */
 export function writeAcked(folder: string, disk: SpoolDisk, { dbEpoch, acked }: Acknowledged): void {
   const entries: [string, string | number][] = [...acked].map(([incarnation, seq]) => [incarnation.toString(16).padStart(16, '0'), seq]);
   entries.push([EPOCH_NAME, dbEpoch]);
-  replaceFile(disk, path.join(folder, 'acked.json'), Buffer.from(JSON.stringify(Object.fromEntries(entries))));
-}
-
-function replaceFile(disk: SpoolDisk, file: string, bytes: Buffer): void {
-  writeDurableFile(disk, `${file}.tmp`, bytes);
+  const file = path.join(folder, 'acked.json');
+  writeFile(disk, `${file}.tmp`, Buffer.from(JSON.stringify(Object.fromEntries(entries))));
   disk.rename(`${file}.tmp`, file);
 }

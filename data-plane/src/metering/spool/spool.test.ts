@@ -2,7 +2,18 @@ import fs from 'node:fs';
 import { GatewayError } from '@meridian/domain/error';
 import { recoveredFinal } from '@meridian/domain/usage-record';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { durable, finalOf, heldIds, intentOf, newFolder, openTestSpool, retainedFinals, writeFinal, writeIntent } from './testing.ts';
+import {
+  durable,
+  finalOf,
+  heldIds,
+  intentOf,
+  newFolder,
+  openTestSpool,
+  retainedFinals,
+  roomyDisk,
+  writeFinal,
+  writeIntent,
+} from './testing.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -66,6 +77,25 @@ describe('the spool', () => {
     expect(await retainedFinals(third.spool)).toHaveLength(2);
     expect(third.spool.incarnations().map((range) => range.incarnation)).toEqual([0xf1n, 2n, 3n]);
     await third.spool.close();
+  });
+
+  it('never waits for the disk where it saves what is acknowledged: requests would wait with it', async () => {
+    let waits = 0;
+    const disk = {
+      ...roomyDisk,
+      fdatasyncNow: (fd: number) => {
+        waits++;
+        roomyDisk.fdatasyncNow(fd);
+      },
+    };
+    const { spool } = await openTestSpool(folder, 1n, { disk });
+    await writeFinal(spool, finalOf('a'));
+    await durable(spool);
+    waits = 0;
+    spool.acknowledge(1n, 1);
+    expect(fs.readFileSync(`${folder}/acked.json`, 'utf8')).toContain('"0000000000000001":1');
+    expect(waits).toBe(0);
+    await spool.close();
   });
 
   it('lets one process have the folder', async () => {
