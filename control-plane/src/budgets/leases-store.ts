@@ -198,6 +198,19 @@ export async function selectPresent(db: Reader, withinMs: number): Promise<{ spo
   return rows.map((row) => ({ spoolId: row.spool_id, region: row.region }));
 }
 
+/** In which regions these budgets have something to spend, on spools that were heard of within the time. */
+export async function selectServed(
+  db: Reader,
+  budgetIds: readonly string[],
+  withinMs: number,
+): Promise<{ budgetId: string; region: string }[]> {
+  const { rows } = await sql<{ budget_id: string; region: string }>`
+    SELECT DISTINCT l.budget_id, s.region FROM lease l JOIN lease_spool s ON s.spool_id = l.spool_id
+    WHERE l.budget_id = ANY (${budgetIds}::text[]) AND l.closed_at IS NULL AND ${HELD} > 0
+      AND s.silent_ms < ${withinMs}::bigint AND s.retired_at IS NULL`.execute(db);
+  return rows.map((row) => ({ budgetId: row.budget_id, region: row.region }));
+}
+
 export interface LeaseFigures {
   /** Of open leases, by unit. */
   readonly held: Partial<Record<BudgetUnit, number>>;

@@ -7,6 +7,7 @@ import { connect, type Database } from '../database/connect.ts';
 import { type TestDatabase, testDatabase } from '../database/testing.ts';
 import { makeCap } from '../rpc/testing-leases.ts';
 import { Leases } from './leases.ts';
+import { grantTo } from './testing.ts';
 
 const NOW_MS = Date.now();
 const TODAY = windowStartMs('utc_day', NOW_MS);
@@ -53,4 +54,32 @@ it('takes no connection on which nodes wait for what nobody asked for', async ()
     resolve();
     await asking;
   }
+});
+
+it('reads for a first lease in a region where a budget is served, not by how many nodes', async () => {
+  await use(['cap_1', 'cap_2']);
+  const id = `cap_1@${TODAY}`;
+  for (let n = 0; n < 40; n++) await grantTo(database.db, `spl_us_${n}`, { budgetId: id, amount: 1, nowMs: NOW_MS });
+  await sql`UPDATE lease_spool SET retired_at = now() WHERE spool_id LIKE 'spl_us_%' AND spool_id <> 'spl_us_0'`.execute(database.db);
+  let mostRows = 0;
+  const ids = { nowMs: () => NOW_MS, randomBytes: (count: number) => randomBytes(count) };
+  const watched = database.db.withPlugin({
+    transformQuery: ({ node }) => node,
+    transformResult: async ({ result }) => {
+      mostRows = Math.max(mostRows, result.rows.length);
+      return result;
+    },
+  });
+  const another = new Leases({ db: database.db, background: watched, isFrozenIn: async () => false, ids });
+  for (const capId of ['cap_1', 'cap_2']) {
+    const budget = { capId, windowStartMs: TODAY };
+    await another.attempt([{ spoolId: 'spl_us', streamId: 1, questionId: 9, budget, need: 1, want: 1, ratePer30s: 0 }]);
+  }
+  // Nothing is held in eu yet; in us two nodes are heard of, and many were before.
+  const seeded = [...(await another.seed()).values()].flat();
+  expect(seeded.map(({ spoolId, budget }) => [spoolId, budget.capId])).toEqual([
+    ['spl_eu', 'cap_1'],
+    ['spl_eu', 'cap_2'],
+  ]);
+  expect(mostRows).toBeLessThan(10);
 });

@@ -12,7 +12,7 @@ import { closeLeases } from './leases-close.ts';
 import { answerQuestion, grantSeed, nextBudget } from './leases-grant.ts';
 import * as sql from './leases-store.ts';
 import type { Attempt, Grant, Holder, Question } from './questions.ts';
-import { lockBudgets, putSpool, type Spool, writeBack } from './store.ts';
+import { lockBudgets, lockLeases, putSpool, type Spool, writeBack } from './store.ts';
 
 /** A spool that is silent for so long of the control plane's own uptime is given up: its leases close. */
 export const SILENT_AFTER_MS = 24 * 3_600_000;
@@ -27,6 +27,8 @@ const RECALLED_A_RUN = 1_000;
 /** Budgets that were granted from within this time are seeded. */
 const USED_WITHIN_MS = 15 * 60_000;
 const SEEDED_A_TRANSACTION = 50;
+/** Budgets of which one query tells where they are served. */
+const LOOKED_AT_AT_ONCE = 5_000;
 const MAX_REMEMBERED_USES = 100_000;
 const MAX_REMEMBERED_KINDS = 200_000;
 const MAX_REMEMBERED_RATES = 200_000;
@@ -174,13 +176,15 @@ export class Leases {
    */
   async seed(): Promise<Map<string, Grant[]>> {
     const { background: db } = this.#deps;
-    const wanted = await this.#unseeded(this.#usedLately());
+    const used = this.#usedLately();
     const granted = new Map<string, Grant[]>();
-    for (const [spoolId, refs] of wanted) {
-      for (let from = 0; from < refs.length; from += SEEDED_A_TRANSACTION) {
-        const slice = refs.slice(from, from + SEEDED_A_TRANSACTION);
-        const grants = await transaction(db, (trx) => this.#seedIn(trx, spoolId, slice));
-        granted.set(spoolId, [...(granted.get(spoolId) ?? []), ...grants]);
+    for (let at = 0; at < used.length; at += LOOKED_AT_AT_ONCE) {
+      for (const [spoolId, refs] of await this.#unseeded(used.slice(at, at + LOOKED_AT_AT_ONCE))) {
+        for (let from = 0; from < refs.length; from += SEEDED_A_TRANSACTION) {
+          const slice = refs.slice(from, from + SEEDED_A_TRANSACTION);
+          const grants = await transaction(db, (trx) => this.#seedIn(trx, spoolId, slice));
+          granted.set(spoolId, [...(granted.get(spoolId) ?? []), ...grants]);
+        }
       }
     }
     return granted;
@@ -231,16 +235,14 @@ export class Leases {
   /** By the spool that is to get a lease: the budgets. */
   async #unseeded(budgetIds: readonly string[]): Promise<Map<string, BudgetRef[]>> {
     const wanted = new Map<string, BudgetRef[]>();
-    if (budgetIds.length === 0) return wanted;
     const present = await sql.selectPresent(this.#deps.background, PRESENT_WITHIN_MS);
-    const regionOf = new Map(present.map(({ spoolId, region }) => [spoolId, region]));
     const spools = Map.groupBy(present, ({ region }) => region);
-    const holders = byBudget(await sql.selectHolders(this.#deps.background, budgetIds));
+    const served = Map.groupBy(await sql.selectServed(this.#deps.background, budgetIds, PRESENT_WITHIN_MS), ({ budgetId: id }) => id);
     for (const id of budgetIds) {
       const ref = parseBudgetId(id);
-      const served = new Set((holders.get(id) ?? []).map(({ spoolId }) => regionOf.get(spoolId)));
+      const regions = new Set((served.get(id) ?? []).map(({ region }) => region));
       for (const [region, candidates] of spools) {
-        if (ref === undefined || served.has(region)) continue;
+        if (ref === undefined || regions.has(region)) continue;
         const spoolId = rendezvous(
           id,
           candidates.map((candidate) => candidate.spoolId),
@@ -255,7 +257,8 @@ export class Leases {
     if (await this.#deps.isFrozenIn(trx)) return [];
     const nowMs = this.#deps.ids.nowMs();
     const budgets = await lockBudgets(trx, refs.map(budgetId), nowMs);
-    const escrow = new Escrow(budgets.values(), await sql.selectOpen(trx, [...budgets.keys()]));
+    const ids = [...budgets.keys()];
+    const escrow = new Escrow(budgets.values(), await lockLeases(trx, { budgetIds: ids, spoolId }, ids));
     const grants = refs.flatMap((ref) => grantSeed(escrow, ref, spoolId, this.#newLeaseId) ?? []);
     await writeBack(trx, escrow.changes(), nowMs);
     return grants;
