@@ -109,9 +109,16 @@ describe('a refusal', () => {
       left: 3,
       resets_at: '2026-03-01T00:00:00.000Z',
     });
-    // A wait over the end of the window has nothing left to wait for.
-    expect(refusalError(exhausted(short, 0, 200), terms('chat'), DAY + 86_400_500).retryAfterSeconds).toBe(1);
+    expect(refusalError(exhausted(short, 0, 200), terms('chat'), DAY + 86_399_999).retryAfterSeconds).toBe(1);
   });
+
+  it.each(['nano_usd', 'chat_completions'] as const)(
+    'by a window in %s that ended meanwhile is 503, to be tried in the next one',
+    (unit) => {
+      const error = refusalError(exhausted({ unit }, 0, 200), terms('chat'), DAY + 86_400_000);
+      expect(error).toMatchObject({ status: 503, code: 'budget_unavailable', retryable: true, retryAfterSeconds: 1 });
+    },
+  );
 
   it('that nobody could decide is 503 with a short wait, and keeps its cause to itself', () => {
     const { short } = exhausted({}, 0, 0);

@@ -18,8 +18,9 @@ const COUNTED: Readonly<Record<Exclude<BudgetUnit, 'nano_usd'>, string>> = { cha
 
 /**
  * 402 for money (`insufficient_credits` for prepaid credit, `budget_exceeded` for a cap), 429 `daily_limit_exceeded` for
- * a count with the time until its window ends, 503 `budget_unavailable` where nobody could say. The first three are not to
- * be retried as they are.
+ * a count with the time until its window ends, 503 `budget_unavailable` where nobody could say, or where the window has ended
+ * while the request waited: what it had left says nothing of the one that has begun. The first three are not to be retried as
+ * they are.
  */
 export function refusalError(refusal: Refusal, terms: Estimate, nowMs: number): GatewayError {
   if (refusal.kind === 'unavailable') {
@@ -27,6 +28,9 @@ export function refusalError(refusal: Refusal, terms: Estimate, nowMs: number): 
   }
   const { short, left, limit } = refusal;
   const { unit } = short;
+  if (nowMs >= (nextWindowStartMs(short.window, short.budget.windowStartMs) ?? Number.POSITIVE_INFINITY)) {
+    return new GatewayError('budget_unavailable', { retryAfterSeconds: RETRY_UNAVAILABLE_SECONDS, cause: 'the window ended meanwhile' });
+  }
   return unit === 'nano_usd' ? moneyError(short, left, limit, terms) : countError(short, COUNTED[unit], left, limit, nowMs);
 }
 
@@ -65,7 +69,7 @@ function countError(short: BudgetAmount, counted: string, left: number, limit: n
   const endMs = nextWindowStartMs(short.window, short.budget.windowStartMs) ?? nowMs;
   return new GatewayError('daily_limit_exceeded', {
     message: `The ${periodOf(short)} limit of ${limit} ${counted} of ${SCOPES[short.scope]} has ${left} left until ${resetsAt}, and this request needs ${short.amount}.`,
-    retryAfterSeconds: Math.max(1, Math.ceil((endMs - nowMs) / 1000)),
+    retryAfterSeconds: Math.ceil((endMs - nowMs) / 1000),
     details: { scope: short.scope, window: short.window, unit: short.unit, limit, left, resets_at: resetsAt },
   });
 }
