@@ -2,6 +2,7 @@ import type { Final } from '@meridian/domain/usage-record';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type TestHttp, testHttp } from '../http/testing.ts';
+import { withCredit } from './testing.ts';
 
 describe('/v1/usage', () => {
   let http: TestHttp;
@@ -22,7 +23,7 @@ describe('/v1/usage', () => {
     });
     await http.services.usage.makePartitions();
     const finals = [final('req_1', owner.memberId, 'key_1', 1_000, 100), final('req_2', developer.memberId, 'key_2', 500, 0)];
-    await http.services.usage.ingestBatch({
+    const batch = {
       spoolId: 'spl_1',
       nodeId: 'nod_1',
       region: 'eu',
@@ -30,7 +31,8 @@ describe('/v1/usage', () => {
       firstSeq: 1,
       lastSeq: 2,
       records: finals.map((one, index) => ({ seq: index + 1, final: one })),
-    });
+    };
+    await http.services.usage.ingestBatch(await withCredit(http.db, batch));
   });
   afterAll(() => http.close());
 
