@@ -2,8 +2,6 @@
 
 export type WindowKind = 'utc_day' | 'utc_month' | 'prepaid';
 
-export const WINDOW_KINDS: readonly WindowKind[] = ['utc_day', 'utc_month', 'prepaid'];
-
 const DAY_MS = 24 * 3600 * 1000;
 
 /** First millisecond of the window that holds the moment; the one prepaid window begins at 0. */
