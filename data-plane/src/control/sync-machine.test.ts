@@ -214,6 +214,17 @@ describe('a heartbeat', () => {
     machine.step({ type: 'stream_ended', reason: '' });
     expect(machine.isCurrent).toBe(false);
   });
+
+  it.each<SyncInput>([{ type: 'silence' }, { type: 'stream_ended', reason: '' }, { type: 'goaway', retryAfterMs: 0, reason: '' }])(
+    'that told of more than came leaves Hello where the node stands, after $type as well',
+    (end) => {
+      const machine = connected();
+      machine.step({ type: 'heartbeat', heads: { security: 4, customer: 9, catalog: 2 }, regionNodes: 3 });
+      machine.step(end);
+      expect(machine.position).toEqual(HERE);
+      expect(nextHello(machine)).toMatchObject({ cursors: HERE.cursors });
+    },
+  );
 });
 
 describe('a snapshot', () => {
@@ -314,7 +325,7 @@ describe('whatever a control plane sends', () => {
           const cursor = node.machine.position.cursors[lane] ?? 0;
           switch (pick(8)) {
             case 0:
-              node.say({ type: 'stream_ended', reason: '' });
+              node.say(pick(2) === 0 ? { type: 'silence' } : { type: 'stream_ended', reason: '' });
               break;
             case 1:
               node.connect(() => pick(log.length + 1));
