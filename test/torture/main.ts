@@ -14,6 +14,7 @@ const HELP = `Usage: npm run torture -- [options]
   --verbose          tell each blow
   --help
 
+Ctrl-C ends it early, with the verdict on what was done until then.
 Ends with code 1 when anything is lost, doubled, charged above a cap, or differs by a nano-dollar.
 `;
 
@@ -47,6 +48,8 @@ if (values.help) {
 } else {
   const seed = values.seed === undefined ? Date.now() % 1_000_000 : count('seed', values.seed);
   console.log(`seed ${seed}`);
+  const abort = new AbortController();
+  process.once('SIGINT', () => abort.abort());
   const result = await torture({
     seed,
     kills: count('kills', values.kills),
@@ -55,6 +58,7 @@ if (values.help) {
     keys: count('keys', values.keys),
     everyMs: count('every-ms', values['every-ms']),
     ...(values.logs === undefined ? {} : { logFolder: values.logs }),
+    abort: abort.signal,
     onProgress: (text) => {
       if (values.verbose || /^\d+ s:/.test(text)) console.log(text);
     },

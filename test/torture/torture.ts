@@ -14,6 +14,8 @@ export interface TortureOptions {
   /** From one blow to the next, at the mean. */
   readonly everyMs: number;
   readonly logFolder?: string;
+  /** Ends it early: everything is healed, and judged as far as it came. */
+  readonly abort?: AbortSignal;
   readonly onProgress?: (text: string) => void;
 }
 
@@ -43,6 +45,10 @@ export async function torture(options: TortureOptions): Promise<TortureResult> {
     const progress = (): string =>
       `${Math.round((Date.now() - startedMs) / 1000)} s: ${clients.finished} of ${options.requests} requests, ${chaos.killed} of ${options.kills} kills`;
     timer = setInterval(() => say(progress()), PROGRESS_EVERY_MS);
+    options.abort?.addEventListener('abort', () => {
+      clients.stop();
+      chaos.stop();
+    });
     await Promise.all([clients.run(), chaos.run()]);
     say(`${progress()}; healing`);
     await arena.quiet(QUIET_WITHIN_MS);
