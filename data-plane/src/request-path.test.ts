@@ -577,6 +577,55 @@ async function quiet(figure: () => number): Promise<void> {
   }
 }
 
+describe('the end of an answer', () => {
+  const begins = (response: ServerResponse): void => {
+    streamHead(response);
+    response.write(event({ content: 'before' }));
+  };
+  it.each<{ what: string; stream: boolean; provider: Provider; end: RegExp }>([
+    { what: 'a whole answer', stream: false, provider: answerWith(ANSWER), end: /HTTP/ },
+    {
+      what: 'an error',
+      stream: false,
+      provider: (_, response) => void response.writeHead(400, { 'content-type': 'application/json' }).end('{}'),
+      end: /HTTP/,
+    },
+    {
+      what: 'a stream',
+      stream: true,
+      provider: (_, response) => {
+        begins(response);
+        response.end(ENDING);
+      },
+      end: /"cost_usd"|\[DONE\]/,
+    },
+    {
+      what: 'a stream that its provider breaks off',
+      stream: true,
+      provider: (_, response) => {
+        begins(response);
+        setImmediate(() => response.destroy());
+      },
+      end: /"error"/,
+    },
+  ])('goes out when the final is written, and not before: $what', async ({ stream, provider, end }) => {
+    node = await startTestNode(provider);
+    const isWritten = Promise.withResolvers<() => void>();
+    const { final } = node.spool;
+    vi.spyOn(node.spool, 'final').mockImplementation((record, written) => {
+      final.call(node.spool, record, (error) => isWritten.resolve(() => written(error)));
+    });
+    const client = await rawClient(node.port);
+    client.socket.write(chatRequest(node.apiKey, { stream }));
+    const tell = await isWritten.promise;
+    await quiet(() => client.text.length);
+    expect(client.text).not.toMatch(end);
+    tell();
+    await client.seen(end);
+    client.socket.destroy();
+  });
+});
+
 describe('a record that cannot be written', () => {
   it('before the call refuses the request with a time to come back; after it the answer goes out all the same', async () => {
     let served = 0;
