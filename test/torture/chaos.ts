@@ -29,11 +29,16 @@ export class Chaos {
   readonly #busy = new Map<string, Promise<void>>();
   readonly #failures: unknown[] = [];
   #stopped = false;
+  #running = false;
 
   constructor(arena: Arena, options: ChaosOptions) {
     this.#arena = arena;
     this.#options = options;
     this.#random = seededRandom(options.seed);
+  }
+
+  get isRunning(): boolean {
+    return this.#running;
   }
 
   get killed(): number {
@@ -42,6 +47,15 @@ export class Chaos {
 
   /** Until all kills are done or `stop` is called; then everything is healed and runs. Rejects when something did not start again. */
   async run(): Promise<void> {
+    this.#running = true;
+    try {
+      await this.#strikeOn();
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  async #strikeOn(): Promise<void> {
     while (!this.#stopped && this.killed < this.#options.kills && this.#failures.length === 0) {
       this.#strike();
       await new Promise((resolve) => setTimeout(resolve, this.#options.everyMs * (0.5 + this.#random())));

@@ -28,6 +28,7 @@ export interface CappedKey {
 }
 
 export interface ClientsOptions {
+  /** At least so many … */
   readonly requests: number;
   readonly concurrency: number;
   readonly keys: number;
@@ -46,13 +47,16 @@ export class Clients {
   readonly keys: CappedKey[] = [];
   readonly #arena: Arena;
   readonly #options: ClientsOptions;
+  /** … and more for as long as this holds. */
+  readonly #goOn: () => boolean;
   readonly #raising = new Map<string, Promise<void>>();
   #started = 0;
   #stopped = false;
 
-  constructor(arena: Arena, options: ClientsOptions) {
+  constructor(arena: Arena, options: ClientsOptions, goOn: () => boolean) {
     this.#arena = arena;
     this.#options = options;
+    this.#goOn = goOn;
   }
 
   get finished(): number {
@@ -81,7 +85,7 @@ export class Clients {
 
   async #work(worker: number): Promise<void> {
     const random = seededRandom(this.#options.seed * 1_000 + worker);
-    while (!this.#stopped && this.#started < this.#options.requests) {
+    while (!this.#stopped && (this.#started < this.#options.requests || this.#goOn())) {
       const number = this.#started++;
       const key = pick(this.keys, random());
       const region = pick(REGIONS, random());

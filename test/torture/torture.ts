@@ -39,9 +39,10 @@ export async function torture(options: TortureOptions): Promise<TortureResult> {
   const arena = await Arena.start({ creditUsd: '1000', ...(options.logFolder === undefined ? {} : { logFolder: options.logFolder }) });
   let timer: NodeJS.Timeout | undefined;
   try {
-    const clients = new Clients(arena, options);
-    await clients.prepare();
     const chaos = new Chaos(arena, { ...options, ...(options.onProgress === undefined ? {} : { onBlow: say }) });
+    // Nothing is killed in an idle arena.
+    const clients = new Clients(arena, options, () => chaos.isRunning);
+    await clients.prepare();
     const progress = (): string =>
       `${Math.round((Date.now() - startedMs) / 1000)} s: ${clients.finished} of ${options.requests} requests, ${chaos.killed} of ${options.kills} kills`;
     timer = setInterval(() => say(progress()), PROGRESS_EVERY_MS);
@@ -49,7 +50,7 @@ export async function torture(options: TortureOptions): Promise<TortureResult> {
       clients.stop();
       chaos.stop();
     });
-    await Promise.all([clients.run(), chaos.run()]);
+    await Promise.all([chaos.run(), clients.run()]);
     say(`${progress()}; healing`);
     await arena.quiet(QUIET_WITHIN_MS);
     const verdict = await judge(arena.databaseUrl, await arena.journal(), clients.sent, clients.keys);
