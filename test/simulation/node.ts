@@ -194,7 +194,7 @@ export class Node {
     return {
       write: (record, written) => {
         this.life.effect();
-        spool.lease(record, written);
+        spool.lease(record, (error, seq) => written(error, seq, this.nowMs()));
       },
       ask: ({ questionId, budget, need, want, ratePer30s }) => {
         if (this.#leases?.open !== true) return;

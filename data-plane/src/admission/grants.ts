@@ -51,8 +51,11 @@ export interface Grants {
 
 /** What the lease desk has others do. Each returns at once. */
 export interface LeaseEffects {
-  /** Into the spool; `written` is called when its write() has returned (with the record's seq), or with what kept it from being written. */
-  write(record: LeaseRecord, written: (error: GatewayError | undefined, seq: number) => void): void;
+  /**
+   * Into the spool; `written` is called when its write() has returned (with the record's seq), or with what kept it from being
+   * written, and with the time by then.
+   */
+  write(record: LeaseRecord, written: (error: GatewayError | undefined, seq: number, nowMs: number) => void): void;
   /** Up to the control plane; answered by a grant or a denial of the same id. */
   ask(question: LeaseQuestion): void;
   answerRecall(answer: { readonly recallId: bigint; readonly leaseId: string }): void;

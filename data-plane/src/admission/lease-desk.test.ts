@@ -65,6 +65,36 @@ describe('a request whose leases suffice', () => {
   });
 });
 
+describe('a question', () => {
+  it('that a grant being written down leads to has all of its time to be answered', () => {
+    const held = new HeldDesk();
+    held.try(of(10));
+    const second = held.try(of(10));
+    held.desk.grants([{ leaseId: 'd', spoolId: SPOOL_ID, budget: DAY, granted: 10 }], 1, held.nowMs);
+    held.nowMs += 450;
+    held.flush();
+    expect(held.questions).toHaveLength(2);
+    held.pass(499);
+    expect(fate(second)).toBe('waits');
+    expect(held.desk.status()).toMatchObject({ questions: 1, unanswered: 0 });
+  });
+
+  it('that one who leaves makes way for has all of its time to be answered', () => {
+    const held = new HeldDesk([leaseRecord('d', DAY, 100)]);
+    held.take(of(100));
+    const first = held.try(of(60));
+    held.deny(20);
+    const second = held.try(of(10));
+    held.nowMs += 990;
+    first.giveUp();
+    held.pass(0);
+    expect(held.questions).toHaveLength(2);
+    held.pass(490);
+    expect(fate(second)).toBe('waits');
+    expect(held.desk.status()).toMatchObject({ questions: 1, unanswered: 0 });
+  });
+});
+
 describe('a refill', () => {
   it('is sized by what was used of late, also where the clock was ahead for a while', () => {
     const held = new HeldDesk([leaseRecord('d', DAY, 2_000)]);
@@ -444,6 +474,7 @@ describe('a request that lacks something', () => {
     const [first, second] = [held.try(of(30)), held.try(of(10))];
     first.giveUp();
     first.giveUp();
+    held.pass(0);
     expect([fate(first), fate(second)]).toEqual(['waits', 'reserved']);
     held.pass(10_000);
     expect(first.calls).toBe(0);
@@ -513,9 +544,9 @@ describe('a grant', () => {
     for (const granted of [50, 50, 30, 80]) held.desk.grants([{ ...other, granted }], 0, held.nowMs);
     expect(held.writes.map(({ record }) => record.granted)).toEqual([50, 80]);
     const [first, second] = held.writes.splice(0);
-    second?.written(undefined, 2);
+    second?.written(undefined, 2, held.nowMs);
     expect(held.counters(DAY)).toBe('80/0/0/0');
-    first?.written(undefined, 1);
+    first?.written(undefined, 1, held.nowMs);
     expect(held.counters(DAY)).toBe('80/0/0/0');
     held.grant('x', DAY, 80);
     expect(held.writes).toEqual([]);

@@ -204,7 +204,7 @@ export class LeaseDesk implements Grants {
     this.#spoolId = spoolId;
     this.#limits = limits;
     this.#nowMs = nowMs;
-    this.#journal = new LeaseJournal(this.#book, effects, (lease, error) => this.#written(lease, error));
+    this.#journal = new LeaseJournal(this.#book, effects, (lease, error, nowMs) => this.#written(lease, error, nowMs));
     for (const lease of this.#book.leases()) {
       if (lease.closed) {
         this.#closed.push({ lease, atMs: nowMs });
@@ -465,12 +465,15 @@ export class LeaseDesk implements Grants {
     if (request.gaveUp) return;
     request.gaveUp = true;
     if (request.outcome !== undefined) return;
-    this.#turn(this.#nowMs, () => {
-      const index = this.#waiting.indexOf(request);
-      if (index < 0) return;
-      this.#waiting.splice(index, 1);
-      for (const { of } of request.parts) of.waiting--;
-    });
+    const index = this.#waiting.indexOf(request);
+    if (index < 0) return;
+    this.#waiting.splice(index, 1);
+    for (const { of } of request.parts) of.waiting--;
+    // It may have held up others, who cannot be judged by the time of an earlier call: a question would be given up too soon.
+    this.#again = true;
+    if (this.#depth > 0 || this.#waiting.length === 0) return;
+    this.#judgeAtMs = this.#nowMs;
+    this.#wake();
   }
 
   /** Changes something, after which all waiting requests are looked at anew. Within a turn it is part of that turn. */
@@ -728,8 +731,8 @@ export class LeaseDesk implements Grants {
   }
 
   /** A record of the lease is in the spool, or could not be written. */
-  #written(lease: Lease, error: GatewayError | undefined): void {
-    this.#turn(this.#nowMs, () => {
+  #written(lease: Lease, error: GatewayError | undefined, nowMs: number): void {
+    this.#turn(nowMs, () => {
       const of = this.#find(lease.budget);
       if (error !== undefined) {
         this.#writesFailed++;

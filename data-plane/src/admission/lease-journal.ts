@@ -16,6 +16,8 @@ const FIRST_SEQ = 1;
 /** Of one lease. The control plane waits less than a second for an answer; older recalls are of no use to it. */
 const MAX_RECALLS = 8;
 
+type OnWritten = (lease: Lease, error: GatewayError | undefined, nowMs: number) => void;
+
 interface Page {
   /** Records that are being written. */
   writing: number;
@@ -28,7 +30,7 @@ interface Page {
 export class LeaseJournal {
   readonly #book: LeaseBook;
   readonly #effects: LeaseEffects;
-  readonly #onWritten: (lease: Lease, error: GatewayError | undefined) => void;
+  readonly #onWritten: OnWritten;
   readonly #pages = new Map<string, Page>();
   /** Written returns that are not acknowledged, in the order of their seq. */
   readonly #awaited: { readonly seq: number; readonly lease: Lease; readonly returned: number }[] = [];
@@ -37,7 +39,7 @@ export class LeaseJournal {
   #ackedSeq = 0;
 
   /** What the book holds by now was recovered from earlier boots. `onWritten` is called after each record, written or not. */
-  constructor(book: LeaseBook, effects: LeaseEffects, onWritten: (lease: Lease, error: GatewayError | undefined) => void) {
+  constructor(book: LeaseBook, effects: LeaseEffects, onWritten: OnWritten) {
     this.#book = book;
     this.#effects = effects;
     this.#onWritten = onWritten;
@@ -74,7 +76,7 @@ export class LeaseJournal {
     const page = this.#page(lease);
     const record = leaseRecordOf(lease);
     page.writing++;
-    this.#effects.write(record, (error, seq) => {
+    this.#effects.write(record, (error, seq, nowMs) => {
       page.writing--;
       if (error === undefined) {
         this.#book.written(lease, record.granted);
@@ -88,7 +90,7 @@ export class LeaseJournal {
       } else if (record.returned > page.returnedWritten || record.closed) {
         this.#unwritten.add(lease);
       }
-      this.#onWritten(lease, error);
+      this.#onWritten(lease, error, nowMs);
     });
   }
 

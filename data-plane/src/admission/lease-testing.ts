@@ -26,7 +26,7 @@ export function leaseRecord(leaseId: string, budget: BudgetRef, granted: number,
 
 interface HeldWrite {
   readonly record: LeaseRecord;
-  readonly written: (error: GatewayError | undefined, seq: number) => void;
+  readonly written: (error: GatewayError | undefined, seq: number, nowMs: number) => void;
 }
 
 /** A request as its caller sees it. */
@@ -93,13 +93,13 @@ export class HeldDesk implements LeaseEffects {
   flush(): number {
     for (let held = this.writes.shift(); held !== undefined; held = this.writes.shift()) {
       this.written.push(held.record);
-      held.written(undefined, ++this.#seq);
+      held.written(undefined, ++this.#seq, this.nowMs);
     }
     return this.#seq;
   }
 
   failWrites(): void {
-    for (const { written } of this.writes.splice(0)) written(new GatewayError('overloaded'), 0);
+    for (const { written } of this.writes.splice(0)) written(new GatewayError('overloaded'), 0, this.nowMs);
   }
 
   try(...amounts: readonly BudgetAmount[]): Tried {

@@ -1,11 +1,15 @@
 /** The control plane's end of `Leases` for tests of a node: budgets with limits, held by this node alone, at least half of the rest at a time. */
 import { randomBytes } from 'node:crypto';
 import { type BudgetRef, budgetId } from '@meridian/domain/budget';
+import type { GatewayError } from '@meridian/domain/error';
 import type { LeaseRecord } from '@meridian/domain/lease';
-import type { LeaseEffects, LeaseQuestion } from './grants.ts';
+import type { LeaseQuestion } from './grants.ts';
 import { LeaseDesk } from './lease-desk.ts';
 
 export const TEST_SPOOL_ID = 'spl_test';
+
+/** As the spool writes them. */
+type WriteLease = (record: LeaseRecord, written: (error: GatewayError | undefined, seq: number) => void) => void;
 
 export class TestBank {
   /** Limits by budget; for a budget without one, that of its cap. */
@@ -23,7 +27,7 @@ export class TestBank {
     readonly limitOf: (capId: string) => number;
     readonly nowMs: () => number;
     /** Where LEASE records go. */
-    readonly write: LeaseEffects['write'];
+    readonly write: WriteLease;
   }) {
     this.#limitOf = options.limitOf;
     this.#nowMs = options.nowMs;
@@ -32,7 +36,7 @@ export class TestBank {
       spoolId: TEST_SPOOL_ID,
       nowMs: options.nowMs(),
       effects: {
-        write: options.write,
+        write: (record, written) => options.write(record, (error, seq) => written(error, seq, options.nowMs())),
         ask: (question) => {
           this.questions.push(question);
           if (this.#withheld === undefined) setImmediate(() => this.#answer(question));
@@ -93,7 +97,7 @@ export class TestBank {
 }
 
 /** For a bank without a spool: a record is written at once. */
-export function writtenAtOnce(): LeaseEffects['write'] {
+export function writtenAtOnce(): WriteLease {
   let seq = 0;
   return (_: LeaseRecord, written) => {
     const at = ++seq;

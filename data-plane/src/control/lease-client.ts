@@ -115,7 +115,7 @@ export class LeaseClient {
         this.#unwritten++;
         options.spool.lease(record, (error, seq) => {
           this.#unwritten--;
-          written(error, seq);
+          written(error, seq, this.#clock.nowMs());
         });
       },
       ask: (question) => {
