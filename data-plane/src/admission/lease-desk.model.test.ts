@@ -7,6 +7,8 @@ import { LEASE_LIMITS } from './lease-desk.ts';
 import { amountOf, DAY, HeldDesk, MONTH, PREPAID, SPOOL_ID } from './lease-testing.ts';
 
 const BUDGETS: readonly BudgetRef[] = [DAY, MONTH, PREPAID];
+/** Of the record that stands before all of the desk's. */
+const RECOVERY_SEQ = 1;
 const LIMITS = { ...LEASE_LIMITS, maxWaiting: 6 };
 
 /** One open lease a budget at most; the others hold the rest of what is not granted here. */
@@ -254,7 +256,8 @@ class World {
       case 'recall': {
         const before = this.#here(frame.leaseId);
         const returned = before === undefined || before.closed ? 0 : before.granted - before.used - before.reserved;
-        this.recalled.set(frame.recallId, { leaseId: frame.leaseId, returned });
+        // One that comes again is answered when what its first coming gave back is in.
+        if (!this.recalled.has(frame.recallId)) this.recalled.set(frame.recallId, { leaseId: frame.leaseId, returned });
         held.desk.recall(frame, held.nowMs);
         return;
       }
@@ -277,7 +280,7 @@ class World {
     const write = held.writes.shift();
     if (write === undefined) return;
     this.records.push({ leaseId: write.record.leaseId, granted: write.record.granted, returned: write.record.returned });
-    write.written(undefined, this.records.length, held.nowMs);
+    write.written(undefined, RECOVERY_SEQ + this.records.length, held.nowMs);
   }
 
   #ingest(a: number): void {
@@ -293,7 +296,7 @@ class World {
       this.#budget(lease.budget).settled += used - lease.used;
       lease.used = used;
     }
-    this.held.desk.acknowledged(seq, this.held.nowMs);
+    this.held.desk.acknowledged(RECOVERY_SEQ + seq, this.held.nowMs);
   }
 
   #check(): void {

@@ -481,6 +481,16 @@ describe('a request that lacks something', () => {
     expect(held.desk.status().waiting).toBe(0);
   });
 
+  it('is not passed by a later one before those behind who left were looked at', () => {
+    const held = new HeldDesk([leaseRecord('d', DAY, 85), leaseRecord('p', PREPAID, 40)]);
+    const first = held.try(of(38), amountOf(PREPAID, 45));
+    const second = held.try(of(47), amountOf(PREPAID, 20));
+    const third = held.try(of(47), amountOf(PREPAID, 20));
+    first.giveUp();
+    const later = held.try(of(21));
+    expect([second, third, later].map(fate)).toEqual(['reserved', 'waits', 'waits']);
+  });
+
   it('gives back what was reserved for one that is given up in the moment it is served', () => {
     const held = new HeldDesk();
     let second: Tried | undefined;

@@ -180,6 +180,7 @@ export class LeaseDesk implements Grants {
   #nextEndMs = Number.POSITIVE_INFINITY;
   #nowMs: number;
   #depth = 0;
+  /** The waiting requests are to be looked at (again). */
   #again = false;
   #pass = 1;
   /** When a waiting request is to be judged anew. */
@@ -217,6 +218,7 @@ export class LeaseDesk implements Grants {
   }
 
   reserve(amounts: readonly BudgetAmount[], nowMs: number, done: (outcome: ReserveOutcome) => void): () => void {
+    if (this.#again && this.#depth === 0) this.#turn(nowMs, () => {});
     const reservation = this.#leaving === 'no' || amounts.length === 0 ? this.#reserveNow(amounts, nowMs) : undefined;
     if (reservation === undefined) return this.#reserveLater(amounts, nowMs, done);
     let disturbed = false;
@@ -469,9 +471,11 @@ export class LeaseDesk implements Grants {
     if (index < 0) return;
     this.#waiting.splice(index, 1);
     for (const { of } of request.parts) of.waiting--;
-    // It may have held up others, who cannot be judged by the time of an earlier call: a question would be given up too soon.
+    if (this.#waiting.length === 0) return;
+    // It may have held up others. By the time of an earlier call they cannot be judged, a question would be given up too soon: the
+    // next call does it.
     this.#again = true;
-    if (this.#depth > 0 || this.#waiting.length === 0) return;
+    if (this.#depth > 0) return;
     this.#judgeAtMs = this.#nowMs;
     this.#wake();
   }
