@@ -159,7 +159,9 @@ export function checkLeases(books: Books, node: Node, reservedOn: (leaseId: stri
     const lease = desk.leaseOn(record.budget);
     if (lease?.id !== record.leaseId) continue;
     const { id, granted, received, returned, used, reserved } = lease;
-    if (used + reserved + returned > granted || reserved < 0) {
+    // A damaged disk may have lost a grant and kept what was used of it: nothing is set aside then until the grant is told again.
+    const lost = reserved === 0 && used + returned <= (books.leases.get(id)?.granted ?? 0);
+    if ((used + reserved + returned > granted && !lost) || reserved < 0) {
       throw new Violation(
         'used + reserved + returned ≤ granted on a node',
         `${node.life.name} ${id}: ${used} + ${reserved} + ${returned} > ${granted}`,
