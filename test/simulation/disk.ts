@@ -2,7 +2,7 @@
  * A disk with a page cache. It outlives the processes that use it.
  *
  * What was written is in the cache at once, which survives the death of a process. A power cut leaves what was synced, and of
- * what was not any part: each write whole, torn, with a bit turned, or missing, and of each folder's changes of names the first ones.
+ * what was not any part: each write whole, torn or missing, and of each folder's changes of names the first ones.
  * A failed fdatasync drops the pages: no later one makes them durable, and they may be gone from the cache at the next start.
  */
 import path from 'node:path';
@@ -254,24 +254,14 @@ export class PageCachedDisk {
     for (const write of inode.unsynced) {
       const fate = this.#dice.random();
       if (fate < 0.4) survived.push(write);
-      else if (torn && fate < 0.55 && write.kind === 'write') {
+      else if (torn && fate < 0.7 && write.kind === 'write') {
         survived.push({ ...write, bytes: write.bytes.subarray(0, this.#dice.between(0, write.bytes.length)) });
-      } else if (torn && fate < 0.7 && write.kind === 'write' && write.bytes.length > 0) {
-        survived.push({ ...write, bytes: this.#damaged(write.bytes) });
       } else if (this.#dice.chance(0.5)) break;
     }
     inode.durable = contentOf(inode.durable, survived);
     inode.unsynced = [];
     inode.dropped = false;
     setContent(inode, inode.durable, []);
-  }
-
-  /** The bytes with one bit turned. */
-  #damaged(bytes: Buffer): Buffer {
-    const damaged = Buffer.from(bytes);
-    const at = this.#dice.between(0, damaged.length - 1);
-    damaged[at] = (damaged[at] ?? 0) ^ (1 << this.#dice.between(0, 7));
-    return damaged;
   }
 
   #walk(folder: Folder, visit: (inode: Inode) => void): void {

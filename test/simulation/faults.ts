@@ -9,7 +9,7 @@ interface Fault {
 
 const FAULTS: readonly Fault[] = [
   { name: 'kill a node', weight: 4, strike: (it) => it.killNode(it.dice.chance(0.6) ? it.dice.between(1, 40) : 0) },
-  { name: 'cut the power of a node', weight: 3, strike: (it) => it.cutPower(it.dice.chance(0.7) ? it.dice.between(1, 40) : 0) },
+  { name: 'cut the power of a node', weight: 3, strike: (it) => it.cutPower() },
   { name: 'kill the control plane', weight: 2, strike: (it) => it.killControl(it.dice.chance(0.6) ? it.dice.between(1, 40) : 0) },
   { name: 'partition', weight: 4, strike: (it) => it.partition() },
   { name: 'break streams', weight: 4, strike: (it) => it.breakStreams() },

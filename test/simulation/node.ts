@@ -49,7 +49,7 @@ export interface Machine {
 export interface NodeObserver {
   opened(node: Node): void;
   durable(node: Node, seq: number): void;
-  /** A cursor has moved, for whatever reason. */
+  /** The picture stands somewhere else. */
   applied(node: Node): void;
   alarm(node: Node, message: string, fields: Readonly<Record<string, unknown>>): void;
   asked(node: Node, questionId: number, budget: string): void;
@@ -449,9 +449,7 @@ class SyncDriver {
   }
 
   #step(input: SyncInput, delta?: Delta): void {
-    const { cursors } = this.#machine.position;
     for (const effect of this.#machine.step(input)) this.#carryOut(effect, delta);
-    if (this.#machine.position.cursors !== cursors) this.#deps.observer.applied(this.#node);
   }
 
   #carryOut(effect: SyncEffect, delta: Delta | undefined): void {
@@ -581,6 +579,7 @@ class SyncDriver {
         this.#applying = false;
         this.#node.machine.picture?.deltas.push(delta);
         this.#step({ type: 'delta_applied', lane, rev: Number(delta.rev) });
+        this.#deps.observer.applied(this.#node);
         this.#applyNext();
       });
     });
@@ -616,6 +615,7 @@ class SyncDriver {
       // What the node knows beyond the snapshot outlives a restart, a refusal above all: the picture is what is stored.
       this.#node.machine.picture = { dbEpoch, heads, entries: storedEntries(this.#node.picture), deltas: [] };
       this.#step({ type: 'snapshot_applied', dbEpoch, heads });
+      this.#deps.observer.applied(this.#node);
     });
   }
 }

@@ -62,8 +62,6 @@ interface Place {
   /** It is never started again. */
   lost: boolean;
   starting: boolean;
-  /** Its process dies with its power. */
-  powerFails: boolean;
   /** A process died on it whose last syncs had failed: what it had written and not made durable may be gone. */
   droppedPages: boolean;
   /** Keys that its picture has ever refused. */
@@ -192,15 +190,7 @@ export class Simulation {
         clockOffsetMs: this.dice.between(-200, 200),
         picture: undefined,
       };
-      this.#places.push({
-        machine,
-        node: undefined,
-        lost: false,
-        starting: false,
-        powerFails: false,
-        droppedPages: false,
-        revoked: new Set(),
-      });
+      this.#places.push({ machine, node: undefined, lost: false, starting: false, droppedPages: false, revoked: new Set() });
     }
     for (const place of this.#places) this.#startNode(place, this.dice.between(0, 1_000));
   }
@@ -235,7 +225,7 @@ export class Simulation {
     this.timeline.after(delayMs, `${place.machine.name} starts`, () => {
       place.starting = false;
       if (place.node?.life.alive === true || place.lost) return;
-      const life = new Life(`${place.machine.name}.${this.#lives++}`, this.timeline, (dead) => this.#nodeDied(place, dead));
+      const life = new Life(`${place.machine.name}.${this.#lives++}`, this.timeline, (dead) => this.#nodeDied(place, dead, false));
       const node = new Node({
         ...{ machine: place.machine, life, timeline: this.timeline, dice: this.dice.fork(), network: this.#network },
         control: () => this.#control,
@@ -254,11 +244,7 @@ export class Simulation {
     });
   }
 
-  #nodeDied(place: Place, life: Life): void {
-    const powerCut = place.powerFails;
-    place.powerFails = false;
-    // The disk first: what the process had not synced is at stake.
-    if (powerCut) place.machine.disk.powerCut();
+  #nodeDied(place: Place, life: Life, powerCut: boolean): void {
     this.#network.processDied(life, powerCut);
     place.droppedPages ||= place.machine.disk.hasDropped;
     this.#truth.processDied(place.machine.name, powerCut || place.machine.disk.hasDropped);
@@ -376,14 +362,15 @@ export class Simulation {
     else node?.life.dieAfter(afterEffects);
   }
 
-  /** At once, when nearly all is synced, or at a coming effect. */
-  cutPower(afterEffects: number): void {
+  cutPower(): void {
     const place = this.#somePlace();
     const { node } = place;
     if (node === undefined || !node.life.alive) return;
-    place.powerFails = true;
-    if (afterEffects === 0) node.life.kill();
-    else node.life.dieAfter(afterEffects);
+    // The disk first: what the process had not synced is at stake.
+    place.machine.disk.powerCut();
+    this.#truth.processDied(place.machine.name, true);
+    this.#network.processDied(node.life, true);
+    node.life.kill();
   }
 
   killControl(afterEffects: number): void {
@@ -579,7 +566,6 @@ export class Simulation {
       machine.wire.delayMs = Math.min(machine.wire.delayMs, 60);
       this.#network.unblock(machine.wire);
       place.node?.life.dieAfter(Number.POSITIVE_INFINITY);
-      place.powerFails = false;
       if (place.node === undefined) this.#startNode(place, 300);
     }
     this.#control?.life.dieAfter(Number.POSITIVE_INFINITY);
