@@ -41,6 +41,8 @@ export interface SpendingOptions {
   readonly seed: number;
   /** A client gives up after so many refusals in a row. */
   readonly refusals: number;
+  /** A 503 is no refusal: nobody could say, so the client asks again, as the SDKs do. False when absent. */
+  readonly asksAgain?: boolean;
   readonly withinMs: number;
   /** After each answer, with what was charged so far. */
   readonly onSpent?: (totalNano: number) => void;
@@ -87,7 +89,8 @@ export async function spend(world: World, options: SpendingOptions): Promise<Spe
       one.endedMs = performance.now();
       spent.push(one);
       totalNano += one.costNano;
-      refusals = one.status === 200 ? 0 : refusals + 1;
+      if (one.status === 200) refusals = 0;
+      else if (one.status !== 503 || options.asksAgain !== true) refusals++;
       if (one.status === 402) beforeFirstRefusalNano ??= totalNano;
       if (one.status === 200) options.onSpent?.(totalNano);
       else if (one.status !== 402) await new Promise((resolve) => setTimeout(resolve, 100));
