@@ -4,8 +4,8 @@
  *
  * A refusal for want of budget is true or false by this reading: the denial that it rests on was decided at some moment d, for
  * a question asked at q. Let C be what each node had charged and not yet ingested, or reserved, on that budget, at its
- * highest between q and d (on the refusing node: until the refusal, since it counts its own reservations then). The
- * refusal is false if settled + Σ C + what the request may cost ≤ limit, settled and limit as they were at d. The highest and not
+ * highest between q and d (on the refusing node: until the refusal, since it counts its own reservations then; what of it is
+ * ingested after d goes on counting, since settled stays as it was at d). The refusal is false if settled + Σ C + what the request may cost ≤ limit, settled and limit as they were at d. The highest and not
  * the latest, because each holder answers its recall at a moment of its own in between.
  */
 import type { BudgetAmount, Refusal } from '@meridian/data-plane/admission/grants';
@@ -42,6 +42,8 @@ interface Watch {
   readonly questionId: number;
   /** Highest so far, by spool. */
   readonly highest: Map<string, number>;
+  /** What the asking node has charged and the control plane has ingested since the denial was decided. */
+  ingestedSince: number;
   /** When its denial was decided, the budget's book at that moment. */
   decided: { readonly atMs: number; readonly limit: number; readonly settled: number; readonly left: number } | undefined;
 }
@@ -134,6 +136,11 @@ export class Truth {
   counted({ final }: EventRow): void {
     const request = this.#byEvent.get(eventKey(final));
     if (request === undefined) throw new Violation('a final without a request', final.requestId);
+    request.amounts.forEach(({ budget }, index) => {
+      for (const watch of this.#watches.get(budgetId(budget)) ?? []) {
+        if (watch.decided !== undefined && watch.spoolId === request.spoolId) watch.ingestedSince += request.committed[index] ?? 0;
+      }
+    });
     this.#recommit(
       request,
       request.amounts.map(() => 0),
@@ -157,7 +164,7 @@ export class Truth {
   asked(spoolId: string, questionId: number, questionBudget: string): void {
     const watches = this.#watches.get(questionBudget) ?? [];
     const now = this.#committed.get(questionBudget) ?? new Map<string, number>();
-    watches.push({ spoolId, questionId, highest: new Map(now), decided: undefined });
+    watches.push({ spoolId, questionId, highest: new Map(now), ingestedSince: 0, decided: undefined });
     this.#watches.set(questionBudget, watches.slice(-64));
   }
 
@@ -238,7 +245,8 @@ export class Truth {
       for (const watch of this.#watches.get(id) ?? []) {
         // After the decision only the refusing node's own reservations count.
         if (watch.decided !== undefined && watch.spoolId !== request.spoolId) continue;
-        if (next > (watch.highest.get(request.spoolId) ?? 0)) watch.highest.set(request.spoolId, next);
+        const taken = watch.decided === undefined ? next : next + watch.ingestedSince;
+        if (taken > (watch.highest.get(request.spoolId) ?? 0)) watch.highest.set(request.spoolId, taken);
       }
     });
   }
