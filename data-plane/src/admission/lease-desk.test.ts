@@ -574,6 +574,29 @@ describe('a grant', () => {
     held.grant('x', DAY, 500);
     expect(held.counters(DAY)).toBe('500/0/0/0');
   });
+
+  it('that could not be written gives way to another lease, of a control plane that knows nothing of it', () => {
+    const held = new HeldDesk();
+    held.try(of(5));
+    held.desk.grants([other], 1, held.nowMs);
+    held.failWrites();
+    held.desk.disconnected(held.nowMs);
+    held.desk.opened({ dbEpoch: 'e2', frozen: false }, held.nowMs);
+    held.grant('y', DAY, 40);
+    expect(held.counters(DAY)).toBe('40/0/0/0');
+    expect(held.desk.status()).toMatchObject({ openLeases: 1, grantsDropped: 0 });
+    // Whether the failed record is on the disk is not known: it is not to come back as a second open lease.
+    expect(held.written).toContainEqual(leaseRecord(other.leaseId, DAY, other.granted, { closed: true }));
+  });
+
+  it('that is being written stays beside no other', () => {
+    const held = new HeldDesk();
+    held.desk.grants([other], 0, held.nowMs);
+    held.desk.grants([{ ...other, leaseId: 'y' }], 0, held.nowMs);
+    held.flush();
+    expect(held.desk.leaseOn(DAY)?.id).toBe(other.leaseId);
+    expect(held.desk.status().grantsDropped).toBe(1);
+  });
 });
 
 describe('a recall', () => {

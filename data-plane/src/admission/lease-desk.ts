@@ -716,7 +716,12 @@ export class LeaseDesk implements Grants {
 
   #grant({ leaseId, spoolId, budget, granted }: LeaseGrant): void {
     let lease = this.#book.lease(leaseId);
-    const other = this.#book.openOn(budget);
+    let other = this.#book.openOn(budget);
+    if (lease === undefined && other !== undefined && other.inFlight === 0 && !this.#journal.isKnown(other)) {
+      // It was never declared: a control plane whose database was restored knows nothing of it, and will not tell its end.
+      this.closed(other.id, this.#nowMs);
+      other = this.#book.openOn(budget);
+    }
     const isOurs =
       spoolId === this.#spoolId && (lease === undefined ? other === undefined : !lease.closed && sameBudget(lease.budget, budget));
     if (!isOurs) {

@@ -21,6 +21,8 @@ type OnWritten = (lease: Lease, error: GatewayError | undefined, nowMs: number) 
 interface Page {
   /** Records that are being written. */
   writing: number;
+  /** The spool has a record of it. */
+  known: boolean;
   returnedWritten: number;
   /** As much of what was returned is known to the control plane. */
   returnedAcked: number;
@@ -46,7 +48,7 @@ export class LeaseJournal {
     for (const lease of book.leases()) {
       const { closed, returned } = lease;
       if (closed || returned === 0) continue;
-      this.#pages.set(lease.id, { writing: 0, returnedWritten: returned, returnedAcked: 0, recalls: [] });
+      this.#pages.set(lease.id, { writing: 0, known: true, returnedWritten: returned, returnedAcked: 0, recalls: [] });
       this.#awaited.push({ seq: FIRST_SEQ, lease, returned });
     }
   }
@@ -58,6 +60,12 @@ export class LeaseJournal {
 
   isWriting(lease: Lease): boolean {
     return (this.#pages.get(lease.id)?.writing ?? 0) > 0;
+  }
+
+  /** Whether the spool has a record of the lease, or is being given one: it is declared, and the control plane tells its end. */
+  isKnown(lease: Lease): boolean {
+    const { known, writing } = this.#page(lease);
+    return known || writing > 0;
   }
 
   /** What was returned and may not have reached the control plane. */
@@ -79,6 +87,7 @@ export class LeaseJournal {
     this.#effects.write(record, (error, seq, nowMs) => {
       page.writing--;
       if (error === undefined) {
+        page.known = true;
         this.#book.written(lease, record.granted);
         if (record.returned === lease.returned && record.closed === lease.closed) this.#unwritten.delete(lease);
         if (record.returned > page.returnedWritten) {
@@ -175,7 +184,9 @@ export class LeaseJournal {
   #page(lease: Lease): Page {
     let page = this.#pages.get(lease.id);
     if (page === undefined) {
-      page = { writing: 0, returnedWritten: lease.returned, returnedAcked: lease.returned, recalls: [] };
+      // What was recovered has rights, or had them.
+      const known = lease.granted > 0;
+      page = { writing: 0, known, returnedWritten: lease.returned, returnedAcked: lease.returned, recalls: [] };
       this.#pages.set(lease.id, page);
     }
     return page;
