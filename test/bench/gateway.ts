@@ -8,6 +8,7 @@ import { MAX_BALANCE_NANO } from '@meridian/domain/money';
 import { sealSecret } from '@meridian/domain/sealed-secret';
 import type { ConfigBody } from '@meridian/domain/snapshot';
 import { launchNode } from '@meridian/local/launch';
+import { randomSecrets } from '@meridian/local/secrets';
 import { startControlSink } from './control-sink.ts';
 
 export interface RunningGateway {
@@ -20,8 +21,7 @@ export interface RunningGateway {
 
 /** Starts a node whose one model, `bench`, is served by the upstream at that origin under `/v1`. */
 export async function startGateway(upstreamOrigin: string): Promise<RunningGateway> {
-  const hex = (): string => randomBytes(32).toString('hex');
-  const secrets = { databasePassword: '', adminToken: '', jwtSecret: hex(), keyPepper: hex(), sealingKey: hex(), joinToken: hex() };
+  const secrets = randomSecrets();
   const apiKey = formatApiKey(DEFAULT_KEY_PREFIX, randomBytes(20));
   const folder = mkdtempSync(join(tmpdir(), 'meridian-bench-'));
   const sink = await startControlSink(

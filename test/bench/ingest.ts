@@ -6,7 +6,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type Database } from '@meridian/control-plane/database/connect';
@@ -17,6 +16,7 @@ import { ADMITTED_AT_MS, openCredit, paidFromCredit, settledFinal, TEST_PRICES }
 import { startPostgres } from '@meridian/local/postgres-server';
 import { usageBatchFromWire, usageBatchToWire } from '@meridian/wire/codec/usage-batch';
 import { sql } from 'kysely';
+import { freePorts } from '../ports.ts';
 
 const EVENTS_A_BATCH = 500;
 /** What nodes are given of each account's credit: more than a run takes. */
@@ -118,7 +118,7 @@ async function onPostgres(fsync: string, work: (db: Database) => Promise<void>):
   // Below /tmp, where the server's own account may go; a folder in memory would hide what fsync costs.
   const parent = mkdtempSync(join(tmpdir(), 'meridian-bench-'));
   chmodSync(parent, 0o711);
-  const port = await freePort();
+  const [port = 0] = await freePorts(1);
   const password = randomBytes(16).toString('hex');
   try {
     const server = await startPostgres({ folder: join(parent, 'postgres'), port, password, fsync }, () => false);
@@ -136,15 +136,6 @@ async function onPostgres(fsync: string, work: (db: Database) => Promise<void>):
   } finally {
     rmSync(parent, { recursive: true, force: true });
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve, reject) => probe.once('error', reject).listen(0, '127.0.0.1', resolve));
-  const address = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no free port');
-  return address.port;
 }
 
 await main(Number(process.argv[2] ?? 30_000));

@@ -3,10 +3,11 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePorts } from '../ports.ts';
 import { startGateway } from './gateway.ts';
 
 export interface Running {
@@ -80,7 +81,7 @@ export const nginx: Target = {
   async start(upstreamOrigin) {
     if (spawnSync('nginx', ['-v']).status !== 0) return { skipped: 'nginx is not installed' };
     const folder = await mkdtemp(join(tmpdir(), 'meridian-bench-nginx-'));
-    const port = await freePort();
+    const [port = 0] = await freePorts(1);
     await writeFile(join(folder, 'nginx.conf'), nginxConfig(new URL(upstreamOrigin).host, port));
     const args = ['-p', folder, '-c', 'nginx.conf', '-e', 'stderr'];
     const command = pinned ? ['taskset', '-c', String(PROXY_CORE), 'nginx', ...args] : ['nginx', ...args];
@@ -157,16 +158,6 @@ http {
   }
 }
 `;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no address');
-  return address.port;
 }
 
 /** Resolves when something takes connections on the port. */

@@ -4,17 +4,16 @@
  * through a proxy that can be disturbed; the providers are reached directly, since their journal is what the books are
  * compared with.
  */
-import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Common, launchControlPlane, launchNode, launchPostgres, launchUpstream } from '@meridian/local/launch';
 import { ApiClient } from '@meridian/local/operator';
 import type { ManagedProcess } from '@meridian/local/process';
 import { providerTarget, provisionAccount, provisionProvider } from '@meridian/local/provision';
-import type { Secrets } from '@meridian/local/secrets';
+import { randomSecrets, type Secrets } from '@meridian/local/secrets';
 import pg from 'pg';
+import { freePorts } from '../ports.ts';
 import type { JournalLine } from '../upstream/src/journal.ts';
 import { REGIONS, type RegionName, until } from '../world/world.ts';
 import { FaultyProxy } from './faulty-proxy.ts';
@@ -333,32 +332,4 @@ class Launcher {
 
 function databaseUrl(secrets: Secrets, port: number): string {
   return `postgres://meridian:${secrets.databasePassword}@127.0.0.1:${port}/meridian`;
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const probes = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const probe = createServer();
-      await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-      return probe;
-    }),
-  );
-  const ports = probes.map((probe) => {
-    const address = probe.address();
-    return typeof address === 'object' && address !== null ? address.port : 0;
-  });
-  await Promise.all(probes.map((probe) => new Promise((resolve) => probe.close(resolve))));
-  return ports;
-}
-
-function randomSecrets(): Secrets {
-  const hex = (bytes: number): string => randomBytes(bytes).toString('hex');
-  return {
-    databasePassword: hex(8),
-    adminToken: `adm_${hex(16)}`,
-    jwtSecret: hex(32),
-    keyPepper: hex(32),
-    sealingKey: hex(32),
-    joinToken: `join_${hex(16)}`,
-  };
 }

@@ -2,9 +2,7 @@
  * A whole world for a test: control plane, a node in each of two regions and the simulated providers, as separate processes
  * on a database of their own. Stopping it fails when anything is left running.
  */
-import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestDatabase, testDatabase } from '@meridian/control-plane/database/testing';
@@ -12,7 +10,8 @@ import { type Common, launchControlPlane, launchNode, launchUpstream } from '@me
 import { ApiClient } from '@meridian/local/operator';
 import type { ManagedProcess } from '@meridian/local/process';
 import { keyWorks, providerTarget, provisionAccount, provisionKey, provisionProvider } from '@meridian/local/provision';
-import type { Secrets } from '@meridian/local/secrets';
+import { randomSecrets } from '@meridian/local/secrets';
+import { freePorts } from '../ports.ts';
 import type { JournalLine } from '../upstream/src/journal.ts';
 
 export const REGIONS = ['us', 'eu'] as const;
@@ -78,7 +77,8 @@ export class World {
       logLevel: 'info',
       ...(logFolder === undefined ? {} : { logFolder }),
     };
-    const ports = await freePorts();
+    const [controlHttp = 0, controlGrpc = 0, us = 0, eu = 0] = await freePorts(4);
+    const ports: Ports = { controlHttp, controlGrpc, nodes: { us, eu } };
     const started: ManagedProcess[] = [];
     try {
       const [upstream, control] = await Promise.all([
@@ -242,35 +242,6 @@ function nodeOptions(region: RegionName, folder: string, ports: Ports, options: 
     controlGrpcAddress: `127.0.0.1:${ports.controlGrpc}`,
     controlUrl: `http://127.0.0.1:${ports.controlHttp}`,
     ...(options.nodeEnv === undefined ? {} : { env: options.nodeEnv }),
-  };
-}
-
-/** Ports that are free now. They have to be the same after a restart, so the processes cannot choose them. */
-async function freePorts(): Promise<Ports> {
-  const probes = await Promise.all(
-    Array.from({ length: 4 }, async () => {
-      const probe = createServer();
-      await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-      return probe;
-    }),
-  );
-  const [controlHttp = 0, controlGrpc = 0, us = 0, eu = 0] = probes.map((probe) => {
-    const address = probe.address();
-    return typeof address === 'object' && address !== null ? address.port : 0;
-  });
-  await Promise.all(probes.map((probe) => new Promise((resolve) => probe.close(resolve))));
-  return { controlHttp, controlGrpc, nodes: { us, eu } };
-}
-
-function randomSecrets(): Secrets {
-  const hex = (bytes: number): string => randomBytes(bytes).toString('hex');
-  return {
-    databasePassword: hex(8),
-    adminToken: `adm_${hex(16)}`,
-    jwtSecret: hex(32),
-    keyPepper: hex(32),
-    sealingKey: hex(32),
-    joinToken: `join_${hex(16)}`,
   };
 }
 

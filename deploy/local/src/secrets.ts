@@ -23,17 +23,22 @@ const FORMS: Readonly<Record<keyof Secrets, RegExp>> = {
   joinToken: /^[!-~]{16,}$/,
 };
 
+/** New ones, each in its form. */
+export function randomSecrets(): Secrets {
+  return {
+    databasePassword: hex(16),
+    adminToken: `adm_${hex(24)}`,
+    jwtSecret: hex(32),
+    keyPepper: hex(32),
+    sealingKey: hex(32),
+    joinToken: `join_${hex(24)}`,
+  };
+}
+
 /** Makes the file when there is none. Throws an Error with one clear line when it cannot be used. */
 export function loadSecrets(file: string): Secrets {
   if (!existsSync(file)) {
-    const secrets: Secrets = {
-      databasePassword: hex(16),
-      adminToken: `adm_${hex(24)}`,
-      jwtSecret: hex(32),
-      keyPepper: hex(32),
-      sealingKey: hex(32),
-      joinToken: `join_${hex(24)}`,
-    };
+    const secrets = randomSecrets();
     writeSecretFile(file, secrets);
     return secrets;
   }
