@@ -9,6 +9,7 @@ import path from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { openSpool, SPOOL_LIMITS, type Spool, type SpoolLimits } from '@meridian/data-plane/metering/spool/spool';
+import { finalOf, intentOf, leaseIdOf, leaseOf } from '@meridian/data-plane/metering/spool/testing';
 import type { IdSource } from '@meridian/domain/ids';
 import type { Final, Intent } from '@meridian/domain/usage-record';
 
@@ -45,59 +46,26 @@ function newFolder(): string {
   return fs.mkdtempSync(path.join(values.folder, 'spool-bench-'));
 }
 
-function intentOf(count: number): Intent {
+/** The intent of a request that reserves in two leases, as one of 500 accounts. */
+function numberedIntent(count: number): Intent {
+  const account = count % 500;
+  const name = (prefix: string, number: number): string => `${prefix}_01KAJ3${number.toString().padStart(20, '0')}`;
   return {
-    requestId: `req_01KAJ3${count.toString().padStart(20, '0')}`,
+    ...intentOf(name('req', count), name('acc', account)),
     admittedAtMs: 1_790_000_000_000 + count,
-    accountId: `acc_01KAJ3${(count % 500).toString().padStart(20, '0')}`,
-    memberId: 'mem_01KAJ3ZZZZZZZZZZZZZZZZZZZZ',
-    keyId: 'key_01KAJ3ZZZZZZZZZZZZZZZZZZZZ',
-    operation: 'chat',
-    clientDialect: 'openai-chat',
-    askedModel: 'gpt-5.4-mini',
-    priceVersions: [{ modelId: 'openai/gpt-5.4-mini', version: 3 }],
-    tierId: 'starter',
-    markupBasisPoints: 4000,
-    maxCostNano: 5_000_000n,
     leases: [
-      { leaseId: (count % 500).toString(16).padStart(32, '0'), amount: 5_000_000n },
-      { leaseId: (1000 + (count % 500)).toString(16).padStart(32, '0'), amount: 5_000_000n },
+      { leaseId: leaseIdOf(account), amount: 5_000_000n },
+      { leaseId: leaseIdOf(1000 + account), amount: 5_000_000n },
     ],
   };
 }
 
-function finalOf(intent: Intent): Final {
-  const { priceVersions: _, ...pinned } = intent;
+function settled(intent: Intent): Final {
+  const { admittedAtMs, leases } = intent;
   return {
-    ...pinned,
-    leases: intent.leases.map(({ leaseId }) => ({ leaseId, amount: 1_000_000n })),
-    outcome: 'success',
-    exactness: 'exact',
-    answeringModelId: 'openai/gpt-5.4-mini',
-    askedPriceVersion: 3,
-    answeringPriceVersion: 3,
-    serviceTier: 'standard',
-    usage: { input: 1200, cached_input: 400, output: 350 },
-    chargeNano: 1_000_000n,
-    varianceNano: 0n,
-    attempts: [
-      {
-        endpointId: 'end_01KAJ3ZZZZZZZZZZZZZZZZZZZZ',
-        providerId: 'openai',
-        modelId: 'openai/gpt-5.4-mini',
-        status: 200,
-        errorCode: undefined,
-        costNano: 700n,
-        costVersion: 2,
-        durationMs: 812,
-        upstreamRequestId: 'req_7f3c2a',
-      },
-    ],
-    stream: true,
-    status: 200,
-    errorCode: undefined,
-    firstByteMs: 210,
-    durationMs: 830,
+    ...finalOf(intent.requestId, 1_000_000n, intent.accountId),
+    admittedAtMs,
+    leases: leases.map(({ leaseId }) => ({ leaseId, amount: 1_000_000n })),
   };
 }
 
@@ -118,8 +86,8 @@ async function sustained(seconds: number): Promise<{ recordsPerSecond: number; m
       new Promise<void>((resolve) => {
         const next = () => {
           if (stopping) return resolve();
-          const intent = intentOf(count++);
-          spool.intent(intent, () => spool.final(finalOf(intent), next));
+          const intent = numberedIntent(count++);
+          spool.intent(intent, () => spool.final(settled(intent), next));
         };
         next();
       }),
@@ -175,9 +143,9 @@ async function openLoop(seconds: number, rate: number) {
       const oldest = opened[0];
       if (turn && oldest !== undefined && opened.length > OPEN_REQUESTS) {
         opened.shift();
-        spool.final(finalOf(oldest), ignore);
+        spool.final(settled(oldest), ignore);
       } else {
-        const intent = intentOf(records);
+        const intent = numberedIntent(records);
         opened.push(intent);
         spool.intent(intent, ignore);
       }
@@ -208,22 +176,14 @@ async function recovery(mib: number) {
   const first = await open(folder, 1n, { undurableBytes: 2 ** 40 });
   let count = 0;
   const opened: Intent[] = [];
-  const leaseOf = (number: number) => ({
-    leaseId: number.toString(16).padStart(32, '0'),
-    budget: { capId: `cap_${number}`, windowStartMs: 0 },
-    granted: 2 ** 50,
-    returned: 0,
-    used: 0,
-    closed: false,
-  });
-  for (let number = 0; number < 500; number++) for (const id of [number, 1000 + number]) first.lease(leaseOf(id), ignore);
+  for (let number = 0; number < 500; number++) for (const id of [number, 1000 + number]) first.lease(leaseOf(id, 2 ** 50), ignore);
   while (bytesOf(folder) < mib * 2 ** 20) {
     for (let index = 0; index < 2000; index++) {
-      const intent = intentOf(count++);
+      const intent = numberedIntent(count++);
       first.intent(intent, ignore);
       opened.push(intent);
       const oldest = opened.length > OPEN_REQUESTS ? opened.shift() : undefined;
-      if (oldest !== undefined) first.final(finalOf(oldest), ignore);
+      if (oldest !== undefined) first.final(settled(oldest), ignore);
     }
     await pause(0);
   }
