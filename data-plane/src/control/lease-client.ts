@@ -15,9 +15,9 @@ import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
 import type { LeaseEffects } from '../admission/grants.ts';
 import type { LeaseDesk } from '../admission/lease-desk.ts';
 import type { LeaseSink } from '../metering/usage-sink.ts';
+import { type After, afterTimeout } from './after.ts';
 import { drained } from './drained.ts';
 import { type LeaseInput, readLeaseFrame } from './lease-frame.ts';
-import { type After, afterTimeout } from './usage-client.ts';
 
 export interface LeaseClientLimits {
   readonly declarationLeases: number;

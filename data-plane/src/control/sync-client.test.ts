@@ -251,8 +251,8 @@ async function startNode(options: { nowMs?: () => number; hasten?: number } = {}
     clock: { nowMs: options.nowMs ?? Date.now },
     random: () => 0,
     log: { info: () => {}, warn: () => {}, error: (fields) => errors.push(fields) },
-    schedule: (callback, delayMs) => {
-      const timer = setTimeout(callback, delayMs / (options.hasten ?? 1));
+    after: (delayMs, run) => {
+      const timer = setTimeout(run, delayMs / (options.hasten ?? 1));
       return () => clearTimeout(timer);
     },
   });

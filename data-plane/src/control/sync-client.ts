@@ -10,6 +10,7 @@ import { type LaneRevisions, laneFromWire, laneRevisionsFromWire, laneRevisionsT
 import { type Delta, type SyncRequest, SyncRequestSchema, type SyncResponse, SyncService } from '@meridian/wire/gen/sync_pb';
 import { channelOptions, SNAPSHOT_FLOW_CONTROL_WINDOW_BYTES } from '@meridian/wire/grpc-options';
 import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
+import { type After, afterTimeout } from './after.ts';
 import { Intake, type Rejection } from './intake.ts';
 import type { Picture } from './picture.ts';
 import { PictureKeeper } from './picture-keeper.ts';
@@ -48,8 +49,8 @@ export interface SyncClientSettings {
   /** Numbers in [0, 1). */
   readonly random: () => number;
   readonly log: SyncLog;
-  /** Calls back once after a delay, and gives what cancels it; Node's timers when absent. */
-  readonly schedule?: (callback: () => void, delayMs: number) => () => void;
+  /** Timers of the process when absent. */
+  readonly after?: After;
 }
 
 export interface SyncStatus {
@@ -94,7 +95,7 @@ class SyncDriver implements SyncClient {
   readonly ready: Promise<void>;
   readonly #settings: SyncClientSettings;
   readonly #intake: Intake;
-  readonly #schedule: (callback: () => void, delayMs: number) => () => void;
+  readonly #after: After;
   readonly #timers = new Map<SyncTimer, () => void>();
   readonly #waiting: Readonly<Record<Lane, Delta[]>> = { security: [], customer: [], catalog: [] };
   readonly #keeper: PictureKeeper;
@@ -113,7 +114,7 @@ class SyncDriver implements SyncClient {
     this.#intake = new Intake(settings.picture);
     this.#keeper = new PictureKeeper({ ...settings, intake: this.#intake });
     this.#machine = new SyncMachine({ dbEpoch: '', cursors: {} }, settings.random);
-    this.#schedule = settings.schedule ?? scheduleWithNode;
+    this.#after = settings.after ?? afterTimeout;
     this.#sliceStartMs = settings.clock.nowMs();
     this.ready = new Promise((resolve) => {
       this.#resolveReady = resolve;
@@ -383,10 +384,10 @@ class SyncDriver implements SyncClient {
     this.#timers.get(timer)?.();
     this.#timers.delete(timer);
     if (delayMs === undefined) return;
-    const cancel = this.#schedule(() => {
+    const cancel = this.#after(delayMs, () => {
       this.#timers.delete(timer);
       this.#step({ type: timer });
-    }, delayMs);
+    });
     this.#timers.set(timer, cancel);
   }
 
@@ -412,9 +413,4 @@ class SyncDriver implements SyncClient {
 /** The lane that a refused entry of a snapshot is reported on. */
 function laneOf(kind: string): Lane {
   return kind === 'api_key' || kind === 'account' || kind === 'member' ? 'customer' : 'catalog';
-}
-
-function scheduleWithNode(callback: () => void, delayMs: number): () => void {
-  const timer = setTimeout(callback, delayMs);
-  return () => clearTimeout(timer);
 }

@@ -19,10 +19,8 @@ import { channelOptions } from '@meridian/wire/grpc-options';
 import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
 import { SHIPPER_LIMITS, Shipper, type ShipperLimits } from '../metering/spool/shipper.ts';
 import type { Spool } from '../metering/spool/spool.ts';
+import { type After, afterTimeout } from './after.ts';
 import { drained } from './drained.ts';
-
-/** Runs something later; returns what prevents it. */
-export type After = (delayMs: number, run: () => void) => () => void;
 
 export interface UsageClientLimits extends ShipperLimits {
   readonly batchRecords: number;
@@ -96,12 +94,6 @@ interface Session {
   readonly stream: ClientDuplexStream<ReportRequest, ReportResponse>;
   cancelWatchdog: () => void;
 }
-
-/** By the process's timers. */
-export const afterTimeout: After = (delayMs, run) => {
-  const timer = setTimeout(run, delayMs);
-  return () => clearTimeout(timer);
-};
 
 class ReportingClient implements UsageClient {
   readonly #options: UsageClientOptions;
