@@ -6,12 +6,14 @@ import {
   finalOf,
   heldIds,
   intentOf,
+  leaseOf,
   newFolder,
   openTestSpool,
   retainedFinals,
   roomyDisk,
   writeFinal,
   writeIntent,
+  writeLease,
 } from './testing.ts';
 import { nodeTimers, type SpoolTimers } from './timers.ts';
 
@@ -331,6 +333,30 @@ describe('the spool on a failing disk', () => {
     await durable(spool);
     expect(count()).toBeLessThan(left);
     expect((await retainedFinals(spool)).at(-1)?.requestId).toBe('f40');
+    await spool.close();
+  });
+
+  it('deletes nothing before the checkpoint that takes it over is durable', async () => {
+    const { disk, control, powerCut } = forgetfulDisk();
+    let usedShare = 0.5;
+    const options = { disk: { ...disk, statfs: () => Promise.resolve({ usedShare }) } };
+    const { spool, ids } = await openTestSpool(folder, 1n, options);
+    await writeLease(spool, leaseOf(1, 100, 90));
+    await durable(spool);
+    spool.acknowledge(1n, spool.lastSeq);
+    control.failing = true;
+    await writeFinal(spool, finalOf('a'));
+    await vi.waitFor(() => expect(fs.readdirSync(`${folder}/0000000000000001`)).toHaveLength(2));
+    usedShare = 0.99;
+    ids.timeMs += 1001;
+    await writeIntent(spool, intentOf('refused')).catch(() => undefined);
+    await vi.waitFor(() => expect(spool.refusing).toBe(true));
+    await writeFinal(spool, finalOf('b'));
+    powerCut();
+    control.failing = false;
+    const second = await openTestSpool(`${folder}`, 2n, { disk: { ...options.disk, lock: () => ({ release: () => undefined }) } }, ids);
+    expect(second.spool.leases()).toEqual([leaseOf(1, 100, 90)]);
+    await second.spool.close();
     await spool.close();
   });
 });

@@ -25,6 +25,8 @@ export interface SegmentFile {
   bytes: number;
   /** In ascending order, some hundred KiB apart. */
   readonly marks: Mark[];
+  /** Its name and its first records, the checkpoint among them, survive a power cut. */
+  durable: boolean;
 }
 
 export interface IncarnationFiles {

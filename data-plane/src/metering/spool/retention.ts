@@ -5,7 +5,8 @@ import type { SpoolAlarm } from './survey.ts';
 
 /**
  * Deletes acknowledged segments that were sealed before `sealedBeforeMs`, strictly from the oldest on, so that nothing is
- * ever younger than what proves it recovered. Takes them out of `files`; returns the incarnations that are gone.
+ * ever younger than what proves it recovered, and only where a later segment is durable: its checkpoint takes over what
+ * they say of leases and open requests. Takes them out of `files`; returns the incarnations that are gone.
  */
 export function deleteAcked(
   files: IncarnationFiles[],
@@ -21,6 +22,7 @@ export function deleteAcked(
     const next = oldest.segments[1] ?? files[1]?.segments[0];
     if (segment === undefined || next === undefined) return gone;
     if (segment.lastSeq > (acked.get(oldest.incarnation) ?? 0) || next.header.createdMs > sealedBeforeMs) return gone;
+    if (!files.some(({ segments }) => segments.some((later) => later !== segment && later.durable))) return gone;
     try {
       disk.unlink(segment.path);
       oldest.segments.shift();

@@ -42,8 +42,6 @@ interface OpenSegment {
   readonly file: SegmentFile;
   readonly fd: number;
   readonly salt: number;
-  /** The folder names it only after a sync of the folder. */
-  named: boolean;
 }
 
 const MARK_SPACING_BYTES = 256 * 1024;
@@ -244,9 +242,10 @@ export class SegmentWriter {
       for (const left of this.#open.splice(0)) if (left !== this.#syncingSegment) disk.close(left.fd);
     }
     for (const older of files.segments) older.lastSeq = Math.min(older.lastSeq, firstSeq - 1);
-    const file: SegmentFile = { path, header, lastSeq: Math.max(this.#writtenSeq, firstSeq - 1), bytes: bytes.length, marks: [] };
+    const lastSeq = Math.max(this.#writtenSeq, firstSeq - 1);
+    const file: SegmentFile = { path, header, lastSeq, bytes: bytes.length, marks: [], durable: false };
     files.segments.push(file);
-    this.#open.push({ file, fd, salt, named: false });
+    this.#open.push({ file, fd, salt });
     this.#limitBytes = this.#options.segmentBytes;
   }
 
@@ -283,8 +282,9 @@ export class SegmentWriter {
   async #syncSegment(segment: OpenSegment): Promise<unknown> {
     try {
       await this.#options.disk.fdatasync(segment.fd);
-      if (!segment.named) await this.#options.disk.syncFolder(this.#options.files.folder);
-      segment.named = true;
+      // The folder names it only after a sync of the folder.
+      if (!segment.file.durable) await this.#options.disk.syncFolder(this.#options.files.folder);
+      segment.file.durable = true;
       return undefined;
     } catch (error) {
       return error ?? new Error('fdatasync failed');

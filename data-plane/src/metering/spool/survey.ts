@@ -92,7 +92,7 @@ function openIncarnation(state: SurveyState, folder: string, incarnation: bigint
     const valid = found !== undefined && found.incarnation === incarnation && found.segment === number;
     const header = valid ? found : salvageHeader(state, file, incarnation, number, known);
     if (header === undefined) continue;
-    segments.push({ path: file, header, lastSeq: header.firstSeq - 1, bytes: state.disk.size(file), marks: [] });
+    segments.push({ path: file, header, lastSeq: header.firstSeq - 1, bytes: state.disk.size(file), marks: [], durable: true });
   }
   let nextFirstSeq = Number.POSITIVE_INFINITY;
   for (const segment of segments.toReversed()) {
