@@ -16,16 +16,15 @@ import type { LeaseEffects } from '../admission/grants.ts';
 import type { LeaseDesk } from '../admission/lease-desk.ts';
 import type { LeaseSink } from '../metering/usage-sink.ts';
 import { type After, afterTimeout } from './after.ts';
+import { Backoff, type BackoffLimits } from './backoff.ts';
 import { drained } from './drained.ts';
 import { type LeaseInput, readLeaseFrame } from './lease-frame.ts';
 
-export interface LeaseClientLimits {
+export interface LeaseClientLimits extends BackoffLimits {
   readonly declarationLeases: number;
   readonly connectMs: number;
   /** Frames that may wait for a control plane which takes none, before the stream counts as dead. */
   readonly queuedFrames: number;
-  readonly leastBackoffMs: number;
-  readonly mostBackoffMs: number;
 }
 
 export const LEASE_CLIENT_LIMITS: LeaseClientLimits = {
@@ -93,12 +92,12 @@ export class LeaseClient {
   readonly #limits: LeaseClientLimits;
   readonly #clock: { nowMs(): number };
   readonly #after: After;
+  readonly #backoff: Backoff;
   #desk: LeaseListener | undefined;
   #session: Session | undefined;
   #closed = false;
   /** As the control plane said it last: newer than the picture's for a while after a restore. */
   #dbEpoch = '';
-  #failures = 0;
   #unwritten = 0;
   #cancelRetry: () => void = () => undefined;
   #cancelWake: () => void = () => undefined;
@@ -110,6 +109,7 @@ export class LeaseClient {
     this.#limits = { ...LEASE_CLIENT_LIMITS, ...options.limits };
     this.#clock = options.clock ?? { nowMs: Date.now };
     this.#after = options.after ?? afterTimeout;
+    this.#backoff = new Backoff(this.#limits, options.random);
     this.effects = {
       write: (record, written) => {
         this.#unwritten++;
@@ -225,7 +225,7 @@ export class LeaseClient {
       return;
     }
     session.isOpen = true;
-    this.#failures = 0;
+    this.#backoff.succeeded();
     this.#counts.streamsOpened++;
     this.#options.log('leases open', { spoolId: this.#options.spool.spoolId, frozen });
     this.#desk?.opened({ dbEpoch, frozen }, this.#clock.nowMs());
@@ -283,9 +283,7 @@ export class LeaseClient {
     if (session !== this.#session || this.#closed) return;
     this.#endSession();
     this.#counts.streamsBroken++;
-    const ceilingMs = Math.min(this.#limits.mostBackoffMs, this.#limits.leastBackoffMs * 2 ** this.#failures);
-    this.#failures = Math.min(this.#failures + 1, 30);
-    const delayMs = this.#options.random() * ceilingMs;
+    const delayMs = this.#backoff.failed();
     this.#options.log('leases broken', { err: error, delayMs: Math.round(delayMs) });
     this.#cancelRetry = this.#after(delayMs, () => this.#connect());
   }

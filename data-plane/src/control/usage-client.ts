@@ -20,17 +20,16 @@ import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
 import { SHIPPER_LIMITS, Shipper, type ShipperLimits } from '../metering/spool/shipper.ts';
 import type { Spool } from '../metering/spool/spool.ts';
 import { type After, afterTimeout } from './after.ts';
+import { Backoff, type BackoffLimits } from './backoff.ts';
 import { drained } from './drained.ts';
 
-export interface UsageClientLimits extends ShipperLimits {
+export interface UsageClientLimits extends ShipperLimits, BackoffLimits {
   readonly batchRecords: number;
   /** As the finals lie in the spool: their gzip stays under 256 KiB. */
   readonly batchBytes: number;
   readonly connectMs: number;
   /** How long batches in flight may wait for an acknowledgement before the stream counts as dead. */
   readonly ackMs: number;
-  readonly leastBackoffMs: number;
-  readonly mostBackoffMs: number;
 }
 
 export const USAGE_CLIENT_LIMITS: UsageClientLimits = {
@@ -100,10 +99,10 @@ class ReportingClient implements UsageClient {
   readonly #limits: UsageClientLimits;
   readonly #clock: { nowMs(): number };
   readonly #after: After;
+  readonly #backoff: Backoff;
   readonly #shipper: Shipper;
   #session: Session | undefined;
   #closed = false;
-  #failures = 0;
   #streamsOpened = 0;
   #streamsBroken = 0;
   #lastAckAtMs: number | undefined;
@@ -119,6 +118,7 @@ class ReportingClient implements UsageClient {
     this.#limits = { ...USAGE_CLIENT_LIMITS, ...options.limits };
     this.#clock = options.clock ?? { nowMs: Date.now };
     this.#after = options.after ?? afterTimeout;
+    this.#backoff = new Backoff(this.#limits, options.random);
     this.#shipper = new Shipper(this.#limits);
   }
 
@@ -239,7 +239,7 @@ class ReportingClient implements UsageClient {
       case 'stale':
         return;
       case 'advanced':
-        this.#failures = 0;
+        this.#backoff.succeeded();
         this.#lastAckAtMs = this.#clock.nowMs();
         this.#options.spool.acknowledge(ack.incarnation, seq);
         this.#tellAcknowledged();
@@ -308,9 +308,7 @@ class ReportingClient implements UsageClient {
     if (session !== this.#session || this.#closed) return;
     this.#endSession();
     this.#streamsBroken++;
-    const ceilingMs = Math.min(this.#limits.mostBackoffMs, this.#limits.leastBackoffMs * 2 ** this.#failures);
-    this.#failures = Math.min(this.#failures + 1, 30);
-    const delayMs = this.#options.random() * ceilingMs;
+    const delayMs = this.#backoff.failed();
     this.#options.log('usage upload broken', { err: error, delayMs: Math.round(delayMs) });
     this.#cancelRetry = this.#after(delayMs, () => this.#connect());
   }
