@@ -6,17 +6,15 @@
  * remembered of a broken stream, since the next one begins with all counters of both sides.
  */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
-import { type ClientDuplexStream, credentials, Metadata } from '@grpc/grpc-js';
 import { budgetRefToWire, leaseRecordToWire } from '@meridian/wire/codec/lease';
 import { WireFormatError } from '@meridian/wire/codec/wire-format-error';
 import { LeaseService, type LeasesRequest, LeasesRequestSchema, type LeasesResponse } from '@meridian/wire/gen/lease_pb';
-import { channelOptions } from '@meridian/wire/grpc-options';
-import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
 import type { LeaseEffects } from '../admission/grants.ts';
 import type { LeaseDesk } from '../admission/lease-desk.ts';
 import type { LeaseSink } from '../metering/usage-sink.ts';
 import { type After, afterTimeout } from './after.ts';
 import { Backoff, type BackoffLimits } from './backoff.ts';
+import { ControlStream } from './control-stream.ts';
 import { drained } from './drained.ts';
 import { type LeaseInput, readLeaseFrame } from './lease-frame.ts';
 
@@ -78,11 +76,9 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 type Frame = NonNullable<MessageInitShape<typeof LeasesRequestSchema>['frame']>;
 
 interface Session {
-  readonly client: ServiceClient<typeof LeaseService>;
-  readonly stream: ClientDuplexStream<LeasesRequest, LeasesResponse>;
+  readonly control: ControlStream<typeof LeaseService, LeasesRequest, LeasesResponse>;
   readonly dbEpoch: string;
   isOpen: boolean;
-  cancelWatchdog: () => void;
 }
 
 /** Makes the desk's effects happen from the start on; connects with `start`. Never throws and never gives up: what goes wrong is told and tried again. */
@@ -168,16 +164,18 @@ export class LeaseClient {
 
   #connect(): void {
     const { spool, nodeId, region, joinToken, address } = this.#options;
-    const metadata = new Metadata();
-    metadata.set('authorization', `Bearer ${joinToken}`);
-    const client = makeClient(LeaseService, address, credentials.createInsecure(), channelOptions());
-    const stream = client.calls.leases(metadata);
+    const control: Session['control'] = new ControlStream({
+      service: LeaseService,
+      address,
+      joinToken,
+      call: (calls, metadata) => calls.leases(metadata),
+      received: (response) => this.#receive(session, response),
+      broken: (error) => this.#break(session, error),
+      after: this.#after,
+    });
     const dbEpoch = this.#dbEpoch === '' ? this.#options.dbEpoch() : this.#dbEpoch;
-    const session: Session = { client, stream, dbEpoch, isOpen: false, cancelWatchdog: () => undefined };
+    const session: Session = { control, dbEpoch, isOpen: false };
     this.#session = session;
-    stream.on('data', (response) => this.#receive(session, response));
-    stream.on('error', (error) => this.#break(session, error));
-    stream.on('end', () => this.#break(session, new Error('the control plane ended the stream')));
     this.#send(session, { case: 'open', value: { nodeId, region, spoolId: spool.spoolId, incarnation: spool.incarnation, dbEpoch } });
     this.#declare(session).catch((error: unknown) => this.#break(session, error));
   }
@@ -188,10 +186,10 @@ export class LeaseClient {
     const size = this.#limits.declarationLeases;
     for (let at = 0; at === 0 || at < leases.length; at += size) {
       // A connection that gets no SETTINGS would hang for ever.
-      this.#watch(session);
+      if (!session.isOpen) session.control.watch(this.#limits.connectMs, 'the control plane did not answer');
       const value = { leases: leases.slice(at, at + size).map(leaseRecordToWire), last: at + size >= leases.length };
       const room = this.#send(session, { case: 'declaration', value });
-      if (!room && session === this.#session) await drained(session.stream);
+      if (!room && session === this.#session) await drained(session.control.stream);
       if (session !== this.#session) return;
       // Many leases are encoded in turns, so that the node keeps answering meanwhile.
       if (!value.last) await new Promise((resolve) => setImmediate(resolve));
@@ -199,7 +197,6 @@ export class LeaseClient {
   }
 
   #receive(session: Session, response: LeasesResponse): void {
-    if (session !== this.#session) return;
     let input: LeaseInput | undefined;
     try {
       input = readLeaseFrame(response);
@@ -215,7 +212,7 @@ export class LeaseClient {
   }
 
   #opened(session: Session, dbEpoch: string, frozen: boolean): void {
-    session.cancelWatchdog();
+    session.control.unwatch();
     this.#dbEpoch = dbEpoch;
     if (session.dbEpoch !== '' && dbEpoch !== session.dbEpoch) {
       // Another history of leases: what was said as of the old one is said again. After a pause: replicas that do not all know
@@ -258,11 +255,11 @@ export class LeaseClient {
 
   /** Returns whether the stream takes more; one that has taken nothing for long is broken. */
   #send(session: Session, frame: Frame): boolean {
-    if (session.stream.writableLength >= this.#limits.queuedFrames) {
+    if (session.control.stream.writableLength >= this.#limits.queuedFrames) {
       this.#break(session, new Error('the control plane takes no frames'));
       return false;
     }
-    return session.stream.write(create(LeasesRequestSchema, { frame }));
+    return session.control.stream.write(create(LeasesRequestSchema, { frame }));
   }
 
   #wakeAt(atMs: number | undefined): void {
@@ -271,12 +268,6 @@ export class LeaseClient {
     if (atMs === undefined || this.#closed) return;
     const delayMs = Math.min(Math.max(0, atMs - this.#clock.nowMs()), MAX_TIMER_MS);
     this.#cancelWake = this.#after(delayMs, () => this.#desk?.tick(this.#clock.nowMs()));
-  }
-
-  #watch(session: Session): void {
-    session.cancelWatchdog();
-    if (session.isOpen) return;
-    session.cancelWatchdog = this.#after(this.#limits.connectMs, () => this.#break(session, new Error('the control plane did not answer')));
   }
 
   #break(session: Session, error: unknown): void {
@@ -292,10 +283,7 @@ export class LeaseClient {
     const session = this.#session;
     if (session === undefined) return;
     this.#session = undefined;
-    session.cancelWatchdog();
-    // grpc-js reports the cancellation as an error, which nobody waits for any more.
-    session.stream.cancel();
-    session.client.channel.close();
+    session.control.end();
     if (session.isOpen) this.#desk?.disconnected(this.#clock.nowMs());
   }
 }

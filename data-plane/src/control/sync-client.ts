@@ -3,14 +3,13 @@
  * and the store. One thing at a time is applied; SECURITY goes before what waits in other lanes.
  */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
-import { type ClientDuplexStream, credentials, Metadata } from '@grpc/grpc-js';
 import { type Denial, LANES, type Lane } from '@meridian/domain/snapshot';
 import { denialFromWire, denialToWire, MAX_DENIALS_A_FRAME } from '@meridian/wire/codec/denial';
 import { type LaneRevisions, laneFromWire, laneRevisionsFromWire, laneRevisionsToWire, laneToWire } from '@meridian/wire/codec/lane';
 import { type Delta, type SyncRequest, SyncRequestSchema, type SyncResponse, SyncService } from '@meridian/wire/gen/sync_pb';
-import { channelOptions, SNAPSHOT_FLOW_CONTROL_WINDOW_BYTES } from '@meridian/wire/grpc-options';
-import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
+import { SNAPSHOT_FLOW_CONTROL_WINDOW_BYTES } from '@meridian/wire/grpc-options';
 import { type After, afterTimeout } from './after.ts';
+import { ControlStream, joinMetadata } from './control-stream.ts';
 import { Intake, type Rejection } from './intake.ts';
 import type { Picture } from './picture.ts';
 import { PictureKeeper } from './picture-keeper.ts';
@@ -86,10 +85,7 @@ export function startSyncClient(settings: SyncClientSettings): SyncClient {
 
 type RequestFrame = NonNullable<MessageInitShape<typeof SyncRequestSchema>['frame']>;
 
-interface Connection {
-  readonly client: ServiceClient<typeof SyncService>;
-  readonly stream: ClientDuplexStream<SyncRequest, SyncResponse>;
-}
+type Connection = ControlStream<typeof SyncService, SyncRequest, SyncResponse>;
 
 class SyncDriver implements SyncClient {
   readonly ready: Promise<void>;
@@ -214,20 +210,18 @@ class SyncDriver implements SyncClient {
   }
 
   #connect(): void {
-    const metadata = this.#metadata();
-    const options = channelOptions({ flowControlWindowBytes: SNAPSHOT_FLOW_CONTROL_WINDOW_BYTES });
-    const client = makeClient(SyncService, this.#settings.address, credentials.createInsecure(), options);
-    const stream = client.calls.sync(metadata);
-    const connection: Connection = { client, stream };
-    this.#connection = connection;
-    const ended = (reason: string): void => {
-      if (this.#connection === connection) this.#step({ type: 'stream_ended', reason });
-    };
-    stream.on('data', (response: SyncResponse) => {
-      if (this.#connection === connection) this.#receive(response);
+    const { address, joinToken } = this.#settings;
+    // Where two attempts waited for their turn, the later one is heard.
+    this.#connection?.end();
+    this.#connection = new ControlStream({
+      service: SyncService,
+      address,
+      joinToken,
+      channel: { flowControlWindowBytes: SNAPSHOT_FLOW_CONTROL_WINDOW_BYTES },
+      call: (calls, metadata) => calls.sync(metadata),
+      received: (response) => this.#receive(response),
+      broken: (error) => this.#step({ type: 'stream_ended', reason: error.message }),
     });
-    stream.on('error', (error) => ended(error.message));
-    stream.on('end', () => ended('the control plane ended the stream'));
     this.#step({ type: 'opened' });
     // Closed, or sent away, before it was this one's turn.
     if (this.#machine.state !== 'connecting') this.#disconnect();
@@ -238,8 +232,7 @@ class SyncDriver implements SyncClient {
     for (const lane of LANES) this.#waiting[lane].length = 0;
     const connection = this.#connection;
     this.#connection = undefined;
-    connection?.stream.cancel();
-    connection?.client.channel.close();
+    connection?.end();
   }
 
   #receive(response: SyncResponse): void {
@@ -328,7 +321,7 @@ class SyncDriver implements SyncClient {
     const download = new AbortController();
     this.#download = download;
     try {
-      const packed = await fetchSnapshot(connection.client.calls, this.#metadata(), snapshot.snapshotId, download.signal);
+      const packed = await fetchSnapshot(connection.calls, joinMetadata(this.#settings.joinToken), snapshot.snapshotId, download.signal);
       await verifySnapshot(packed, snapshot.sha256);
       return packed;
     } finally {
@@ -372,12 +365,6 @@ class SyncDriver implements SyncClient {
       'sync: entries were refused',
     );
     this.#send({ case: 'nack', value: { lane: laneToWire(lane), rev: BigInt(rev), entries } });
-  }
-
-  #metadata(): Metadata {
-    const metadata = new Metadata();
-    metadata.set('authorization', `Bearer ${this.#settings.joinToken}`);
-    return metadata;
   }
 
   #setTimer(timer: SyncTimer, delayMs: number | undefined): void {

@@ -5,7 +5,6 @@
  * of a broken stream: the next one goes on from the control plane's cursors.
  */
 import { create } from '@bufbuild/protobuf';
-import { type ClientDuplexStream, credentials, Metadata } from '@grpc/grpc-js';
 import { usageBatchToWire } from '@meridian/wire/codec/usage-batch';
 import {
   type ReportOpened,
@@ -15,12 +14,11 @@ import {
   type UsageAck,
   UsageService,
 } from '@meridian/wire/gen/usage_pb';
-import { channelOptions } from '@meridian/wire/grpc-options';
-import { makeClient, type ServiceClient } from '@meridian/wire/grpc-service';
 import { SHIPPER_LIMITS, Shipper, type ShipperLimits } from '../metering/spool/shipper.ts';
 import type { Spool } from '../metering/spool/spool.ts';
 import { type After, afterTimeout } from './after.ts';
 import { Backoff, type BackoffLimits } from './backoff.ts';
+import { ControlStream } from './control-stream.ts';
 import { drained } from './drained.ts';
 
 export interface UsageClientLimits extends ShipperLimits, BackoffLimits {
@@ -88,11 +86,7 @@ export function startUsageClient(options: UsageClientOptions): UsageClient {
   return client;
 }
 
-interface Session {
-  readonly client: ServiceClient<typeof UsageService>;
-  readonly stream: ClientDuplexStream<ReportRequest, ReportResponse>;
-  cancelWatchdog: () => void;
-}
+type Session = ControlStream<typeof UsageService, ReportRequest, ReportResponse>;
 
 class ReportingClient implements UsageClient {
   readonly #options: UsageClientOptions;
@@ -180,17 +174,18 @@ class ReportingClient implements UsageClient {
 
   #connect(): void {
     const { spool, nodeId, region, joinToken, address } = this.#options;
-    const metadata = new Metadata();
-    metadata.set('authorization', `Bearer ${joinToken}`);
-    const client = makeClient(UsageService, address, credentials.createInsecure(), channelOptions());
-    const stream = client.calls.report(metadata);
-    const session: Session = { client, stream, cancelWatchdog: () => undefined };
+    const session: Session = new ControlStream({
+      service: UsageService,
+      address,
+      joinToken,
+      call: (calls, metadata) => calls.report(metadata),
+      received: (response) => this.#receive(session, response),
+      broken: (error) => this.#break(session, error),
+      after: this.#after,
+    });
     this.#session = session;
-    stream.on('data', (response) => this.#receive(session, response));
-    stream.on('error', (error) => this.#break(session, error));
-    stream.on('end', () => this.#break(session, new Error('the control plane ended the stream')));
     // A connection that gets no SETTINGS would hang for ever.
-    this.#watch(session, this.#limits.connectMs, 'the control plane did not answer');
+    session.watch(this.#limits.connectMs, 'the control plane did not answer');
     const ranges = spool.incarnations();
     this.#shipper.open(ranges);
     const incarnations = ranges.map((range) => ({
@@ -201,19 +196,17 @@ class ReportingClient implements UsageClient {
     }));
     const replacesSpoolId = spool.replacesSpoolId ?? '';
     const open = { nodeId, region, spoolId: spool.spoolId, replacesSpoolId, dbEpoch: spool.dbEpoch, incarnations };
-    stream.write(create(ReportRequestSchema, { frame: { case: 'open', value: open } }));
+    session.stream.write(create(ReportRequestSchema, { frame: { case: 'open', value: open } }));
   }
 
-  #receive(session: Session, response: ReportResponse): void {
-    if (session !== this.#session) return;
-    const { frame } = response;
+  #receive(session: Session, { frame }: ReportResponse): void {
     if (frame.case === 'opened') this.#opened(session, frame.value);
     else if (frame.case === 'ack') this.#acknowledged(session, frame.value);
   }
 
   #opened(session: Session, opened: ReportOpened): void {
     const { spool, log } = this.#options;
-    session.cancelWatchdog();
+    session.unwatch();
     this.#streamsOpened++;
     const acked = new Map(opened.acked.map((cursor) => [cursor.incarnation, Number(cursor.ackedSeq)]));
     for (const { incarnation, ackedSeq, lostSeqs } of this.#shipper.opened(acked)) {
@@ -296,12 +289,8 @@ class ReportingClient implements UsageClient {
   }
 
   #watchAck(session: Session): void {
-    session.cancelWatchdog();
-    if (this.#shipper.inFlight > 0) this.#watch(session, this.#limits.ackMs, 'the control plane acknowledged nothing');
-  }
-
-  #watch(session: Session, delayMs: number, message: string): void {
-    session.cancelWatchdog = this.#after(delayMs, () => this.#break(session, new Error(message)));
+    if (this.#shipper.inFlight > 0) session.watch(this.#limits.ackMs, 'the control plane acknowledged nothing');
+    else session.unwatch();
   }
 
   #break(session: Session, error: unknown): void {
@@ -319,10 +308,7 @@ class ReportingClient implements UsageClient {
     this.#session = undefined;
     this.#shipper.close();
     this.#cancelWait();
-    session.cancelWatchdog();
-    // grpc-js reports the cancellation as an error, which nobody waits for any more.
-    session.stream.cancel();
-    session.client.channel.close();
+    session.end();
   }
 
   #isDrained(): boolean {
