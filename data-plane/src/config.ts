@@ -1,4 +1,5 @@
 /** The only reader of the node's environment. */
+import { isNodeId } from '@meridian/domain/node-id';
 import { isRegion, type Region } from '@meridian/domain/region';
 import { z } from 'zod';
 
@@ -36,7 +37,7 @@ const key32 = z
   .transform((hex) => new Uint8Array(Buffer.from(hex, 'hex')));
 
 const schema = z.object({
-  MERIDIAN_NODE_ID: z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, 'must be 1 to 64 letters, digits, dots, dashes'),
+  MERIDIAN_NODE_ID: z.string().refine(isNodeId, 'must be 1 to 64 letters, digits, dots, dashes'),
   MERIDIAN_REGION: z.string().refine(isRegion, 'must be a region such as us or eu'),
   MERIDIAN_DATA_FOLDER: z.string().min(1),
   MERIDIAN_HOST: z.string().default('127.0.0.1'),
