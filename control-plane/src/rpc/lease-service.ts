@@ -3,11 +3,9 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { GatewayError } from '@meridian/domain/error';
 import type { LeaseRecord } from '@meridian/domain/lease';
-import { isRegion } from '@meridian/domain/region';
 import { errorToGrpc } from '@meridian/wire/codec/error';
 import { readSafeInteger } from '@meridian/wire/codec/field';
 import { budgetRefFromWire, budgetRefToWire, leaseRecordFromWire } from '@meridian/wire/codec/lease';
-import { WireFormatError } from '@meridian/wire/codec/wire-format-error';
 import {
   DenialReason,
   type LeaseDeclaration,
@@ -23,6 +21,8 @@ import type { Denial, Grant, Question } from '../budgets/questions.ts';
 import type { LeaseConnection, LeaseOutlet, QuestionsRunner } from '../budgets/questions-runner.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { RequireNode } from './node-identity.ts';
+import { checkNodeName } from './node-name.ts';
+import { refusalOf, streamRefusal } from './refusal.ts';
 
 /** Streams of all nodes, those included that have not declared yet. */
 const MAX_STREAMS = 5_000;
@@ -96,7 +96,7 @@ export class LeaseHub {
   handle(call: LeasesCall): void {
     // A client that breaks off makes the stream fail; that is its end, and nothing to report.
     call.on('error', () => undefined);
-    const refusal = this.#refusal(call);
+    const refusal = streamRefusal(this.#deps.requireNode, call.metadata, this.#draining || this.#sessions.size >= MAX_STREAMS);
     if (refusal !== undefined) {
       call.emit('error', errorToGrpc(refusal));
       return;
@@ -145,16 +145,6 @@ export class LeaseHub {
   /** Sends every node away, to come back and declare anew: the database was set back. */
   restart(): void {
     for (const session of [...this.#sessions]) this.#fail(session, new GatewayError('overloaded', { retryAfterSeconds: 1 }));
-  }
-
-  #refusal(call: LeasesCall): GatewayError | undefined {
-    try {
-      this.#deps.requireNode(call.metadata);
-    } catch (error) {
-      return GatewayError.from(error);
-    }
-    if (this.#draining || this.#sessions.size >= MAX_STREAMS) return new GatewayError('overloaded', { retryAfterSeconds: 1 });
-    return undefined;
   }
 
   #receive(session: Session, { frame }: LeasesRequest): void {
@@ -289,10 +279,10 @@ function pagesOf<T>(items: readonly T[], size: number): T[][] {
 }
 
 function spoolOf({ nodeId, region, spoolId }: LeasesOpen): LeasesSpool {
-  const invalid = (message: string): GatewayError => new GatewayError('invalid_request_error', { message });
-  if (!/^[A-Za-z0-9_.-]{1,64}$/.test(nodeId)) throw invalid('node_id must be 1 to 64 letters, digits, dots, dashes');
-  if (!isRegion(region)) throw invalid('region is not a region');
-  if (spoolId === '' || spoolId.length > 128) throw invalid('spool_id has 1 to 128 characters');
+  checkNodeName({ nodeId, region });
+  if (spoolId === '' || spoolId.length > 128) {
+    throw new GatewayError('invalid_request_error', { message: 'spool_id has 1 to 128 characters' });
+  }
   return { nodeId, region, spoolId };
 }
 
@@ -341,9 +331,4 @@ function denialFrame({ questionId, budget, reason, left, book }: Denial): Respon
       held: BigInt(book.held),
     },
   };
-}
-
-function refusalOf(error: unknown): GatewayError {
-  if (error instanceof WireFormatError) return new GatewayError('invalid_request_error', { message: error.message, cause: error });
-  return GatewayError.from(error);
 }

@@ -3,7 +3,6 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { GatewayError } from '@meridian/domain/error';
 import type { IdSource } from '@meridian/domain/ids';
-import { isRegion } from '@meridian/domain/region';
 import { LANES, type Lane } from '@meridian/domain/snapshot';
 import { denialFromWire, MAX_DENIALS_A_FRAME } from '@meridian/wire/codec/denial';
 import { errorToGrpc } from '@meridian/wire/codec/error';
@@ -21,6 +20,8 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics, StreamEnd } from '../telemetry/metrics.ts';
 import type { HelloAdmission } from './hello-admission.ts';
 import type { RequireNode } from './node-identity.ts';
+import { checkNodeName } from './node-name.ts';
+import { streamRefusal } from './refusal.ts';
 import { SyncStream } from './sync-stream.ts';
 
 export const HEARTBEAT_INTERVAL_MS = 1_000;
@@ -96,7 +97,7 @@ export class SyncHub {
 
   /** The handler of `Sync`. */
   handle(call: SyncCall): void {
-    const refusal = this.#refusal(call);
+    const refusal = streamRefusal(this.#deps.requireNode, call.metadata, this.#draining || this.#sessions.size >= MAX_STREAMS);
     // A client that breaks off makes the stream fail; that is its end, and nothing to report.
     call.on('error', () => undefined);
     if (refusal !== undefined) {
@@ -139,16 +140,6 @@ export class SyncHub {
     this.#draining = true;
     this.#unsubscribe();
     for (const session of [...this.#sessions]) this.#goaway(session, DRAIN_RETRY_MS, 'this replica is stopping');
-  }
-
-  #refusal(call: SyncCall): GatewayError | undefined {
-    try {
-      this.#deps.requireNode(call.metadata);
-    } catch (error) {
-      return GatewayError.from(error);
-    }
-    if (this.#draining || this.#sessions.size >= MAX_STREAMS) return new GatewayError('overloaded', { retryAfterSeconds: 1 });
-    return undefined;
   }
 
   #open(call: SyncCall): Session {
@@ -377,10 +368,10 @@ function responseOf(frame: ResponseFrame): SyncResponse {
 
 function identityOf(hello: Hello): NodeIdentity {
   const { nodeId, spoolId, incarnation, region, build } = hello;
-  const invalid = (message: string): GatewayError => new GatewayError('invalid_request_error', { message });
-  if (!/^[A-Za-z0-9_.-]{1,64}$/.test(nodeId)) throw invalid('node_id must be 1 to 64 letters, digits, dots, dashes');
-  if (!isRegion(region)) throw invalid('region is not a region');
-  if (spoolId.length > 128 || build.length > 128) throw invalid('spool_id and build have at most 128 characters');
+  checkNodeName({ nodeId, region });
+  if (spoolId.length > 128 || build.length > 128) {
+    throw new GatewayError('invalid_request_error', { message: 'spool_id and build have at most 128 characters' });
+  }
   if (hello.protocolMin > PROTOCOL || hello.protocolMax < PROTOCOL) {
     throw new GatewayError('invalid_state', { message: `this control plane speaks protocol ${PROTOCOL}` });
   }

@@ -6,7 +6,6 @@ import type { LeaseRecord } from '@meridian/domain/lease';
 import { errorToGrpc } from '@meridian/wire/codec/error';
 import { readSafeInteger } from '@meridian/wire/codec/field';
 import { type ReceivedRecord, usageBatchFromWire } from '@meridian/wire/codec/usage-batch';
-import { WireFormatError } from '@meridian/wire/codec/wire-format-error';
 import {
   type ReportOpen,
   type ReportRequest,
@@ -23,6 +22,7 @@ import { type BatchRecord, SequenceGapError } from '../usage/batch.ts';
 import type { UsageService } from '../usage/service.ts';
 import { drained } from './drain.ts';
 import type { RequireNode } from './node-identity.ts';
+import { refusalOf } from './refusal.ts';
 
 /** Streams of all nodes: each holds a batch of at most 8 MiB while it is ingested. */
 const MAX_STREAMS = 1_000;
@@ -166,7 +166,9 @@ export class UsageReports {
 
   #refuse(call: ReportCall, error: unknown): void {
     if (call.cancelled || call.destroyed) return;
-    const refusal = refusalOf(error);
+    // A gap is the node's: it opens a new stream and goes on from what is acknowledged.
+    const gap = error instanceof SequenceGapError;
+    const refusal = gap ? new GatewayError('invalid_state', { message: error.message, cause: error }) : refusalOf(error);
     this.#deps.logger.warn({ err: error }, 'a stream of usage was closed');
     call.emit('error', errorToGrpc(refusal));
   }
@@ -183,13 +185,6 @@ async function send(call: ReportCall, frame: ResponseFrame): Promise<void> {
   if (!(await drained(call, DRAIN_TIMEOUT_MS)) && !call.cancelled && !call.destroyed) {
     throw new GatewayError('overloaded', { message: 'Acknowledgements were not taken in time.' });
   }
-}
-
-/** A gap, or a batch that says nothing sensible, is the node's: it opens a new stream and goes on from what is acknowledged. */
-function refusalOf(error: unknown): GatewayError {
-  if (error instanceof SequenceGapError) return new GatewayError('invalid_state', { message: error.message, cause: error });
-  if (error instanceof WireFormatError) return new GatewayError('invalid_request_error', { message: error.message, cause: error });
-  return GatewayError.from(error);
 }
 
 /** A record that could not be read goes on with what can be read of it, to the dead letters. */
