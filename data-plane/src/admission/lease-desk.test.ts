@@ -575,6 +575,18 @@ describe('a grant', () => {
     expect(held.counters(DAY)).toBe('500/0/0/0');
   });
 
+  it('that could not be written is no reason to say that all is used up', () => {
+    const held = new HeldDesk();
+    const tried = held.try(of(5));
+    held.desk.grants([other], 1, held.nowMs);
+    held.failWrites();
+    expect(fate(tried)).toBe('unavailable');
+    held.pass(1_001);
+    const second = held.try(of(5));
+    held.deny(0);
+    expect(fate(second)).toBe('unavailable');
+  });
+
   it('that could not be written gives way to another lease, of a control plane that knows nothing of it', () => {
     const held = new HeldDesk();
     held.try(of(5));

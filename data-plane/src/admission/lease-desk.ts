@@ -22,7 +22,7 @@ import type { BudgetAmount, Grants, LeaseEffects, Refusal, Reservation, ReserveO
 import { freeOf, type Lease, LeaseBook, type LeaseShare, leaseRecordOf, usableOf } from './lease-book.ts';
 import { type AsOf, type CapBudgets, LeaseBudget } from './lease-budget.ts';
 import { LeaseJournal } from './lease-journal.ts';
-import { judge, type Verdict } from './lease-verdict.ts';
+import { judge, UNWRITTEN, type Verdict } from './lease-verdict.ts';
 
 export interface LeaseLimits {
   readonly maxWaiting: number;
@@ -600,6 +600,7 @@ export class LeaseDesk implements Grants {
 
   #judge(of: LeaseBudget, need: number, sinceMs: number, patientUntilMs: number, endsMs: number, nowMs: number): Verdict {
     const { lease } = of;
+    const isWriting = lease !== undefined && lease.received > lease.granted && this.#journal.isWriting(lease);
     if (of.ref.windowStartMs > nowMs) return { kind: 'unavailable', reason: 'the window has not begun' };
     return judge(
       {
@@ -610,9 +611,10 @@ export class LeaseDesk implements Grants {
         hope: lease === undefined ? 0 : lease.reserved + this.#journal.unackedReturn(lease),
         returning: lease === undefined ? 0 : this.#journal.unackedReturn(lease),
         inFlight: lease?.inFlight ?? 0,
+        unwritten: lease === undefined || isWriting ? 0 : lease.received - lease.granted,
         word: this.#isOutdated(of) ? undefined : of.word,
         connected: this.#connected,
-        answering: of.question !== undefined || (lease !== undefined && lease.received > lease.granted && this.#journal.isWriting(lease)),
+        answering: of.question !== undefined || isWriting,
         retiring: lease?.retiring ?? false,
       },
       this.#limits.denialMemoryMs,
@@ -747,7 +749,7 @@ export class LeaseDesk implements Grants {
         this.#writesFailed++;
         if (this.#journal.unwritten > 0) this.#rewriteAtMs = Math.min(this.#rewriteAtMs, this.#nowMs + this.#limits.returnPauseMs);
         if (of !== undefined && of.waiting > 0 && lease.received > lease.granted) {
-          of.word = { kind: 'unavailable', reason: 'a grant could not be written down', atMs: this.#nowMs };
+          of.word = { kind: 'unavailable', reason: UNWRITTEN, atMs: this.#nowMs };
         }
         return;
       }

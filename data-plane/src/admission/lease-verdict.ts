@@ -27,6 +27,8 @@ export interface Shortage {
   /** Of this, returns under way, which the control plane may have to give to whoever asks next. */
   readonly returning: number;
   readonly inFlight: number;
+  /** What was granted and could not be written down: it is this node's, and it cannot use it. */
+  readonly unwritten: number;
   readonly word: Word | undefined;
   readonly connected: boolean;
   /** An answer is under way: a question is open, or a grant is being written down. */
@@ -42,6 +44,8 @@ export type Verdict =
   | { readonly kind: 'exhausted'; readonly left: number; readonly limit: number }
   | { readonly kind: 'unavailable'; readonly reason: string };
 
+export const UNWRITTEN = 'a grant could not be written down';
+
 /** `memoryMs` is how long a word counts after it was heard. */
 export function judge(shortage: Shortage, memoryMs: number, nowMs: number): Verdict {
   const { need, word, hope } = shortage;
@@ -51,7 +55,10 @@ export function judge(shortage: Shortage, memoryMs: number, nowMs: number): Verd
   if (fresh?.kind === 'exhausted' && need > fresh.left) {
     // Where not even all that may be freed would do, waiting only keeps others from being served. What is on its way back is not used up.
     const mayComeBack = patient ? hope : shortage.returning;
-    if (need > fresh.left + mayComeBack) return { kind: 'exhausted', left: fresh.left, limit: fresh.limit };
+    if (need > fresh.left + mayComeBack) {
+      if (need <= fresh.left + mayComeBack + shortage.unwritten) return { kind: 'unavailable', reason: UNWRITTEN };
+      return { kind: 'exhausted', left: fresh.left, limit: fresh.limit };
+    }
     if (nowMs >= shortage.endsMs) return { kind: 'unavailable', reason: 'the budget was not granted in time' };
     return { kind: 'wait', untilMs: Math.min(nextMs, fresh.atMs + memoryMs + 1) };
   }
