@@ -32,7 +32,7 @@ import type { Deadlines } from './upstream/deadline.ts';
 import { patience } from './upstream/patience.ts';
 
 /** What is left of the answers gets so long to reach its clients after the last request was settled or cut. */
-export const FLUSH_WITHIN_MS = 1_000;
+const FLUSH_WITHIN_MS = 1_000;
 
 export interface RequestPathDeps {
   readonly config: Config;

@@ -219,7 +219,7 @@ export function event(delta: object, more: object = {}): string {
   return `data: ${JSON.stringify({ id: 'c1', object: 'chat.completion.chunk', model: 'up-m-1.5', choices: [{ index: 0, delta, finish_reason: null }], ...more })}\n\n`;
 }
 
-export const USAGE = { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 };
+const USAGE = { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 };
 /** The last events of a provider's stream. */
 export const ENDING = `data: ${JSON.stringify({ id: 'c1', model: 'up-m-1.5', choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] })}\n\ndata: ${JSON.stringify({ id: 'c1', model: 'up-m-1.5', choices: [], usage: USAGE })}\n\ndata: [DONE]\n\n`;
 /** A provider's whole answer. */

@@ -53,7 +53,7 @@ function percentile(sorted: Float64Array, share: number): number {
 }
 
 /** Runs one load. Rejects when no connection can be made. */
-export async function run(load: Load): Promise<Measured> {
+async function run(load: Load): Promise<Measured> {
   const request = requestOf(load);
   const { hostname, port } = new URL(load.origin);
   const startMs = performance.now() + load.warmupMs;

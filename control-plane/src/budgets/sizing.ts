@@ -6,7 +6,7 @@ export const POSTPAID_PART = 0.5;
 export const PREPAID_PART = 0.2;
 
 /** No seed is more than this part of its budget's limit. */
-export const SEED_PART = 0.01;
+const SEED_PART = 0.01;
 /** Some requests' worth, so that the first ones in a region are served while the control plane cannot be asked. */
 const SEED_AMOUNT: Readonly<Record<BudgetUnit, number>> = { nano_usd: 200_000_000, chat_completions: 20, images: 5 };
 

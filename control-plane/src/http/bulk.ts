@@ -1,7 +1,7 @@
 /** Bodies that carry one item or many: `{…}` or `{"data": [{…}, …]}`. */
 import { z } from 'zod';
 
-export const MAX_BULK_ITEMS = 1_000;
+const MAX_BULK_ITEMS = 1_000;
 
 /** Either way the items come out as a list; what is done with them is done with all or none. */
 export function oneOrMany<T extends object>(item: z.ZodType<T>) {

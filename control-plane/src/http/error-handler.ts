@@ -48,7 +48,7 @@ export function handleParserError(error: Error & { code?: string }, socket: Sock
 }
 
 /** Names what is unknown, once, at the border. */
-export function toGatewayError(thrown: unknown): GatewayError {
+function toGatewayError(thrown: unknown): GatewayError {
   if (thrown instanceof GatewayError) return thrown;
   if (thrown instanceof z.ZodError) return fromZod(thrown);
   // By its name: this room knows no database.

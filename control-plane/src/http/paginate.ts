@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { ID } from './field.ts';
 
-export const MAX_PAGE_ITEMS = 1_000;
+const MAX_PAGE_ITEMS = 1_000;
 const DEFAULT_PAGE_ITEMS = 100;
 
 export interface Page {

@@ -5,7 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { jwtVerify, SignJWT } from 'jose';
 import { type Reach, type Role, reachOf, routeName } from './authorize.ts';
 
-export const MIN_JWT_SECRET_BYTES = 32;
+const MIN_JWT_SECRET_BYTES = 32;
 export const DEFAULT_TOKEN_SECONDS = 24 * 60 * 60;
 export const MAX_TOKEN_SECONDS = 366 * 24 * 60 * 60;
 

@@ -24,7 +24,7 @@ import { Sessions } from './session.ts';
 export const ADMIN_TOKEN = 'admin-token-of-the-tests';
 export const PEPPER = hash('sha256', 'pepper', 'buffer');
 export const SEALING_KEY = hash('sha256', 'sealing key', 'buffer');
-export const DB_EPOCH = '00000000-0000-4000-8000-000000000000';
+const DB_EPOCH = '00000000-0000-4000-8000-000000000000';
 export const KEY_PREFIX = 'sk-mrd-';
 
 export interface TestStack {

@@ -1,7 +1,7 @@
 /** How many nodes may come back at once: a bucket of Hellos, and few that take a whole snapshot. */
 
-export const HELLOS_PER_SECOND = 25;
-export const MAX_SNAPSHOT_STREAMS = 4;
+const HELLOS_PER_SECOND = 25;
+const MAX_SNAPSHOT_STREAMS = 4;
 
 /** A node sent away for want of a snapshot's place comes back about when one is done. */
 const SNAPSHOT_RETRY_MS = 1_000;

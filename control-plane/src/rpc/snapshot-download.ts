@@ -11,7 +11,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import { drained } from './drain.ts';
 import type { RequireNode } from './node-identity.ts';
 
-export const MAX_CHUNK_BYTES = 1024 * 1024;
+const MAX_CHUNK_BYTES = 1024 * 1024;
 /** Downloads under way, those of nodes included that have broken off and are not yet seen to be gone. */
 const MAX_DOWNLOADS = 8;
 const DRAIN_TIMEOUT_MS = 30_000;

@@ -24,7 +24,7 @@ import { checkNodeName } from './node-name.ts';
 import { streamRefusal } from './refusal.ts';
 import { SyncStream } from './sync-stream.ts';
 
-export const HEARTBEAT_INTERVAL_MS = 1_000;
+const HEARTBEAT_INTERVAL_MS = 1_000;
 /** A stream that does not say Hello for this long is closed. */
 const HELLO_TIMEOUT_MS = 5_000;
 /** Streams of all nodes, those included that have not said Hello yet. */

@@ -11,9 +11,9 @@ import { LANES, type Lane } from '@meridian/domain/snapshot';
 import type { DeltaFrame } from '../snapshots/delta.ts';
 import type { LogWindow } from '../snapshots/log-window.ts';
 
-export const UNACKED_TIMEOUT_MS = 30_000;
+const UNACKED_TIMEOUT_MS = 30_000;
 /** From the offer of a snapshot until it is applied. */
-export const SNAPSHOT_TIMEOUT_MS = 120_000;
+const SNAPSHOT_TIMEOUT_MS = 120_000;
 const MAX_UNACKED_SECURITY = 64;
 const MAX_UNACKED = 1;
 

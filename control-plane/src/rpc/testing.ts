@@ -50,7 +50,7 @@ import { SnapshotDownloads } from './snapshot-download.ts';
 import { SyncHub } from './sync-service.ts';
 import { UsageReports } from './usage-service.ts';
 
-export const JOIN_TOKEN = 'join-token-of-the-tests';
+const JOIN_TOKEN = 'join-token-of-the-tests';
 
 export function authorized(token: string = JOIN_TOKEN): Metadata {
   const metadata = new Metadata();

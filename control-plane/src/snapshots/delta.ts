@@ -61,7 +61,7 @@ export class DeltaEncoder {
 }
 
 /** A SyncResponse with a Delta around entries that are encoded already. */
-export function encodeDelta(lane: Lane, range: Range): Buffer {
+function encodeDelta(lane: Lane, range: Range): Buffer {
   const revs = create(DeltaSchema, { lane: laneToWire(lane), prevRev: BigInt(range.prevRev), rev: BigInt(range.rev) });
   const delta = new BinaryWriter().raw(toBinary(DeltaSchema, revs));
   for (const payload of range.payloads) delta.tag(DeltaSchema.field.entries.number, WireType.LengthDelimited).bytes(payload);

@@ -3,7 +3,7 @@ import { LANES } from '@meridian/domain/snapshot';
 import type { Database } from '../database/connect.ts';
 import { deleteLog, selectHeads } from './store.ts';
 
-export const RETAINED_REVS = 200_000;
+const RETAINED_REVS = 200_000;
 const MAX_ROWS_A_RUN = 20_000;
 
 /** Removes some of the rows that are further back than `retainedRevs`; true when there are more. Two replicas at once do no harm. */

@@ -33,7 +33,7 @@ export interface Heads {
 }
 
 /** A lane's number in the tables: its place in lock order, from 1. */
-export function laneNumber(lane: Lane): number {
+function laneNumber(lane: Lane): number {
   return LANES.indexOf(lane) + 1;
 }
 

@@ -121,7 +121,7 @@ function refused(refusal: Refusal, terms: Estimate, nowMs: number): Verdict {
 export type ApplyingBudget = Omit<BudgetAmount, 'amount'>;
 
 /** The present windows of the caps of a key, its member and its account, and the account's prepaid credit. */
-export function budgetsOf({ key, account }: Principal, keys: Pick<KeyTable, 'capsOf'>, atMs: number): ApplyingBudget[] {
+function budgetsOf({ key, account }: Principal, keys: Pick<KeyTable, 'capsOf'>, atMs: number): ApplyingBudget[] {
   const budgets: ApplyingBudget[] = [];
   for (const cap of keys.capsOf(key.id)) budgets.push(budgetOf(cap, atMs));
   for (const cap of keys.capsOf(key.memberId)) budgets.push(budgetOf(cap, atMs));

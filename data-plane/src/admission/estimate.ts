@@ -45,7 +45,7 @@ export interface Estimate {
 }
 
 /** A request without a limit gets at least so many output tokens, or what its model can do. */
-export const LEAST_OUTPUT_TOKENS = 4_096;
+const LEAST_OUTPUT_TOKENS = 4_096;
 
 /** Some models begin every chat with an instruction of their vendor's, which is billed; the longest known has some 700 tokens. */
 const PREAMBLE_TOKENS = 768;

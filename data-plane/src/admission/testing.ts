@@ -6,7 +6,7 @@ import type { LeaseRecord } from '@meridian/domain/lease';
 import type { LeaseQuestion } from './grants.ts';
 import { LeaseDesk } from './lease-desk.ts';
 
-export const TEST_SPOOL_ID = 'spl_test';
+const TEST_SPOOL_ID = 'spl_test';
 
 /** As the spool writes them. */
 type WriteLease = (record: LeaseRecord, written: (error: GatewayError | undefined, seq: number) => void) => void;

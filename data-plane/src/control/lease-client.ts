@@ -25,7 +25,7 @@ export interface LeaseClientLimits extends BackoffLimits {
   readonly queuedFrames: number;
 }
 
-export const LEASE_CLIENT_LIMITS: LeaseClientLimits = {
+const LEASE_CLIENT_LIMITS: LeaseClientLimits = {
   declarationLeases: 1000,
   connectMs: 5000,
   queuedFrames: 10_000,

@@ -32,7 +32,7 @@ export interface PictureHeader {
   readonly savedAtMs: number;
 }
 
-export function headerToJson(header: PictureHeader): Buffer {
+function headerToJson(header: PictureHeader): Buffer {
   return Buffer.from(JSON.stringify({ db_epoch: header.dbEpoch, heads: header.heads, saved_at_ms: header.savedAtMs }));
 }
 

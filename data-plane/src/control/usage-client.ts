@@ -30,7 +30,7 @@ export interface UsageClientLimits extends ShipperLimits, BackoffLimits {
   readonly ackMs: number;
 }
 
-export const USAGE_CLIENT_LIMITS: UsageClientLimits = {
+const USAGE_CLIENT_LIMITS: UsageClientLimits = {
   ...SHIPPER_LIMITS,
   batchRecords: 1000,
   batchBytes: 384 * 1024,

@@ -59,7 +59,7 @@ const BYTES_PER_TOKEN = 4;
  * The usage to bill: the provider's own, or a count of ours, flagged `estimated`, when its usage never came, or its output
  * was reported before it was whole. The bound of the input counts bytes; a token is about four of them.
  */
-export function meteredUsage(measured: Measured | undefined, inputTokensBound: number): { usage: Usage; exactness: Exactness } {
+function meteredUsage(measured: Measured | undefined, inputTokensBound: number): { usage: Usage; exactness: Exactness } {
   if (measured === undefined) return { usage: {}, exactness: 'exact' };
   const { usage, usageIsInterim, countedOutputTokens } = measured;
   if (usage !== undefined && !usageIsInterim) return { usage, exactness: 'exact' };

@@ -6,7 +6,7 @@ import { GatewayError } from '@meridian/domain/error';
 
 export const MAX_BODY_BYTES = 32 * 1024 * 1024;
 /** Of all bodies that a node holds at one moment. */
-export const MAX_BUFFERED_BODY_BYTES = 512 * 1024 * 1024;
+const MAX_BUFFERED_BODY_BYTES = 512 * 1024 * 1024;
 
 export interface BodyLimits {
   readonly maxBodyBytes: number;

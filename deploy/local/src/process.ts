@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 export const PROJECT_ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** How long a process may take to say that it is ready. */
-export const READY_WITHIN_MS = 30_000;
+const READY_WITHIN_MS = 30_000;
 const MAX_KEPT_LINES = 50;
 
 /** What the runtime says by itself on the way. */

@@ -15,7 +15,7 @@ const SECRET_CHARS = 27;
 const CHECKSUM_CHARS = 6;
 
 /** Version byte in front of every stored hash, so that the scheme can change under keys in use. */
-export const KEY_HASH_VERSION = 1;
+const KEY_HASH_VERSION = 1;
 
 /** Length of the pepper that keys the hash; with both lengths fixed, a prefix hash is a sound keyed hash here. */
 export const PEPPER_BYTES = 32;

@@ -6,7 +6,7 @@
  */
 export type Nano = bigint;
 
-export const NANO_PER_USD = 1_000_000_000n;
+const NANO_PER_USD = 1_000_000_000n;
 
 /** The largest cap or prepaid balance, about 4.5 million USD: sums of caps stay exact in a plain number. */
 export const MAX_BALANCE_NANO: Nano = 2n ** 52n;

@@ -13,7 +13,7 @@ export const IMAGE_TOKENS = 765;
 /** One file part, whatever its size. */
 export const FILE_TOKENS = 250;
 /** Decoded audio bytes a token stands for. */
-export const AUDIO_BYTES_PER_TOKEN = 1000;
+const AUDIO_BYTES_PER_TOKEN = 1000;
 /** Prompt caching counts whole blocks of this many tokens … */
 export const CACHE_BLOCK_TOKENS = 128;
 /** … and starts at this length. */

@@ -168,7 +168,7 @@ function readPart(part: unknown): Part {
 }
 
 /** A provider puts its thinking into the content, as a text or as text parts. */
-export function thinkingText(thinking: unknown): string {
+function thinkingText(thinking: unknown): string {
   if (typeof thinking === 'string') return thinking;
   return Array.isArray(thinking) ? thinking.map((item) => (isObject(item) ? (text(item.text) ?? '') : '')).join('') : '';
 }
@@ -281,7 +281,7 @@ function joined(content: readonly JsonObject[]): unknown {
 }
 
 /** A part of a user's message; undefined for what this dialect has no form for. */
-export function writePart(part: Part): JsonObject | undefined {
+function writePart(part: Part): JsonObject | undefined {
   switch (part.type) {
     case 'text':
       return { ...part.rest, type: 'text', text: part.text };

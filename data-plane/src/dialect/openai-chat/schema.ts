@@ -2,7 +2,7 @@
 import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 
-export const MAX_MODEL_NAME_BYTES = 256;
+const MAX_MODEL_NAME_BYTES = 256;
 export const MAX_CHOICES = 128;
 export const MAX_EMBEDDING_INPUTS = 100;
 export const MAX_EMBEDDING_INPUT_CHARACTERS = 100_000;

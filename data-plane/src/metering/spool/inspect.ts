@@ -127,7 +127,7 @@ export function inspectFolder(folder: string, disk: SpoolDisk, nowMs: number, vi
   };
 }
 
-export function isDamaged(segment: SegmentReport): boolean {
+function isDamaged(segment: SegmentReport): boolean {
   return segment.headerDamaged || segment.damaged.length > 0 || segment.missing !== undefined || segment.unreadable.length > 0;
 }
 

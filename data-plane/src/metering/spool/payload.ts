@@ -4,7 +4,7 @@
  */
 
 /** The most bytes of one text (a u16 length; its highest value stands for "absent"). */
-export const MAX_TEXT_BYTES = 0xfffe;
+const MAX_TEXT_BYTES = 0xfffe;
 
 const ABSENT = 0xffff;
 

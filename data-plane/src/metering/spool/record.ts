@@ -12,7 +12,7 @@ import { DamagedPayload, PayloadReader, type PayloadWriter } from './payload.ts'
  * First byte of every payload. 1: there were no leases yet. 2: a FINAL's leases stand before the fields that the survey of a
  * folder skips, and a CHECKPOINT has leases.
  */
-export const PAYLOAD_VERSION = 2;
+const PAYLOAD_VERSION = 2;
 const LEAST_PAYLOAD_VERSION = 1;
 
 /** Numbers on disk, never given to another type. */

@@ -46,7 +46,7 @@ interface OpenSegment {
 
 const MARK_SPACING_BYTES = 256 * 1024;
 /** How long a failing disk is left alone before another segment is tried. */
-export const RETRY_MS = 1000;
+const RETRY_MS = 1000;
 /** How far a segment outgrows its limit before another one is tried again. */
 const OVERFILL_BYTES = 2 * 1024 * 1024;
 
