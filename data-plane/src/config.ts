@@ -27,6 +27,8 @@ export interface Config {
   readonly upstreamTotalTimeoutMs: number;
   readonly connectionsPerOrigin: number;
   readonly drainTimeoutMs: number;
+  /** The region's Redis; undefined: limits are this node's own. */
+  readonly redisUrl: string | undefined;
 }
 
 const port = z.coerce.number().int().min(0).max(65_535);
@@ -75,6 +77,7 @@ const schema = z.object({
   MERIDIAN_UPSTREAM_TOTAL_TIMEOUT_MS: milliseconds.default(1_800_000),
   MERIDIAN_CONNECTIONS_PER_ORIGIN: z.coerce.number().int().min(1).max(65_536).default(8192),
   MERIDIAN_DRAIN_TIMEOUT_MS: milliseconds.default(30_000),
+  MERIDIAN_REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be redis://host:port or rediss://host:port' }).optional(),
 });
 
 /** Pure. Throws an Error that lists every problem at once. */
@@ -109,5 +112,6 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     upstreamTotalTimeoutMs: settings.MERIDIAN_UPSTREAM_TOTAL_TIMEOUT_MS,
     connectionsPerOrigin: settings.MERIDIAN_CONNECTIONS_PER_ORIGIN,
     drainTimeoutMs: settings.MERIDIAN_DRAIN_TIMEOUT_MS,
+    redisUrl: settings.MERIDIAN_REDIS_URL,
   });
 }

@@ -26,6 +26,7 @@ const DATA_PLANE: Readonly<Record<string, readonly string[]>> = {
   routing: ['provider', 'upstream', 'dialect', 'canonical'],
   metering: ['canonical'],
   control: ['admission', 'routing', 'metering'],
+  redis: [],
   telemetry: [],
   exchange: ['admission', 'routing', 'dialect', 'canonical'],
   pipeline: ['exchange', 'admission', 'routing', 'metering', 'dialect', 'canonical'],
@@ -47,6 +48,7 @@ const AT_THE_EDGE: readonly { readonly name: RegExp; readonly allowed: RegExp }[
     allowed: /^(data-plane\/src\/server\/|control-plane\/src\/http\/|control-plane\/src\/[a-z]+\/routes\.ts)/,
   },
   { name: /^@grpc\/grpc-js$/, allowed: /^(proto\/wire\/src\/|control-plane\/src\/rpc\/|data-plane\/src\/control\/|test\/)/ },
+  { name: /^ioredis$/, allowed: /^(data-plane\/src\/redis\/|test\/)/ },
   { name: /^pg$/, allowed: /^(control-plane\/src\/database\/|test\/|deploy\/)/ },
 ];
 
