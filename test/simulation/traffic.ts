@@ -95,6 +95,8 @@ export class Traffic {
     let client: 'waits' | 'answered' | 'gone' = 'waits';
     const observed = this.#observed(node, grants, id);
     const giveUp = admit({ grants: observed.grants, keys: node.picture, nowMs: () => node.nowMs() }, principal, asked, ways, (verdict) => {
+      // The code of a dead process runs on to the end of its turn, and does nothing.
+      if (!node.life.alive) return;
       if (client === 'gone') throw new Violation('nobody is told who has given up', id);
       client = 'answered';
       this.#admitted(node, id, verdict, observed.request(), principal, asked, listPrice);
@@ -221,6 +223,10 @@ export class Traffic {
         room: (budgets) => grants.room(budgets),
         reserve: (amounts: readonly BudgetAmount[], nowMs, done) =>
           grants.reserve(amounts, nowMs, (outcome) => {
+            if (!node.life.alive) {
+              done(outcome);
+              return;
+            }
             if (outcome.kind === 'reserved') {
               request = {
                 ...{ id, machine: node.machine.name, spoolId: spoolIdOf(node), amounts },
