@@ -8,6 +8,7 @@ import type { DialectName, Operation } from './dialect.ts';
 import type { Model } from './model.ts';
 import type { Nano } from './money.ts';
 import type { EndpointCost, ListPrice } from './price.ts';
+import type { RateLimits } from './rate-limit.ts';
 import type { Region } from './region.ts';
 import type { Ladder } from './tier.ts';
 
@@ -27,6 +28,8 @@ export interface Account {
   readonly balanceNano: Nano;
   /** When the control plane read the balance (ms since 1970). */
   readonly asOfMs: number;
+  /** Until then (ms since 1970, the end of a UTC day) the account is above its ceiling of uncharged cost. */
+  readonly unchargedCeilingUntilMs?: number;
 }
 
 export interface Member {
@@ -49,12 +52,24 @@ export interface ApiKey {
   readonly allowedModels: readonly string[];
   /** Regions this key may be used in; empty means all. */
   readonly allowedRegions: readonly Region[];
+  /** Besides those of the account's plan. */
+  readonly rateLimits?: RateLimits;
+  /** For each model. */
+  readonly modelRateLimits?: RateLimits;
 }
 
 export interface Plan {
   readonly id: string;
   readonly name: string;
   readonly apiAccess: boolean;
+  /** Model ids that accounts on this plan may use; absent means all. */
+  readonly allowedModels?: readonly string[];
+  /** The longest text of one message, in UTF-16 units. */
+  readonly maxMessageCharacters?: number;
+  /** For each API key. */
+  readonly rateLimits?: RateLimits;
+  /** For each API key and model. */
+  readonly modelRateLimits?: RateLimits;
 }
 
 export interface TierAssignment {

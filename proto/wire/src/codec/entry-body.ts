@@ -3,6 +3,7 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { BUDGET_UNITS, CAP_SCOPES, CAP_WINDOWS, type Cap, MAX_LIMIT } from '@meridian/domain/budget';
 import { DIALECT_NAMES, OPERATIONS } from '@meridian/domain/dialect';
 import type { Modality, Model, ModelMode } from '@meridian/domain/model';
+import type { RateLimits } from '@meridian/domain/rate-limit';
 import { isRegion, type Region } from '@meridian/domain/region';
 import type {
   Account,
@@ -44,12 +45,21 @@ export function bodyToWire(body: ConfigBody): WireBody {
 
 function bodyInit(body: ConfigBody): NonNullable<MessageInitShape<typeof ConfigEntrySchema>['body']> {
   switch (body.kind) {
-    case 'account':
-      return { case: 'account', value: { ...body.value, asOfMs: BigInt(body.value.asOfMs) } };
+    case 'account': {
+      const { asOfMs, unchargedCeilingUntilMs, ...rest } = body.value;
+      return {
+        case: 'account',
+        value: {
+          ...rest,
+          asOfMs: BigInt(asOfMs),
+          ...(unchargedCeilingUntilMs === undefined ? {} : { unchargedCeilingUntilMs: BigInt(unchargedCeilingUntilMs) }),
+        },
+      };
+    }
     case 'member':
       return { case: 'member', value: body.value };
     case 'api_key': {
-      const { expiresAtMs, hash, allowedModels, allowedRegions, ...rest } = body.value;
+      const { expiresAtMs, hash, allowedModels, allowedRegions, rateLimits, modelRateLimits, ...rest } = body.value;
       return {
         case: 'apiKey',
         value: {
@@ -58,6 +68,8 @@ function bodyInit(body: ConfigBody): NonNullable<MessageInitShape<typeof ConfigE
           allowedModels: [...allowedModels],
           allowedRegions: [...allowedRegions],
           ...(expiresAtMs === undefined ? {} : { expiresAtMs: BigInt(expiresAtMs) }),
+          ...(rateLimits === undefined ? {} : { rateLimits }),
+          ...(modelRateLimits === undefined ? {} : { modelRateLimits }),
         },
       };
     }
@@ -67,7 +79,7 @@ function bodyInit(body: ConfigBody): NonNullable<MessageInitShape<typeof ConfigE
         value: { ...body.value, limit: BigInt(body.value.limit) },
       };
     case 'plan':
-      return { case: 'plan', value: body.value };
+      return { case: 'plan', value: { ...body.value, allowedModels: [...(body.value.allowedModels ?? [])] } };
     case 'tier_assignment':
       return { case: 'tierAssignment', value: { ...body.value, windowToMs: BigInt(body.value.windowToMs) } };
     case 'provider':
@@ -150,6 +162,9 @@ function account(value: wire.Account): Account {
     status: readWord('account.status', value.status, ACCOUNT_STATUSES),
     balanceNano: value.balanceNano,
     asOfMs: readSafeInteger('account.as_of_ms', value.asOfMs),
+    ...(value.unchargedCeilingUntilMs === undefined
+      ? {}
+      : { unchargedCeilingUntilMs: readSafeInteger('account.uncharged_ceiling_until_ms', value.unchargedCeilingUntilMs) }),
   };
 }
 
@@ -176,6 +191,8 @@ function apiKey(value: wire.ApiKey): ApiKey {
     allowedModels: value.allowedModels.map((id, index) => readText(`api_key.allowed_models[${index}]`, id)),
     // An empty list means everywhere, so a region that cannot be read must not be dropped from it.
     allowedRegions: regions('api_key.allowed_regions', value.allowedRegions),
+    ...(value.rateLimits === undefined ? {} : { rateLimits: rateLimits(value.rateLimits) }),
+    ...(value.modelRateLimits === undefined ? {} : { modelRateLimits: rateLimits(value.modelRateLimits) }),
   };
 }
 
@@ -194,7 +211,26 @@ function cap(value: wire.Cap): Cap {
 }
 
 function plan(value: wire.Plan): Plan {
-  return { id: readText('plan.id', value.id), name: value.name, apiAccess: value.apiAccess };
+  const { allowedModels, maxMessageCharacters } = value;
+  return {
+    id: readText('plan.id', value.id),
+    name: value.name,
+    apiAccess: value.apiAccess,
+    ...(allowedModels.length === 0
+      ? {}
+      : { allowedModels: allowedModels.map((id, index) => readText(`plan.allowed_models[${index}]`, id)) }),
+    ...(maxMessageCharacters === undefined ? {} : { maxMessageCharacters }),
+    ...(value.rateLimits === undefined ? {} : { rateLimits: rateLimits(value.rateLimits) }),
+    ...(value.modelRateLimits === undefined ? {} : { modelRateLimits: rateLimits(value.modelRateLimits) }),
+  };
+}
+
+function rateLimits({ requestsPerMinute, tokensPerMinute, concurrency }: wire.RateLimits): RateLimits {
+  return {
+    ...(requestsPerMinute === undefined ? {} : { requestsPerMinute }),
+    ...(tokensPerMinute === undefined ? {} : { tokensPerMinute }),
+    ...(concurrency === undefined ? {} : { concurrency }),
+  };
 }
 
 function tierAssignment(value: wire.TierAssignment): TierAssignment {

@@ -16,6 +16,8 @@ const price = fc.bigInt({ min: 0n, max: 2n ** 62n });
 const region = fc.stringMatching(/^[a-z][a-z0-9-]{1,15}$/);
 const uint32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 
+const rateLimits = fc.record({ requestsPerMinute: uint32, tokensPerMinute: uint32, concurrency: uint32 }, { requiredKeys: [] });
+
 const card = fc.record({
   serviceTier: fc.constantFrom(...SERVICE_TIERS),
   aboveInputTokens: fc.nat(),
@@ -42,17 +44,24 @@ function bodyOf(entityId: string): Readonly<Record<ConfigKind, fc.Arbitrary<Conf
     ),
     api_key: body(
       'api_key',
-      fc.record({
-        id: own,
-        accountId: id,
-        memberId: id,
-        name: text,
-        hash: fc.uint8Array({ minLength: 33, maxLength: 33 }).map((bytes) => Buffer.from(bytes).toString('hex')),
-        status: fc.constantFrom('active', 'revoked', 'disabled'),
-        expiresAtMs: fc.option(timeMs, { nil: undefined }),
-        allowedModels: fc.array(id, { maxLength: 3 }),
-        allowedRegions: fc.array(region, { maxLength: 3 }),
-      }),
+      fc.record(
+        {
+          id: own,
+          accountId: id,
+          memberId: id,
+          name: text,
+          hash: fc.uint8Array({ minLength: 33, maxLength: 33 }).map((bytes) => Buffer.from(bytes).toString('hex')),
+          status: fc.constantFrom('active', 'revoked', 'disabled'),
+          expiresAtMs: fc.option(timeMs, { nil: undefined }),
+          allowedModels: fc.array(id, { maxLength: 3 }),
+          allowedRegions: fc.array(region, { maxLength: 3 }),
+          rateLimits,
+          modelRateLimits: rateLimits,
+        },
+        {
+          requiredKeys: ['id', 'accountId', 'memberId', 'name', 'hash', 'status', 'expiresAtMs', 'allowedModels', 'allowedRegions'],
+        },
+      ),
     ),
     cap: body(
       'cap',
@@ -66,7 +75,21 @@ function bodyOf(entityId: string): Readonly<Record<ConfigKind, fc.Arbitrary<Conf
         limit: fc.integer({ min: 0, max: MAX_LIMIT }),
       }),
     ),
-    plan: body('plan', fc.record({ id: own, name: text, apiAccess: fc.boolean() })),
+    plan: body(
+      'plan',
+      fc.record(
+        {
+          id: own,
+          name: text,
+          apiAccess: fc.boolean(),
+          allowedModels: fc.array(id, { minLength: 1, maxLength: 3 }),
+          maxMessageCharacters: uint32,
+          rateLimits,
+          modelRateLimits: rateLimits,
+        },
+        { requiredKeys: ['id', 'name', 'apiAccess'] },
+      ),
+    ),
     tier_assignment: body('tier_assignment', fc.record({ accountId: own, tierId: id, spend30dNano: nano, windowToMs: timeMs })),
     provider: body(
       'provider',

@@ -164,6 +164,13 @@ export declare type Account = Message<"meridian.v1.Account"> & {
    * @generated from field: int64 as_of_ms = 6;
    */
   asOfMs: bigint;
+
+  /**
+   * Until then the account is above its ceiling of uncharged cost: empty answers are charged.
+   *
+   * @generated from field: optional int64 uncharged_ceiling_until_ms = 7;
+   */
+  unchargedCeilingUntilMs?: bigint | undefined;
 };
 
 /**
@@ -253,6 +260,20 @@ export declare type ApiKey = Message<"meridian.v1.ApiKey"> & {
    * @generated from field: repeated string allowed_regions = 9;
    */
   allowedRegions: string[];
+
+  /**
+   * Besides those of the account's plan.
+   *
+   * @generated from field: meridian.v1.RateLimits rate_limits = 10;
+   */
+  rateLimits?: RateLimits | undefined;
+
+  /**
+   * For each model.
+   *
+   * @generated from field: meridian.v1.RateLimits model_rate_limits = 11;
+   */
+  modelRateLimits?: RateLimits | undefined;
 };
 
 /**
@@ -279,6 +300,32 @@ export declare type Plan = Message<"meridian.v1.Plan"> & {
    * @generated from field: bool api_access = 3;
    */
   apiAccess: boolean;
+
+  /**
+   * Model ids; empty means all.
+   *
+   * @generated from field: repeated string allowed_models = 4;
+   */
+  allowedModels: string[];
+
+  /**
+   * @generated from field: optional uint32 max_message_characters = 5;
+   */
+  maxMessageCharacters?: number | undefined;
+
+  /**
+   * For each API key.
+   *
+   * @generated from field: meridian.v1.RateLimits rate_limits = 6;
+   */
+  rateLimits?: RateLimits | undefined;
+
+  /**
+   * For each API key and model.
+   *
+   * @generated from field: meridian.v1.RateLimits model_rate_limits = 7;
+   */
+  modelRateLimits?: RateLimits | undefined;
 };
 
 /**
@@ -286,6 +333,34 @@ export declare type Plan = Message<"meridian.v1.Plan"> & {
  * Use `create(PlanSchema)` to create a new message.
  */
 export declare const PlanSchema: GenMessage<Plan>;
+
+/**
+ * How fast a key may ask, counted in a region. What is absent is not limited.
+ *
+ * @generated from message meridian.v1.RateLimits
+ */
+export declare type RateLimits = Message<"meridian.v1.RateLimits"> & {
+  /**
+   * @generated from field: optional uint32 requests_per_minute = 1;
+   */
+  requestsPerMinute?: number | undefined;
+
+  /**
+   * @generated from field: optional uint32 tokens_per_minute = 2;
+   */
+  tokensPerMinute?: number | undefined;
+
+  /**
+   * @generated from field: optional uint32 concurrency = 3;
+   */
+  concurrency?: number | undefined;
+};
+
+/**
+ * Describes the message meridian.v1.RateLimits.
+ * Use `create(RateLimitsSchema)` to create a new message.
+ */
+export declare const RateLimitsSchema: GenMessage<RateLimits>;
 
 /**
  * @generated from message meridian.v1.TierAssignment
