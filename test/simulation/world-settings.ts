@@ -73,7 +73,7 @@ export function drawSettings(dice: Dice): Settings {
 function drawAccount(dice: Dice, index: number): AccountSetup {
   const id = `acc_${index}`;
   const members: Member[] = Array.from({ length: dice.between(1, 2) }, (_, member) => ({
-    ...{ id: `mem_${index}_${member}`, accountId: id, role: 'developer' as const, status: 'active' as const },
+    ...{ id: `mem_${index}_${member}`, accountId: id, role: 'member' as const, status: 'active' as const },
   }));
   const keys = Array.from({ length: dice.between(1, 3) }, (_, number) => {
     const presented = formatApiKey(DEFAULT_KEY_PREFIX, dice.bytes(20));

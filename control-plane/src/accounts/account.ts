@@ -22,7 +22,7 @@ export interface MemberRow {
   readonly id: string;
   readonly account_id: string;
   readonly name: string;
-  readonly role: 'owner' | 'admin' | 'developer' | 'billing';
+  readonly role: 'owner' | 'admin' | 'member' | 'billing';
   readonly status: 'active' | 'disabled';
   readonly version: number;
   readonly created_at: Date;
@@ -37,7 +37,7 @@ export interface MemberStanding {
   readonly accountStatus: AccountRow['status'];
 }
 
-export const ROLES = ['owner', 'admin', 'developer', 'billing'] as const satisfies readonly MemberRow['role'][];
+export const ROLES = ['owner', 'admin', 'member', 'billing'] as const satisfies readonly MemberRow['role'][];
 
 /** The plan of an account that was made without naming one. */
 export const DEFAULT_PLAN_ID = 'starter';

@@ -164,7 +164,7 @@ describe('caps', () => {
   it('count what their scope was charged since the window began, and nothing else', async () => {
     const house = await http.account('spent');
     const [one, other] = [await keyWith(house), await keyWith(house)];
-    const second = await http.member(house.accountId, 'developer');
+    const second = await http.member(house.accountId, 'member');
     const charge = (keyId: string, memberId: string, hourMs: number, chargeNano: bigint) =>
       addHourlyCharge(http.db, { accountId: house.accountId, memberId, keyId, hourMs, chargeNano });
     await charge(one.id, house.ownerId, TODAY + 3_600_000, 1n);
@@ -322,20 +322,18 @@ describe('caps', () => {
 
   it('of an account are for owners, admins and billing; of members for owners and admins; who reads them is told apart', async () => {
     const house = await http.account('roles');
-    const [developer, billing, admin] = await Promise.all(
-      ['developer', 'billing', 'admin'].map((role) => http.member(house.accountId, role)),
-    );
+    const [colleague, billing, admin] = await Promise.all(['member', 'billing', 'admin'].map((role) => http.member(house.accountId, role)));
     const other = await http.account('elsewhere');
     const caps = { monthly_usd: 100 };
     const status = async (token: string | undefined, method: 'GET' | 'PATCH', url: string) =>
       (await http.as(String(token), method, url, method === 'PATCH' ? { caps } : undefined)).statusCode;
-    const member = `/v1/account/members/${developer?.memberId}`;
-    for (const who of [developer, billing, admin]) expect(await status(who?.token, 'GET', '/v1/account')).toBe(200);
-    expect(await Promise.all([developer, billing, admin].map((who) => status(who?.token, 'PATCH', '/v1/account')))).toEqual([
+    const member = `/v1/account/members/${colleague?.memberId}`;
+    for (const who of [colleague, billing, admin]) expect(await status(who?.token, 'GET', '/v1/account')).toBe(200);
+    expect(await Promise.all([colleague, billing, admin].map((who) => status(who?.token, 'PATCH', '/v1/account')))).toEqual([
       403, 200, 200,
     ]);
-    expect(await Promise.all([developer, billing, admin].map((who) => status(who?.token, 'PATCH', member)))).toEqual([403, 403, 200]);
-    expect(await Promise.all([developer, billing, admin].map((who) => status(who?.token, 'GET', member)))).toEqual([200, 404, 200]);
+    expect(await Promise.all([colleague, billing, admin].map((who) => status(who?.token, 'PATCH', member)))).toEqual([403, 403, 200]);
+    expect(await Promise.all([colleague, billing, admin].map((who) => status(who?.token, 'GET', member)))).toEqual([200, 404, 200]);
     expect(await status(other.token, 'GET', member)).toBe(404);
     expect(await status(other.token, 'PATCH', member)).toBe(404);
     expect(await http.db.selectFrom('cap').select('scope').where('account_id', '=', other.accountId).execute()).toEqual([]);

@@ -6,10 +6,10 @@ export type Role = Member['role'];
 /** `any`: everything of the account · `own`: only what the member made or used · `none`: refused. */
 export type Reach = 'any' | 'own' | 'none';
 
-const ROLE_COLUMNS = ['owner', 'admin', 'developer', 'billing'] as const satisfies readonly Role[];
+const ROLE_COLUMNS = ['owner', 'admin', 'member', 'billing'] as const satisfies readonly Role[];
 
 /** A route that is not in the table does not start. */
-const ACCESS: Readonly<Record<string, readonly [owner: Reach, admin: Reach, developer: Reach, billing: Reach]>> = {
+const ACCESS: Readonly<Record<string, readonly [owner: Reach, admin: Reach, member: Reach, billing: Reach]>> = {
   'GET /v1/me': ['any', 'any', 'any', 'any'],
   'GET /v1/regions': ['any', 'any', 'any', 'any'],
   'GET /v1/account': ['any', 'any', 'any', 'any'],

@@ -189,27 +189,27 @@ describe('the HTTP server', () => {
 
   describe('authorisation, role × route', () => {
     const ALLOWED: Record<string, readonly Role[]> = {
-      'GET /v1/me': ['owner', 'admin', 'developer', 'billing'],
-      'GET /v1/regions': ['owner', 'admin', 'developer', 'billing'],
-      'GET /v1/account': ['owner', 'admin', 'developer', 'billing'],
+      'GET /v1/me': ['owner', 'admin', 'member', 'billing'],
+      'GET /v1/regions': ['owner', 'admin', 'member', 'billing'],
+      'GET /v1/account': ['owner', 'admin', 'member', 'billing'],
       'PATCH /v1/account': ['owner', 'admin', 'billing'],
-      'GET /v1/account/members/:id': ['owner', 'admin', 'developer', 'billing'],
+      'GET /v1/account/members/:id': ['owner', 'admin', 'member', 'billing'],
       'PATCH /v1/account/members/:id': ['owner', 'admin'],
-      'POST /v1/keys': ['owner', 'admin', 'developer'],
-      'GET /v1/keys': ['owner', 'admin', 'developer'],
-      'GET /v1/keys/:id': ['owner', 'admin', 'developer'],
-      'PATCH /v1/keys/:id': ['owner', 'admin', 'developer'],
-      'DELETE /v1/keys/:id': ['owner', 'admin', 'developer'],
+      'POST /v1/keys': ['owner', 'admin', 'member'],
+      'GET /v1/keys': ['owner', 'admin', 'member'],
+      'GET /v1/keys/:id': ['owner', 'admin', 'member'],
+      'PATCH /v1/keys/:id': ['owner', 'admin', 'member'],
+      'DELETE /v1/keys/:id': ['owner', 'admin', 'member'],
       'GET /v1/credits': ['owner', 'admin', 'billing'],
-      'GET /v1/usage': ['owner', 'admin', 'developer', 'billing'],
-      'GET /v1/usage/requests/:id': ['owner', 'admin', 'developer', 'billing'],
+      'GET /v1/usage': ['owner', 'admin', 'member', 'billing'],
+      'GET /v1/usage/requests/:id': ['owner', 'admin', 'member', 'billing'],
     };
 
     it('has a line here for every route of the account API', () => {
       expect([...authorizedRoutes()].sort()).toEqual(Object.keys(ALLOWED).sort());
     });
 
-    it.each(['owner', 'admin', 'developer', 'billing'] as const)('lets a member who is %s do what the table says', async (role) => {
+    it.each(['owner', 'admin', 'member', 'billing'] as const)('lets a member who is %s do what the table says', async (role) => {
       const { accountId } = await http.account('house');
       const member = await http.member(accountId, role);
       for (const [route, roles] of Object.entries(ALLOWED)) {

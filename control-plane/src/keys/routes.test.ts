@@ -93,7 +93,7 @@ describe('/v1/keys', () => {
     const answers = await Promise.all(asked);
     const refused = answers.filter((answer) => answer.statusCode !== 201);
     expect(refused.map((answer) => [answer.statusCode, answer.json().error.code])).toEqual(Array(4).fill([409, 'conflict']));
-    const other = await http.member(accountId, 'developer');
+    const other = await http.member(accountId, 'member');
     expect((await http.as(other.token, 'POST', '/v1/keys', { name: 'theirs' })).statusCode).toBe(201);
     await http.as(token, 'DELETE', `/v1/keys/${first.id}`);
     expect((await http.as(token, 'POST', '/v1/keys', { name: 'in its place' })).statusCode).toBe(201);
@@ -146,18 +146,18 @@ describe('/v1/keys', () => {
     expect(seen).toEqual(made);
   });
 
-  it("hides one member's keys from a developer, and one account's from another", async () => {
+  it("hides one member's keys from a colleague, and one account's from another", async () => {
     const { accountId, token } = await http.account('house');
     const stranger = await http.account('stranger');
-    const developer = await http.member(accountId, 'developer');
+    const colleague = await http.member(accountId, 'member');
     const { id } = (await http.as(token, 'POST', '/v1/keys', { name: "owner's" })).json();
-    const own = (await http.as(developer.token, 'POST', '/v1/keys', { name: "developer's" })).json();
-    for (const outsider of [developer.token, stranger.token]) {
+    const own = (await http.as(colleague.token, 'POST', '/v1/keys', { name: "colleague's" })).json();
+    for (const outsider of [colleague.token, stranger.token]) {
       for (const [method, body] of [['GET'], ['PATCH', { name: 'mine now' }], ['DELETE']] as const) {
         expect((await http.as(outsider, method, `/v1/keys/${id}`, body)).statusCode).toBe(404);
       }
     }
-    const listed = (await http.as(developer.token, 'GET', '/v1/keys')).json().data;
+    const listed = (await http.as(colleague.token, 'GET', '/v1/keys')).json().data;
     expect(listed.map((key: { id: string }) => key.id)).toEqual([own.id]);
     expect((await http.as(token, 'GET', '/v1/keys')).json().data.length).toBe(2);
     expect((await http.as(token, 'DELETE', `/v1/keys/${own.id}`)).statusCode).toBe(200);

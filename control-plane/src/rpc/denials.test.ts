@@ -43,7 +43,7 @@ async function world() {
   const replica = await start(live, { polling: false });
   await replica.accounts.savePlan({ id: 'starter', name: 'Starter', apiAccess: true });
   const { account, owner } = await replica.accounts.create({ name: 'A', ownerName: 'O' });
-  const member = await replica.accounts.addMember(account.id, { name: 'M', role: 'developer' });
+  const member = await replica.accounts.addMember(account.id, { name: 'M', role: 'member' });
   const terms = { name: 'k', expiresAtMs: undefined, models: [], regions: [] };
   const by = { accountId: account.id, memberId: owner.id };
   const { row: revoked } = await replica.keys.create(by, terms);

@@ -8,21 +8,21 @@ describe('/v1/usage', () => {
   let http: TestHttp;
   let accountId: string;
   let owner: { memberId: string; token: string };
-  let developer: { memberId: string; token: string };
+  let member: { memberId: string; token: string };
 
   beforeAll(async () => {
     http = await testHttp();
     const made = await http.account('user');
     accountId = made.accountId;
     owner = { memberId: made.ownerId, token: made.token };
-    developer = await http.member(accountId, 'developer');
+    member = await http.member(accountId, 'member');
     await http.admin('POST', '/admin/v1/models', { id: 'gpt-5.4', vendor: 'openai' });
     await http.admin('POST', '/admin/v1/list-prices', {
       model_id: 'gpt-5.4',
       cards: [{ prices_usd_per_million: { input: '1', output: '10' } }],
     });
     await http.services.usage.makePartitions();
-    const finals = [final('req_1', owner.memberId, 'key_1', 1_000, 100), final('req_2', developer.memberId, 'key_2', 500, 0)];
+    const finals = [final('req_1', owner.memberId, 'key_1', 1_000, 100), final('req_2', member.memberId, 'key_2', 500, 0)];
     const batch = {
       spoolId: 'spl_1',
       nodeId: 'nod_1',
@@ -106,7 +106,7 @@ describe('/v1/usage', () => {
     const rows = (await http.as(owner.token, 'GET', query)).json().data;
     expect(rows.map((row: Record<string, unknown>) => [row.model, row.key, row.member, row.region, row.cost_nano])).toEqual([
       ['gpt-5.4', 'key_1', owner.memberId, 'eu', '2800000'],
-      ['gpt-5.4', 'key_2', developer.memberId, 'eu', '700000'],
+      ['gpt-5.4', 'key_2', member.memberId, 'eu', '700000'],
     ]);
     const asked = await http.as(owner.token, 'GET', `${query}&format=csv`);
     const accepted = await http.as(owner.token, 'GET', query, undefined, { accept: 'text/csv' });
@@ -139,17 +139,17 @@ describe('/v1/usage', () => {
     expect([refused.statusCode, refused.json().error.param]).toEqual([400, 'from']);
   });
 
-  it('shows a developer their own usage and receipts only, and another account nothing', async () => {
-    const own = (await http.as(developer.token, 'GET', '/v1/usage?group_by=member')).json().data;
-    expect(own.map((row: Record<string, unknown>) => [row.member, row.requests])).toEqual([[developer.memberId, 1]]);
+  it('shows a member their own usage and receipts only, and another account nothing', async () => {
+    const own = (await http.as(member.token, 'GET', '/v1/usage?group_by=member')).json().data;
+    expect(own.map((row: Record<string, unknown>) => [row.member, row.requests])).toEqual([[member.memberId, 1]]);
     const stranger = await http.account('stranger');
     expect((await http.as(stranger.token, 'GET', '/v1/usage')).json().data).toEqual([]);
     const statuses = [];
     for (const [token, id] of [
       [owner.token, 'req_1'],
       [owner.token, 'req_2'],
-      [developer.token, 'req_1'],
-      [developer.token, 'req_2'],
+      [member.token, 'req_1'],
+      [member.token, 'req_2'],
       [stranger.token, 'req_1'],
     ]) {
       statuses.push((await http.as(token ?? '', 'GET', `/v1/usage/requests/${id}`)).statusCode);

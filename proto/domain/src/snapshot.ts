@@ -35,7 +35,7 @@ export interface Account {
 export interface Member {
   readonly id: string;
   readonly accountId: string;
-  readonly role: 'owner' | 'admin' | 'developer' | 'billing';
+  readonly role: 'owner' | 'admin' | 'member' | 'billing';
   readonly status: 'active' | 'disabled';
 }
 

@@ -22,7 +22,7 @@ export interface MemberTable {
   id: string;
   account_id: string;
   name: string;
-  role: 'owner' | 'admin' | 'developer' | 'billing';
+  role: 'owner' | 'admin' | 'member' | 'billing';
   status: 'active' | 'disabled';
   version: Generated<number>;
   created_at: Date;

@@ -28,7 +28,9 @@ import { WireFormatError } from './wire-format-error.ts';
 type WireBody = wire.ConfigEntry['body'];
 
 const ACCOUNT_STATUSES = ['active', 'disabled'] as const;
-const MEMBER_ROLES = ['owner', 'admin', 'developer', 'billing'] as const;
+const MEMBER_ROLES = ['owner', 'admin', 'member', 'billing'] as const;
+/** What a member was called in pictures and logs of configuration that were written before. */
+const FORMER_MEMBER_ROLE = 'developer';
 const KEY_STATUSES = ['active', 'revoked', 'disabled'] as const;
 const MODES = ['chat', 'embedding', 'image_generation', 'image_edit', 'video_generation'] as const satisfies readonly ModelMode[];
 const MODALITIES = ['text', 'image', 'audio', 'video', 'pdf'] as const satisfies readonly Modality[];
@@ -172,7 +174,7 @@ function member(value: wire.Member): Member {
   return {
     id: readText('member.id', value.id),
     accountId: readText('member.account_id', value.accountId),
-    role: readWord('member.role', value.role, MEMBER_ROLES),
+    role: value.role === FORMER_MEMBER_ROLE ? 'member' : readWord('member.role', value.role, MEMBER_ROLES),
     status: readWord('member.status', value.status, ACCOUNT_STATUSES),
   };
 }

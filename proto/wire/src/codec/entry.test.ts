@@ -35,6 +35,16 @@ describe('an entry over the wire', () => {
     expect(decoded).toEqual({ unknown: false, entry });
   });
 
+  it('reads the role of a member that was written as "developer"', () => {
+    const member = { id: 'mem_1', accountId: 'acc_1', role: 'developer', status: 'active' };
+    const wire = create(ConfigEntrySchema, { kind: 'member', id: 'mem_1', version: 2n, body: { case: 'member', value: member } });
+    const value = { ...member, role: 'member', status: 'active' } as const;
+    expect(configEntryFromWire(wire)).toEqual({
+      unknown: false,
+      entry: { kind: 'member', id: 'mem_1', version: 2, body: { kind: 'member', value } },
+    });
+  });
+
   it('keeps and names an entry of a kind that this build does not know', () => {
     const wire = create(ConfigEntrySchema, { kind: 'residency', id: 'r_1', version: 7n });
     expect(configEntryFromWire(wire)).toEqual({ unknown: true, kind: 'residency', id: 'r_1', version: 7 });

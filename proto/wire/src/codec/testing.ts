@@ -38,7 +38,7 @@ function bodyOf(entityId: string): Readonly<Record<ConfigKind, fc.Arbitrary<Conf
       fc.record({
         id: own,
         accountId: id,
-        role: fc.constantFrom('owner', 'admin', 'developer', 'billing'),
+        role: fc.constantFrom('owner', 'admin', 'member', 'billing'),
         status: fc.constantFrom('active', 'disabled'),
       }),
     ),
