@@ -7,6 +7,7 @@
  * Routes and authentication come before (the body is not read for a key that is refused).
  */
 import { GatewayError } from '@meridian/domain/error';
+import { isAboveUnchargedCeiling } from '@meridian/domain/uncharged-ceiling';
 import type { Final, Intent } from '@meridian/domain/usage-record';
 import type { Admitted, Verdict } from './admission/admit.ts';
 import type { Principal } from './admission/authenticate.ts';
@@ -182,6 +183,7 @@ function endingOf(end: AttemptEnd, traces: readonly Trace[], facts: RequestFacts
   const firstByteMs = traces.find((trace) => trace.firstByteMs !== undefined)?.firstByteMs ?? nowMs;
   return {
     outcome: outcomeOf(end, facts, reply.gone),
+    emptyIsCharged: isAboveUnchargedCeiling(exchange.principal.account, exchange.arrivedMs),
     served,
     calls: traces,
     stream: facts.stream,

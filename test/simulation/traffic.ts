@@ -177,6 +177,8 @@ export class Traffic {
       };
       const ending: Ending = {
         outcome: failed ? 'failed' : gone ? 'client_gone' : output === 0 ? 'empty' : 'success',
+        // As if every other request were of an account above its ceiling of uncharged cost.
+        emptyIsCharged: startedMs % 2 === 0,
         served: failed ? undefined : call,
         ...{ calls: [call], stream: true, status: failed ? 502 : 200, error: undefined, firstByteMs: 1 },
         durationMs: Math.max(0, node.nowMs() - startedMs),

@@ -254,5 +254,5 @@ export class Truth {
 
 /** Whether anything is charged for it. */
 export function isBilled(final: Final): boolean {
-  return isCharged(final.outcome) && final.chargeNano > 0n;
+  return isCharged(final) && final.chargeNano > 0n;
 }

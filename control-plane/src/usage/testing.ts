@@ -26,7 +26,7 @@ export const ADMITTED_AT_MS = Date.UTC(2026, 4, 4, 12, 30);
 /** A successful call of 100 tokens in and 50 out at a markup of 40 %: list 700,000, charge 980,000, cost 500,000 nano-USD. */
 export function settledFinal(change: Partial<Final> & { readonly requestId: string }): Final {
   const usage = change.usage ?? { input: 100, output: 50 };
-  const outcome = change.outcome ?? 'success';
+  const { outcome = 'success' } = change;
   const charge = () => rate(usage, TEST_PRICE.cards, { serviceTier: 'standard', markupBasisPoints: 4000 }).amountNano;
   return {
     admittedAtMs: ADMITTED_AT_MS,
@@ -47,7 +47,7 @@ export function settledFinal(change: Partial<Final> & { readonly requestId: stri
     answeringPriceVersion: TEST_PRICE.version,
     serviceTier: 'standard',
     usage,
-    chargeNano: change.chargeNano ?? (isCharged(outcome) ? charge() : 0n),
+    chargeNano: change.chargeNano ?? (isCharged({ ...change, outcome }) ? charge() : 0n),
     varianceNano: 0n,
     attempts: [
       {

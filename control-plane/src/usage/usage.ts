@@ -41,8 +41,8 @@ export function faultOf(final: Final): string | undefined {
   }
   if (COMPONENTS.some((component) => (final.usage[component] ?? 0) > MAX_UNITS)) return `more than ${MAX_UNITS} units`;
   if (final.chargeNano > final.maxCostNano) return 'the charge is above max_cost';
-  if (final.chargeNano > 0n && !isCharged(final.outcome)) return `a charge for the outcome ${final.outcome}`;
-  if (!isCharged(final.outcome) && final.leases.some((lease) => lease.amount > 0n)) return `an amount for the outcome ${final.outcome}`;
+  if (final.chargeNano > 0n && !isCharged(final)) return `a charge for the outcome ${final.outcome}`;
+  if (!isCharged(final) && final.leases.some((lease) => lease.amount > 0n)) return `an amount for the outcome ${final.outcome}`;
   return undefined;
 }
 
@@ -98,7 +98,7 @@ export interface Rating {
 
 /** Rates a final anew from the list price version it names (undefined: not known here). */
 export function rateFinal(final: Final, price: ListPrice | undefined): Rating {
-  if (!isCharged(final.outcome)) return { ratedNano: 0n, listNano: 0n };
+  if (!isCharged(final)) return { ratedNano: 0n, listNano: 0n };
   if (price === undefined) {
     // A client that left before anything was sent to a model is charged nothing, and names no price.
     return { ratedNano: final.answeringModelId === undefined ? 0n : undefined, listNano: 0n };
@@ -212,7 +212,7 @@ export function sumBatch(finals: readonly CountedFinal[]): BatchSums {
     }
     const sum = hourlySum(hourly, final);
     sum.requests += 1;
-    if (isCharged(final.outcome) && counted.refusal === undefined) sum.chargedRequests += 1;
+    if (isCharged(final) && counted.refusal === undefined) sum.chargedRequests += 1;
     if (final.exactness === 'estimated') sum.estimatedRequests += 1;
     for (const component of COMPONENTS) sum.units[component] += final.usage[component] ?? 0;
     sum.chargeNano += charge;

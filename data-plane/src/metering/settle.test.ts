@@ -73,7 +73,10 @@ function call(facts: Partial<Measured> | undefined, errorCode: CallTrace['errorC
 }
 
 function ending(outcome: Ending['outcome'], served: CallTrace | undefined, calls = served === undefined ? [] : [served]): Ending {
-  return { outcome, served, calls, stream: false, status: 200, error: undefined, firstByteMs: 10, durationMs: 40 };
+  return {
+    ...{ outcome, emptyIsCharged: false, served, calls, stream: false, status: 200, error: undefined },
+    ...{ firstByteMs: 10, durationMs: 40 },
+  };
 }
 
 const USED = { usage: { input: 1_000, output: 100 } };
@@ -107,6 +110,14 @@ describe('settling a request', () => {
     expect(final.chargeNano).toBe(1_000_000n);
     expect(final.varianceNano).toBe(960_000n);
     expect(final.leases[0]).toEqual({ leaseId: 'l1', amount: 1_000_000n });
+  });
+
+  it('charges an empty answer of an account above its ceiling of uncharged cost, in counts as well, and says so', () => {
+    const final = settle(INTENT, 4_000, { ...ending('empty', call({ usage: { input: 1_000, output: 0 } })), emptyIsCharged: true });
+    expect(final).toMatchObject({ outcome: 'empty', emptyIsCharged: true, exactness: 'exact', chargeNano: 1_400_000n });
+    expect(final.leases.map(({ amount }) => amount)).toEqual([1_400_000n, 1n, 4n]);
+    const failed = settle(INTENT, 4_000, { ...ending('failed', undefined, [call(USED)]), emptyIsCharged: true });
+    expect([failed.chargeNano, ...failed.leases.map(({ amount }) => amount)]).toEqual([0n, 0n, 0n, 0n]);
   });
 
   it.each(['failed', 'empty'] as const)('charges nothing for a request that ended %s, and still knows its cost', (outcome) => {

@@ -32,6 +32,8 @@ export interface CallTrace {
 /** The end of a request, before money is put on it. */
 export interface Ending {
   readonly outcome: Exclude<Outcome, 'recovered'>;
+  /** As the account stood at admission. */
+  readonly emptyIsCharged: boolean;
   /** The call that answered, or that was answering when the client left. */
   readonly served: CallTrace | undefined;
   readonly calls: readonly CallTrace[];
@@ -78,12 +80,13 @@ function meteredUsage(measured: Measured | undefined, inputTokensBound: number):
  */
 export function settle(intent: Intent, reserved: readonly SetAside[], inputTokensBound: number, ending: Ending): Final {
   const { served } = ending;
+  const charged = isCharged(ending);
   const metered = meteredUsage(served?.facts, inputTokensBound);
   // A tier that the upstream did not confirm is not charged for.
   const serviceTier = served?.facts?.serviceTier ?? 'standard';
   const price = served?.candidate.listPrice;
   const rated =
-    price !== undefined && isCharged(ending.outcome)
+    price !== undefined && charged
       ? rate(metered.usage, price.cards, { serviceTier, markupBasisPoints: intent.markupBasisPoints }).amountNano
       : 0n;
   const chargeNano = rated < intent.maxCostNano ? rated : intent.maxCostNano;
@@ -101,9 +104,10 @@ export function settle(intent: Intent, reserved: readonly SetAside[], inputToken
     maxCostNano: intent.maxCostNano,
     leases: reserved.map(({ leaseId, unit, amount }) => ({
       leaseId,
-      amount: unit === 'nano_usd' ? chargeNano : isCharged(ending.outcome) ? BigInt(amount) : 0n,
+      amount: unit === 'nano_usd' ? chargeNano : charged ? BigInt(amount) : 0n,
     })),
     outcome: ending.outcome,
+    ...(ending.emptyIsCharged ? { emptyIsCharged: true } : {}),
     exactness: metered.exactness,
     answeringModelId: served?.candidate.model.id,
     askedPriceVersion: intent.priceVersions[0]?.version ?? 0,

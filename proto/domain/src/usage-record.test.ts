@@ -21,14 +21,18 @@ const intent: Intent = {
 };
 
 it('charges for what was answered and for what a client that left had generated, for nothing else', () => {
-  expect(OUTCOMES.filter(isCharged)).toEqual(['success', 'client_gone']);
+  expect(OUTCOMES.filter((outcome) => isCharged({ outcome }))).toEqual(['success', 'client_gone']);
+});
+
+it('charges for an empty answer too where the account was above its ceiling, and for nothing else that is free', () => {
+  expect(OUTCOMES.filter((outcome) => isCharged({ outcome, emptyIsCharged: true }))).toEqual(['success', 'client_gone', 'empty']);
 });
 
 it('recovers an intent without its end as a final that charges nothing and returns its leases whole', () => {
   const final = recoveredFinal(intent);
   expect(final).toMatchObject({ outcome: 'recovered', chargeNano: 0n, varianceNano: 0n, usage: {}, attempts: [], askedPriceVersion: 3 });
   expect(final.leases).toEqual([{ leaseId: 'l1', amount: 0n }]);
-  expect(isCharged(final.outcome)).toBe(false);
+  expect(isCharged(final)).toBe(false);
 });
 
 it('keeps who asked and the terms that were pinned', () => {

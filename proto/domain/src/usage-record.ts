@@ -36,16 +36,17 @@ export interface Intent {
 
 /**
  * How a request ended.
- * `success`: answered in full · `client_gone`: the client left and pays for what was generated · `empty`: an empty text answer, free ·
+ * `success`: answered in full · `client_gone`: the client left and pays for what was generated · `empty`: an empty text answer, free
+ * unless the account is above its ceiling of uncharged cost ·
  * `failed`: an upstream or internal error, free · `recovered`: the node died before the final was written, free.
  */
 export type Outcome = 'success' | 'client_gone' | 'empty' | 'failed' | 'recovered';
 
 export const OUTCOMES: readonly Outcome[] = ['success', 'client_gone', 'empty', 'failed', 'recovered'];
 
-/** Whether the written rule charges for this outcome. */
-export function isCharged(outcome: Outcome): boolean {
-  return outcome === 'success' || outcome === 'client_gone';
+/** Whether the written rule charges for a request that ended so. */
+export function isCharged({ outcome, emptyIsCharged }: Pick<Final, 'outcome' | 'emptyIsCharged'>): boolean {
+  return outcome === 'success' || outcome === 'client_gone' || (outcome === 'empty' && emptyIsCharged === true);
 }
 
 /** One call to a provider, whether it answered or not, with what it cost us. */
@@ -66,6 +67,8 @@ export interface Attempt {
 
 export interface Final extends Omit<Intent, 'priceVersions'> {
   readonly outcome: Outcome;
+  /** At admission the account was above its ceiling of uncharged cost, so that an empty answer is charged as any other. */
+  readonly emptyIsCharged?: boolean;
   readonly exactness: Exactness;
   /** The model that answered; undefined when none did. */
   readonly answeringModelId: string | undefined;

@@ -83,10 +83,21 @@ describe('payloads of the spool', () => {
   it('of another version or type are reported', () => {
     const bytes = encode({ type: 'recovered', incarnation: 7n });
     expect(decodePayload(6, bytes)).toEqual({ ok: false, reason: 'record type 6 is unknown' });
-    bytes[0] = 3;
-    expect(decodePayload(RECORD_TYPE.recovered, bytes)).toEqual({ ok: false, reason: 'payload version 3 is unknown' });
+    bytes[0] = 4;
+    expect(decodePayload(RECORD_TYPE.recovered, bytes)).toEqual({ ok: false, reason: 'payload version 4 is unknown' });
     bytes[0] = 0;
     expect(decodePayload(RECORD_TYPE.recovered, bytes)).toEqual({ ok: false, reason: 'payload version 0 is unknown' });
+  });
+
+  it('of the version that knew no charge for empty answers are read: none was charged', () => {
+    fc.assert(
+      fc.property(arbitraryFinal, ({ emptyIsCharged: _, ...final }) => {
+        const bytes = encode({ type: 'final', final });
+        // It wrote the same without the last byte.
+        const old = Buffer.concat([Buffer.of(2), bytes.subarray(1, -1)]);
+        expect(decodePayload(RECORD_TYPE.final, old)).toEqual({ ok: true, record: { type: 'final', final } });
+      }),
+    );
   });
 
   // Bytes that the first version wrote.

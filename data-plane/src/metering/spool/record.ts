@@ -10,9 +10,9 @@ import { DamagedPayload, PayloadReader, type PayloadWriter } from './payload.ts'
 
 /**
  * First byte of every payload. 1: there were no leases yet. 2: a FINAL's leases stand before the fields that the survey of a
- * folder skips, and a CHECKPOINT has leases.
+ * folder skips, and a CHECKPOINT has leases. 3: a FINAL tells at its end whether an empty answer was to be charged.
  */
-const PAYLOAD_VERSION = 2;
+const PAYLOAD_VERSION = 3;
 const LEAST_PAYLOAD_VERSION = 1;
 
 /** Numbers on disk, never given to another type. */
@@ -213,6 +213,7 @@ function encodeFinal(writer: PayloadWriter, final: Final): void {
   writer.optionalText(final.errorCode);
   writer.f64(final.firstByteMs);
   writer.f64(final.durationMs);
+  writer.u8(final.emptyIsCharged === true ? 1 : 0);
 }
 
 function decodeFinal(version: number, reader: PayloadReader): Final {
@@ -220,7 +221,7 @@ function decodeFinal(version: number, reader: PayloadReader): Final {
   const accountId = reader.text();
   const chargeNano = reader.i64();
   const leases = version === 1 ? undefined : decodeLeases(reader);
-  return {
+  const final: Final = {
     requestId,
     accountId,
     chargeNano,
@@ -249,6 +250,7 @@ function decodeFinal(version: number, reader: PayloadReader): Final {
     firstByteMs: reader.f64(),
     durationMs: reader.f64(),
   };
+  return version >= 3 && reader.bool() ? { ...final, emptyIsCharged: true } : final;
 }
 
 function encodeAttempt(writer: PayloadWriter, attempt: Attempt): void {

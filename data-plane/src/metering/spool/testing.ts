@@ -42,7 +42,7 @@ export const arbitraryIntent: fc.Arbitrary<Intent> = fc.record({
   priceVersions: fc.array(fc.record({ modelId: id, version: uint32 }), { maxLength: 4 }),
 });
 
-export const arbitraryFinal: fc.Arbitrary<Final> = fc.record({
+const arbitraryFreeEmpty = fc.record({
   ...terms,
   outcome: fc.constantFrom(...OUTCOMES),
   exactness: fc.constantFrom('exact' as const, 'estimated' as const),
@@ -73,6 +73,10 @@ export const arbitraryFinal: fc.Arbitrary<Final> = fc.record({
   firstByteMs: fc.nat(),
   durationMs: fc.nat(),
 });
+
+export const arbitraryFinal: fc.Arbitrary<Final> = fc
+  .tuple(arbitraryFreeEmpty, fc.boolean())
+  .map(([final, emptyIsCharged]) => (emptyIsCharged ? { ...final, emptyIsCharged } : final));
 
 export const arbitraryLease: fc.Arbitrary<LeaseRecord> = fc.record({
   leaseId: id,

@@ -94,6 +94,7 @@ export class UsageRecordsWriter {
     this.#optionalText(25, final.errorCode);
     this.#number(26, wholeMs(final.firstByteMs));
     this.#number(27, wholeMs(final.durationMs));
+    this.#number(28, final.emptyIsCharged === true ? 1 : 0);
   }
 
   #attempt(attempt: Attempt): void {

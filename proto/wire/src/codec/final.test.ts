@@ -19,7 +19,7 @@ const amount = fc.bigInt({ min: 0n, max: 2n ** 63n - 1n });
 // The catalogue's keys are the codes.
 const errorCode = fc.option(fc.constantFrom(...(Object.keys(ERROR_CODES) as ErrorCode[])), { nil: undefined });
 
-const arbitraryFinal: fc.Arbitrary<Final> = fc.record({
+const arbitraryFreeEmpty = fc.record({
   requestId: id,
   admittedAtMs: fc.maxSafeNat(),
   accountId: id,
@@ -61,6 +61,10 @@ const arbitraryFinal: fc.Arbitrary<Final> = fc.record({
   firstByteMs: uint32,
   durationMs: uint32,
 });
+
+const arbitraryFinal: fc.Arbitrary<Final> = fc
+  .tuple(arbitraryFreeEmpty, fc.boolean())
+  .map(([final, emptyIsCharged]) => (emptyIsCharged ? { ...final, emptyIsCharged } : final));
 
 describe('a final on the wire', () => {
   it('comes back as it was, every field', () => {

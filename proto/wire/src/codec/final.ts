@@ -48,6 +48,7 @@ export function finalToWire(final: Final): wire.Final {
     ...(final.errorCode === undefined ? {} : { errorCode: final.errorCode }),
     firstByteMs: wholeMs(final.firstByteMs),
     durationMs: wholeMs(final.durationMs),
+    emptyIsCharged: final.emptyIsCharged === true,
   });
 }
 
@@ -67,6 +68,7 @@ export function finalFromWire(message: wire.Final): Final {
     maxCostNano: readNonNegative('max_cost_nano', message.maxCostNano),
     leases: message.leases.map(leaseFromWire),
     outcome: readWord('outcome', message.outcome, OUTCOMES),
+    ...(message.emptyIsCharged ? { emptyIsCharged: true } : {}),
     exactness: readWord('exactness', message.exactness, EXACTNESS),
     answeringModelId: message.answeringModelId,
     askedPriceVersion: message.askedPriceVersion,

@@ -31,7 +31,18 @@ function bodyOf(entityId: string): Readonly<Record<ConfigKind, fc.Arbitrary<Conf
   return {
     account: body(
       'account',
-      fc.record({ id: own, name: text, planId: id, status: fc.constantFrom('active', 'disabled'), balanceNano: nano, asOfMs: timeMs }),
+      fc.record(
+        {
+          id: own,
+          name: text,
+          planId: id,
+          status: fc.constantFrom('active', 'disabled'),
+          balanceNano: nano,
+          asOfMs: timeMs,
+          unchargedCeilingUntilMs: timeMs,
+        },
+        { requiredKeys: ['id', 'name', 'planId', 'status', 'balanceNano', 'asOfMs'] },
+      ),
     ),
     member: body(
       'member',

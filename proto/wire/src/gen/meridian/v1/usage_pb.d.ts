@@ -537,6 +537,13 @@ export declare type Final = Message<"meridian.v1.Final"> & {
    * @generated from field: uint32 duration_ms = 27;
    */
   durationMs: number;
+
+  /**
+   * Pinned at admission: an empty answer is charged as any other.
+   *
+   * @generated from field: bool empty_is_charged = 28;
+   */
+  emptyIsCharged: boolean;
 };
 
 /**
