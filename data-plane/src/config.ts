@@ -27,6 +27,11 @@ export interface Config {
   readonly upstreamTotalTimeoutMs: number;
   readonly connectionsPerOrigin: number;
   readonly drainTimeoutMs: number;
+  /** Streams of clients that left, read on at a time. */
+  readonly maxAbandonedStreams: number;
+  readonly maxAbandonedStreamMs: number;
+  /** Whole answers to clients that left, finished at a time. */
+  readonly maxAbandonedAnswers: number;
   /** The region's Redis; undefined: limits are this node's own. */
   readonly redisUrl: string | undefined;
 }
@@ -77,6 +82,9 @@ const schema = z.object({
   MERIDIAN_UPSTREAM_TOTAL_TIMEOUT_MS: milliseconds.default(1_800_000),
   MERIDIAN_CONNECTIONS_PER_ORIGIN: z.coerce.number().int().min(1).max(65_536).default(8192),
   MERIDIAN_DRAIN_TIMEOUT_MS: milliseconds.default(30_000),
+  MERIDIAN_MAX_ABANDONED_STREAMS: z.coerce.number().int().min(0).max(65_536).default(64),
+  MERIDIAN_MAX_ABANDONED_STREAM_MS: milliseconds.default(10_000),
+  MERIDIAN_MAX_ABANDONED_ANSWERS: z.coerce.number().int().min(0).max(65_536).default(256),
   MERIDIAN_REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be redis://host:port or rediss://host:port' }).optional(),
 });
 
@@ -112,6 +120,9 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     upstreamTotalTimeoutMs: settings.MERIDIAN_UPSTREAM_TOTAL_TIMEOUT_MS,
     connectionsPerOrigin: settings.MERIDIAN_CONNECTIONS_PER_ORIGIN,
     drainTimeoutMs: settings.MERIDIAN_DRAIN_TIMEOUT_MS,
+    maxAbandonedStreams: settings.MERIDIAN_MAX_ABANDONED_STREAMS,
+    maxAbandonedStreamMs: settings.MERIDIAN_MAX_ABANDONED_STREAM_MS,
+    maxAbandonedAnswers: settings.MERIDIAN_MAX_ABANDONED_ANSWERS,
     redisUrl: settings.MERIDIAN_REDIS_URL,
   });
 }

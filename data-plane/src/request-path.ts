@@ -67,7 +67,7 @@ export interface RequestPath {
 export function createRequestPath(deps: RequestPathDeps): RequestPath {
   const { config, dialect, picture, spool, grants, counter, upstream, deadlines, metrics, log, ids } = deps;
   const { nowMs } = ids;
-  const leftBehind = new LeftBehind(deadlines);
+  const leftBehind = new LeftBehind(deadlines, config);
   const inFlight = new Set<RunningAttempt>();
   let draining = false;
   /** Why attempts are ended at once, when the time to drain is over. */

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { Deadlines } from '../upstream/deadline.ts';
 import type { AttemptEnd, RunningAttempt } from './attempt.ts';
-import { LeftBehind, MAX_DRAIN_MS, MAX_DRAINING_STREAMS, MAX_FINISHING_ANSWERS } from './left-behind.ts';
+import { LeftBehind } from './left-behind.ts';
+
+const BOUNDS = { maxAbandonedStreams: 3, maxAbandonedStreamMs: 10_000, maxAbandonedAnswers: 5 };
 
 function running() {
   let end: (value: AttemptEnd) => void = () => {};
@@ -29,7 +31,7 @@ function held() {
       timers.advance();
     }
   };
-  return { left: new LeftBehind(timers), pass };
+  return { left: new LeftBehind(timers, BOUNDS), pass };
 }
 
 describe('an upstream whose client has left', () => {
@@ -37,7 +39,7 @@ describe('an upstream whose client has left', () => {
     const { left, pass } = held();
     const { attempt } = running();
     left.stream(attempt, false);
-    pass(MAX_DRAIN_MS - 500);
+    pass(BOUNDS.maxAbandonedStreamMs - 500);
     expect(attempt.abandoned).toBe(0);
     pass(1_000);
     expect(attempt.abandoned).toBe(1);
@@ -45,7 +47,7 @@ describe('an upstream whose client has left', () => {
 
   it('is cut at once when too many are being drained, unless the model hides its reasoning', () => {
     const { left } = held();
-    for (let index = 0; index < MAX_DRAINING_STREAMS; index++) left.stream(running().attempt, false);
+    for (let index = 0; index < BOUNDS.maxAbandonedStreams; index++) left.stream(running().attempt, false);
     const plain = running().attempt;
     left.stream(plain, false);
     expect(plain.abandoned).toBe(1);
@@ -67,7 +69,11 @@ describe('an upstream whose client has left', () => {
 
   it('finishes whole answers up to a number', () => {
     const { left } = held();
-    for (let index = 0; index < MAX_FINISHING_ANSWERS; index++) left.answer(running().attempt);
+    for (let index = 0; index < BOUNDS.maxAbandonedAnswers; index++) {
+      const { attempt } = running();
+      left.answer(attempt);
+      expect(attempt.abandoned).toBe(0);
+    }
     const late = running().attempt;
     left.answer(late);
     expect(late.abandoned).toBe(1);

@@ -5,17 +5,22 @@
 import type { RunningAttempt } from './attempt.ts';
 import type { Timers } from './commit.ts';
 
-export const MAX_DRAINING_STREAMS = 64;
-export const MAX_DRAIN_MS = 10_000;
-export const MAX_FINISHING_ANSWERS = 256;
+/** The node's settings satisfy it. */
+export interface LeftBehindBounds {
+  readonly maxAbandonedStreams: number;
+  readonly maxAbandonedStreamMs: number;
+  readonly maxAbandonedAnswers: number;
+}
 
 export class LeftBehind {
   #drainingStreams = 0;
   #finishingAnswers = 0;
   readonly #timers: Timers;
+  readonly #bounds: LeftBehindBounds;
 
-  constructor(timers: Timers) {
+  constructor(timers: Timers, bounds: LeftBehindBounds) {
     this.#timers = timers;
+    this.#bounds = bounds;
   }
 
   get drainingStreams(): number {
@@ -26,14 +31,17 @@ export class LeftBehind {
     return this.#finishingAnswers;
   }
 
-  /** A stream: drained for at most `MAX_DRAIN_MS`. A model that hides its reasoning is drained even above the limit: a cut would leave most of its output uncounted. */
+  /**
+   * A stream: drained for at most `maxAbandonedStreamMs`. A model that hides its reasoning is drained however many there are: a cut
+   * would leave most of its output uncounted.
+   */
   stream(running: RunningAttempt, hidesReasoning: boolean): void {
-    if (this.#drainingStreams >= MAX_DRAINING_STREAMS && !hidesReasoning) {
+    if (this.#drainingStreams >= this.#bounds.maxAbandonedStreams && !hidesReasoning) {
       running.abandon();
       return;
     }
     this.#drainingStreams++;
-    const timer = this.#timers.after(MAX_DRAIN_MS, () => running.abandon());
+    const timer = this.#timers.after(this.#bounds.maxAbandonedStreamMs, () => running.abandon());
     void running.done.then(() => {
       timer.cancel();
       this.#drainingStreams--;
@@ -42,7 +50,7 @@ export class LeftBehind {
 
   /** A whole answer: finished, so that it can be billed for what the provider did. */
   answer(running: RunningAttempt): void {
-    if (this.#finishingAnswers >= MAX_FINISHING_ANSWERS) {
+    if (this.#finishingAnswers >= this.#bounds.maxAbandonedAnswers) {
       running.abandon();
       return;
     }
