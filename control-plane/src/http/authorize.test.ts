@@ -1,0 +1,299 @@
+/** Who may do what: every route of the account API × role × whose object it is, asked of the running server. */
+import { randomBytes } from 'node:crypto';
+import type { LightMyRequestResponse } from 'fastify';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { settledFinal, withCredit } from '../usage/testing.ts';
+import { authorizedRoutes, type Role } from './authorize.ts';
+import { ADMIN_TOKEN, type TestHttp, testHttp } from './testing.ts';
+
+const ROLES = ['owner', 'admin', 'member', 'billing'] as const satisfies readonly Role[];
+
+interface Person {
+  readonly memberId: string;
+  readonly token: string;
+}
+
+/** An account with one member of each role, and another one of the role `member`. */
+interface House {
+  readonly accountId: string;
+  readonly people: Readonly<Record<Role | 'colleague', Person>>;
+}
+
+/** An object whose id stands in a path, made for one person of a house. */
+type Kind = 'account' | 'member' | 'key' | 'receipt';
+
+/** Statuses: of one's own object, of a colleague's, of another account's. One alone where a route is about no object in particular. */
+type Cells = readonly [own: number, colleagues: number, foreign: number] | readonly [status: number];
+
+interface Row {
+  /** What each parameter of the path names, from left to right. */
+  readonly path?: readonly Kind[];
+  readonly query?: string;
+  readonly body?: unknown;
+  /** The call uses its object up: each gets a house of its own. */
+  readonly spends?: true;
+  /** Whose answers must not tell of a colleague's objects. */
+  readonly ownOnly?: readonly Role[];
+  readonly owner: Cells;
+  readonly admin: Cells;
+  readonly member: Cells;
+  readonly billing: Cells;
+}
+
+const ALL: Cells = [200, 200, 404];
+const OWN: Cells = [200, 404, 404];
+/** By the role alone, whatever the object. */
+const REFUSED: Cells = [403, 403, 403];
+
+/** Each route of the account API. A route that is served and has no row here fails the test. */
+const TABLE: Readonly<Record<string, Row>> = {
+  'GET /v1/me': { owner: [200], admin: [200], member: [200], billing: [200], ownOnly: ['member', 'billing'] },
+  'GET /v1/regions': { owner: [200], admin: [200], member: [200], billing: [200] },
+  'GET /v1/account': { owner: [200], admin: [200], member: [200], billing: [200] },
+  'PATCH /v1/account': { body: { caps: { daily_usd: '5' } }, owner: [200], admin: [200], member: [403], billing: [200] },
+  'GET /v1/account/members/{id}': { path: ['member'], owner: ALL, admin: ALL, member: OWN, billing: OWN },
+  'PATCH /v1/account/members/{id}': {
+    ...{ path: ['member'], body: { caps: { daily_usd: '5' } } },
+    ...{ owner: ALL, admin: ALL, member: REFUSED, billing: REFUSED },
+  },
+  'POST /v1/keys': { body: { name: 'new' }, owner: [201], admin: [201], member: [201], billing: [403] },
+  'GET /v1/keys': { owner: [200], admin: [200], member: [200], billing: [403], ownOnly: ['member'] },
+  'GET /v1/keys/{id}': { path: ['key'], owner: ALL, admin: ALL, member: OWN, billing: REFUSED },
+  'PATCH /v1/keys/{id}': { path: ['key'], body: { name: 'renamed' }, owner: ALL, admin: ALL, member: OWN, billing: REFUSED },
+  'DELETE /v1/keys/{id}': { path: ['key'], spends: true, owner: ALL, admin: ALL, member: OWN, billing: REFUSED },
+  'GET /v1/credits': { owner: [200], admin: [200], member: [403], billing: [200] },
+  'GET /v1/usage': { query: 'group_by=member', owner: [200], admin: [200], member: [200], billing: [200], ownOnly: ['member'] },
+  'GET /v1/usage/requests/{id}': { path: ['receipt'], owner: ALL, admin: ALL, member: OWN, billing: ALL },
+};
+
+interface Operation {
+  readonly route: string;
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
+  readonly path: string;
+  readonly audience: 'account' | 'operator';
+}
+
+let http: TestHttp;
+let operations: readonly Operation[];
+let sequence = 0;
+
+beforeAll(async () => {
+  http = await testHttp();
+  await http.services.usage.makePartitions();
+  const { paths } = (await http.app.inject('/openapi.json')).json();
+  operations = Object.entries(paths as Record<string, Record<string, { tags: ['account' | 'operator'] }>>).flatMap(([path, verbs]) =>
+    Object.entries(verbs).map(([verb, { tags }]) => {
+      const method = verb.toUpperCase() as Operation['method'];
+      return { route: `${method} ${path}`, method, path, audience: tags[0] };
+    }),
+  );
+});
+afterAll(() => http.close());
+
+async function makeHouse(): Promise<House> {
+  const { accounts, sessions } = http.services;
+  const { account, owner } = await accounts.create({ name: 'house', ownerName: 'owner' });
+  const person = async (memberId: string): Promise<Person> => ({
+    memberId,
+    token: (await sessions.mint(memberId, account.id, 3_600)).token,
+  });
+  const add = async (role: Role) => person((await accounts.addMember(account.id, { name: role, role })).id);
+  return {
+    accountId: account.id,
+    people: {
+      ...{ owner: await person(owner.id), admin: await add('admin'), member: await add('member') },
+      ...{ billing: await add('billing'), colleague: await add('member') },
+    },
+  };
+}
+
+const made = new Map<string, string>();
+
+/** The id of an object of that person; the same one when asked again. */
+async function objectOf(kind: Kind, { accountId }: House, { memberId }: Person): Promise<string> {
+  if (kind === 'account') return accountId;
+  if (kind === 'member') return memberId;
+  const name = `${kind} ${memberId}`;
+  const id = made.get(name) ?? (await MAKERS[kind](accountId, memberId));
+  made.set(name, id);
+  return id;
+}
+
+const MAKERS: Readonly<Record<'key' | 'receipt', (accountId: string, memberId: string) => Promise<string>>> = {
+  key: async (accountId, memberId) => (await http.services.keys.create({ accountId, memberId }, KEY_TERMS)).row.id,
+  async receipt(accountId, memberId) {
+    sequence += 1;
+    const requestId = `req_${sequence}_${randomBytes(4).toString('hex')}`;
+    const final = settledFinal({ requestId, accountId, memberId, keyId: `key of ${memberId}`, admittedAtMs: http.clock.nowMs() - 60_000 });
+    const batch = {
+      ...{ spoolId: 'spl_1', nodeId: 'nod_1', region: 'us', incarnation: 1n },
+      ...{ firstSeq: sequence, lastSeq: sequence, records: [{ seq: sequence, final }] },
+    };
+    await http.services.usage.ingestBatch(await withCredit(http.db, batch));
+    return requestId;
+  },
+};
+const KEY_TERMS = { name: 'made before', expiresAtMs: undefined, models: [], regions: [] };
+
+/** What tells of a person's objects: ids that an answer to somebody else must not hold. */
+async function tracesOf(house: House, person: Person): Promise<string[]> {
+  return [await objectOf('key', house, person), await objectOf('receipt', house, person)];
+}
+
+function call(operation: Operation, row: Row, ids: readonly string[], token: string | undefined): Promise<LightMyRequestResponse> {
+  const rest = [...ids];
+  const path = operation.path.replace(/\{\w+\}/g, () => encodeURIComponent(rest.shift() ?? 'nothing'));
+  return http.app.inject({
+    method: operation.method,
+    url: row.query === undefined ? path : `${path}?${row.query}`,
+    headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+    ...(row.body === undefined ? {} : { payload: row.body as object }),
+  });
+}
+
+function rowOf(route: string): Row {
+  const row = TABLE[route];
+  if (row === undefined) throw new Error(`${route} has no row in the table`);
+  return row;
+}
+
+const accountOperations = () => operations.filter(({ audience }) => audience === 'account');
+
+describe('the table of the account API', () => {
+  it('has a row for each route that is served, and none besides', () => {
+    expect(Object.keys(TABLE).sort()).toEqual(
+      accountOperations()
+        .map(({ route }) => route)
+        .sort(),
+    );
+    expect(authorizedRoutes().length).toBe(accountOperations().length);
+  });
+
+  it.each(ROLES)('holds for a member who is %s, and no answer tells of another account', async (role) => {
+    let home = await makeHouse();
+    let abroad = await makeHouse();
+    const wrong: string[] = [];
+    for (const operation of accountOperations()) {
+      const row = rowOf(operation.route);
+      for (const [index, expected] of row[role].entries()) {
+        if (row.spends !== undefined) [home, abroad] = [await makeHouse(), await makeHouse()];
+        const caller = home.people[role];
+        const [house, person] =
+          (
+            [
+              [home, caller],
+              [home, home.people.colleague],
+              [abroad, abroad.people.member],
+            ] as const
+          )[index] ?? [];
+        if (house === undefined || person === undefined) throw new Error('a cell too many');
+        const secrets = [abroad.accountId, ...Object.values(abroad.people).map(({ memberId }) => memberId)];
+        secrets.push(...(await tracesOf(abroad, abroad.people.member)));
+        if (row.ownOnly?.includes(role)) secrets.push(...(await tracesOf(home, home.people.colleague)));
+        const ids = await Promise.all((row.path ?? []).map((kind) => objectOf(kind, house, person)));
+        const answer = await call(operation, row, ids, caller.token);
+        const told = secrets.filter((secret) => !ids.includes(secret) && answer.body.includes(secret));
+        if (answer.statusCode !== expected || told.length > 0) {
+          wrong.push(
+            `${operation.route}, ${['own', "a colleague's", "another account's"][index]}: ${answer.statusCode}, not ${expected} ${told}`,
+          );
+        }
+        const code = { 403: 'permission_denied', 404: 'not_found' }[answer.statusCode];
+        if (code !== undefined) expect([operation.route, answer.json().error.code]).toEqual([operation.route, code]);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it('says of an object of another account what it says of one that is nowhere', async () => {
+    const [home, abroad] = [await makeHouse(), await makeHouse()];
+    for (const operation of accountOperations()) {
+      const row = rowOf(operation.route);
+      if (row.path === undefined) continue;
+      const foreign = await Promise.all(row.path.map((kind) => objectOf(kind, abroad, abroad.people.member)));
+      const nowhere = foreign.map((id) => `${id.slice(0, -6)}000000`);
+      const [there, not] = [
+        await call(operation, row, foreign, home.people.owner.token),
+        await call(operation, row, nowhere, home.people.owner.token),
+      ];
+      const plain = (answer: LightMyRequestResponse, ids: readonly string[]) =>
+        ids.reduce((text, id) => text.replaceAll(id, '…'), `${answer.statusCode} ${answer.body}`);
+      expect([operation.route, plain(there, foreign)]).toEqual([operation.route, plain(not, nowhere)]);
+    }
+  });
+});
+
+describe('who is not a member', () => {
+  it.each([
+    ['nobody', async () => undefined],
+    ['a token that says nothing', async () => 'a.b.c'],
+    ['the admin token', async () => ADMIN_TOKEN],
+    [
+      'a member who was disabled',
+      async () => {
+        const { accountId, people } = await makeHouse();
+        await http.services.accounts.changeMember(accountId, people.admin.memberId, { status: 'disabled' });
+        return people.admin.token;
+      },
+    ],
+    [
+      'the owner of an account that was disabled',
+      async () => {
+        const { accountId, people } = await makeHouse();
+        await http.services.accounts.setStatus(accountId, 'disabled');
+        return people.owner.token;
+      },
+    ],
+    [
+      'a token of a member that names another account',
+      async () => {
+        const [home, abroad] = [await makeHouse(), await makeHouse()];
+        return (await http.services.sessions.mint(home.people.owner.memberId, abroad.accountId, 60)).token;
+      },
+    ],
+  ] as readonly (readonly [string, () => Promise<string | undefined>])[])('gets nothing from the account API: %s', async (_, tokenOf) => {
+    const token = await tokenOf();
+    const house = await makeHouse();
+    for (const operation of accountOperations()) {
+      const row = rowOf(operation.route);
+      const ids = await Promise.all((row.path ?? []).map((kind) => objectOf(kind, house, house.people.owner)));
+      const answer = await call(operation, row, ids, token);
+      const { code } = answer.json().error;
+      expect([operation.route, answer.statusCode]).toEqual([operation.route, 401]);
+      expect(['invalid_token', 'invalid_api_key']).toContain(code);
+    }
+  });
+
+  it('gets nothing with an API key but what a key may ask about itself', async () => {
+    const { accountId, people } = await makeHouse();
+    const { key } = await http.services.keys.create({ accountId, memberId: people.owner.memberId }, KEY_TERMS);
+    const open: string[] = [];
+    for (const operation of accountOperations()) {
+      const answer = await call(operation, rowOf(operation.route), [], key);
+      if (answer.statusCode !== 401) open.push(operation.route);
+    }
+    expect(open.sort()).toEqual(['GET /v1/me', 'GET /v1/regions']);
+  });
+});
+
+describe('the operator API', () => {
+  it('is closed to everybody but operators, on each of its routes', async () => {
+    const { accountId, people } = await makeHouse();
+    const { key } = await http.services.keys.create({ accountId, memberId: people.owner.memberId }, KEY_TERMS);
+    const routes = operations.filter(({ audience }) => audience === 'operator');
+    expect(routes.length).toBeGreaterThan(25);
+    const open: string[] = [];
+    for (const operation of routes) {
+      for (const token of [undefined, people.owner.token, people.admin.token, key, `${ADMIN_TOKEN}x`, 'a.b.c']) {
+        const answer = await call(operation, { owner: [401], admin: [401], member: [401], billing: [401] }, [accountId], token);
+        if (answer.statusCode !== 401 || answer.json().error.code !== 'invalid_token') open.push(`${operation.route} ${token}`);
+      }
+    }
+    expect(open).toEqual([]);
+  });
+
+  it('lies under /admin/v1, and nothing of the account API does', () => {
+    for (const { route, path, audience } of operations)
+      expect([route, path.startsWith('/admin/v1/')]).toEqual([route, audience === 'operator']);
+  });
+});
