@@ -52,6 +52,8 @@ export interface Answer {
 export interface AnswerWishes {
   tokens?: number;
   reasoning?: number;
+  /** Output tokens that are billed and not shown, above every limit. */
+  extraOutput?: number;
   empty?: boolean;
   hugeBytes?: number;
   cache?: 'read' | 'write';
@@ -196,7 +198,7 @@ export function generateAnswer(request: ChatRequest, wishes: AnswerWishes, cache
       promptAudio: prompt.audio,
       cached: cached.read,
       cacheWrite: wishes.cache === 'write' ? cached.write : null,
-      completion: visible + reasoning,
+      completion: visible + reasoning + (wishes.extraOutput ?? 0),
       reasoning,
     },
   };

@@ -17,6 +17,8 @@ export interface WireContext {
   usage: JsonObject;
   /** The `no_usage` knob: the answer is given without its usage. */
   hideUsage: boolean;
+  /** The `seed_usage` knob: what the first event of an OpenAI stream tells of usage; null where there is none. */
+  seed: JsonObject | null;
 }
 
 const OBFUSCATION = 'IPio8PDeczEmdPrWuQNXk0OUCt9';
@@ -143,17 +145,18 @@ function openAiStream(request: ChatRequest, answer: Answer, context: WireContext
   }).slice(0, -1);
   const withUsage = request.includeUsage && !hideUsage;
   const early = request.includeUsage ? ',"usage":null' : '';
+  const first = context.seed === null ? early : `,"usage":${JSON.stringify(context.seed)}`;
   const tail = (text: string): string =>
     request.includeObfuscation ? `,"obfuscation":"${OBFUSCATION.slice(0, hash32(text) % OBFUSCATION.length)}"` : '';
-  const event = (index: number, delta: string, logprobs: JsonObject | null, finish: string, pieces: number): Segment => {
+  const event = (index: number, delta: string, logprobs: JsonObject | null, finish: string, pieces: number, usage = early): Segment => {
     const shown = request.logprobs ? `,"logprobs":${JSON.stringify(logprobs)}` : '';
     const choice = `{"index":${index},"delta":${delta}${shown},"finish_reason":${finish}}`;
-    return segment(`data: ${head},"choices":[${choice}]${early}${tail(delta)}}\n\n`, { pieces });
+    return segment(`data: ${head},"choices":[${choice}]${usage}${tail(delta)}}\n\n`, { pieces });
   };
   const segments: Segment[] = [];
   for (const choice of answer.choices) {
     const calls = choice.pieces[0]?.kind === 'call';
-    segments.push(event(choice.index, `{"role":"assistant","content":${calls ? 'null' : '""'},"refusal":null}`, null, 'null', 0));
+    segments.push(event(choice.index, `{"role":"assistant","content":${calls ? 'null' : '""'},"refusal":null}`, null, 'null', 0, first));
   }
   for (const { choice, piece } of interleaved(answer.choices)) {
     const delta = JSON.stringify(pieceDelta(piece, choice, id, false));

@@ -207,6 +207,15 @@ test('not_json, empty, no_usage, tokens, huge', async () => {
   expect(await settled()).toMatchObject({ completed: true, pieces_sent: Math.ceil(3_000_000 / 1024) });
 });
 
+test('seed_usage tells a part of the usage first and no more of it, extra_output more than is there', async () => {
+  const told = events(await (await send({ sim: 'seed_usage', stream: true })).text()).filter((event) =>
+    event.includes('completion_tokens'),
+  );
+  expect(told.map((event) => JSON.parse(event.slice(6)).usage)).toMatchObject([{ prompt_tokens: 13, completion_tokens: 1 }]);
+  expect(await settled()).toMatchObject({ usage: { completion_tokens: 7 }, usage_sent: false, completed: true });
+  expect((await bodyOf(send({ sim: 'tokens=3 extra_output=20' }))).usage?.completion_tokens).toBe(23);
+});
+
 test("error_event_after speaks in the middle of a stream, in the provider's form", async () => {
   const openai = events(await (await send({ sim: 'error_event_after=2 status=500', stream: true })).text());
   expect(openai.length).toBe(3);

@@ -21,6 +21,8 @@ export interface Knobs {
   not_json?: boolean;
   empty?: boolean;
   no_usage?: boolean;
+  seed_usage?: boolean;
+  extra_output?: number;
   error_event_after?: number;
   tokens?: number;
   reasoning?: number;
@@ -64,6 +66,8 @@ const KINDS: Record<keyof Knobs | keyof Condition, Kind> = {
   not_json: 'flag',
   empty: 'flag',
   no_usage: 'flag',
+  seed_usage: 'flag',
+  extra_output: 'number',
   error_event_after: 'number',
   tokens: 'number',
   reasoning: 'number',

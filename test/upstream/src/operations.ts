@@ -131,6 +131,7 @@ function wishesOf(knobs: Knobs): AnswerWishes {
   return {
     ...(knobs.tokens === undefined ? {} : { tokens: knobs.tokens }),
     ...(knobs.reasoning === undefined ? {} : { reasoning: knobs.reasoning }),
+    ...(knobs.extra_output === undefined ? {} : { extraOutput: knobs.extra_output }),
     ...(knobs.empty === undefined ? {} : { empty: knobs.empty }),
     ...(knobs.huge === undefined ? {} : { hugeBytes: knobs.huge }),
     ...(knobs.cache === undefined ? {} : { cache: knobs.cache }),
@@ -153,8 +154,9 @@ function serveChat(call: Call, body: JsonObject, knobs: Knobs, around: Surroundi
   const created = Math.floor(around.now() / 1000);
   const id = call.provider === 'openai' ? `chatcmpl-${around.newId(29)}` : `gen-${created}-${around.newId(20)}`;
   const usage = usageObject(call.provider, answer.counts);
-  const hideUsage = knobs.no_usage === true;
-  const context = { provider: call.provider, id, created, usage, hideUsage };
+  const hideUsage = knobs.no_usage === true || (request.stream && knobs.seed_usage === true);
+  const seed = knobs.seed_usage === true ? usageObject(call.provider, { ...answer.counts, completion: 1, reasoning: 0 }) : null;
+  const context = { provider: call.provider, id, created, usage, hideUsage, seed };
   if (request.stream) {
     const reply = streamReply(200, STREAM_HEADERS[call.provider], renderStream(request, answer, context));
     return { reply, id, usage, paced: true };
