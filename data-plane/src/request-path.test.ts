@@ -502,6 +502,22 @@ describe('an upstream', () => {
   });
 });
 
+describe('an answer without its usage', () => {
+  it('is counted here, charged as an estimate, and alarmed', async () => {
+    const { usage: _, ...answer } = JSON.parse(ANSWER) as { usage: object };
+    node = await startTestNode(answerWith(JSON.stringify(answer)));
+    const alarms = vi.spyOn(node.log, 'error');
+    expect(await served(node)).toMatch(/^HTTP\/1\.1 200 /);
+    const [final] = await node.finals(1);
+    expect(final).toMatchObject({ outcome: 'success', exactness: 'estimated', usage: { output: 3 } });
+    expect(final?.chargeNano).toBeGreaterThan(0n);
+    expect(alarms).toHaveBeenCalledExactlyOnceWith(
+      expect.objectContaining({ request_id: final?.requestId, model: 'm-1.5' }),
+      expect.stringContaining('without its usage'),
+    );
+  });
+});
+
 describe('a node that is drained', () => {
   it('lets a stream finish, refuses new requests with 503 and closes their connections', async () => {
     const { provider, answer } = asking();

@@ -231,6 +231,13 @@ function settled(log: Logger, intent: Intent, { reservation }: Admitted, inputTo
 function count(metrics: Metrics, log: Logger, final: Final): void {
   metrics.countOutcome(final.outcome, final.exactness);
   metrics.observeDurationMs(final.operation, final.durationMs);
+  if (final.outcome === 'success' && final.exactness === 'estimated') {
+    // Each of them is a provider that does not tell what it will bill.
+    log.error(
+      { request_id: final.requestId, model: final.answeringModelId, provider: final.attempts.at(-1)?.providerId },
+      'an answer came without its usage and was counted here',
+    );
+  }
   if (final.varianceNano === 0n) return;
   metrics.countVariance();
   log.error(

@@ -66,7 +66,7 @@ export interface InputText {
 export interface AnswerFacts {
   /** Absent when the answer had none: it is counted then, as `estimated`. */
   readonly usage: Usage | undefined;
-  /** More was generated after the last report of a stream that did not come to its end: `usage` holds a part of the output. */
+  /** More was generated after the last report of a stream: `usage` holds a part of the output. */
   readonly usageIsInterim: boolean;
   /** The tier the upstream says it served; undefined when it does not say. */
   readonly serviceTier: ServiceTier | undefined;

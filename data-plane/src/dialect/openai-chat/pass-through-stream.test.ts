@@ -214,7 +214,7 @@ describe('usage in a stream', () => {
     expect(out.indexOf('more')).toBeGreaterThan(out.indexOf('"stop"'));
   });
 
-  it('is the whole of it unless more was generated after it in a stream that did not end', () => {
+  it('is the whole of it unless more was generated after it', () => {
     const seed = { ...usage, completion_tokens: 1, total_tokens: 6 };
     const facts = (...chunks: (Json | string)[]) => run(sse(...chunks), QUIET, false).stream.facts;
     const [, hi] = start;
@@ -224,8 +224,8 @@ describe('usage in a stream', () => {
     expect(facts(...more, { ...delta({ content: 'last' }), usage })).toMatchObject({ usage: { output: 2 }, usageIsInterim: false });
     expect(facts(...more, chunk({ choices: [], usage }))).toMatchObject({ usageIsInterim: false });
     expect(facts(...more)).toMatchObject({ usage: undefined, usageIsInterim: false });
-    // The end is the provider's word that there is no more to say.
-    expect(facts(...seeded, '[DONE]')).toMatchObject({ usage: { output: 1 }, usageIsInterim: false });
+    // A report at the beginning is a seed, also where no other comes before the end.
+    expect(facts(...seeded, '[DONE]')).toMatchObject({ usage: { output: 1 }, usageIsInterim: true, countedOutputTokens: 20 });
     expect(facts({ ...delta({}), usage: { ...usage, completion_tokens: 0, total_tokens: 5 } })).toMatchObject({ empty: true });
     expect(facts(hi ?? '')).toMatchObject({ empty: false });
   });

@@ -91,7 +91,7 @@ export class ChatPassThroughStream implements PassThroughStream {
     const usage = readUsage(this.#usage);
     return {
       usage,
-      usageIsInterim: usage !== undefined && this.#end !== FINISHED && this.#contentEvents > this.#reportedEvents,
+      usageIsInterim: usage !== undefined && this.#contentEvents > this.#reportedEvents,
       serviceTier: this.#serviceTier,
       model: this.#upstreamModel,
       empty: this.#contentEvents === 0 && hasNoOutput(usage),
