@@ -1,6 +1,7 @@
 /** One request and the way its answer goes back: what the server hands to the pipeline, and what the pipeline asks of the server. */
 import type { Operation } from '@meridian/domain/dialect';
 import type { GatewayError } from '@meridian/domain/error';
+import type { Final } from '@meridian/domain/usage-record';
 import type { Principal } from './admission/authenticate.ts';
 import type { Dialect } from './dialect/dialect.ts';
 import type { AnswerMeta, ClientStream } from './routing/commit.ts';
@@ -16,6 +17,8 @@ export interface Exchange {
 }
 
 export interface Reply extends ClientStream {
+  /** Only of a request that others with the same idempotency key wait for. */
+  readonly once?: Once;
   /** Whether the client has closed its connection. */
   readonly gone: boolean;
   /** Calls at once when the client has already gone. */
@@ -24,4 +27,23 @@ export interface Reply extends ClientStream {
   answer(meta: AnswerMeta, body: readonly Buffer[]): void;
   /** An error before anything was sent: the catalogue's status, in the client's dialect. */
   fail(error: GatewayError): void;
+}
+
+/** What a request that may be charged once only, however often it is retried, tells whoever sees to that. */
+export interface Once {
+  /** Asked before a final that may charge. False: another request has taken the place of this one, which must come to nothing. Never rejects. */
+  settling(): Promise<boolean>;
+  /** Told when the final is written. */
+  settled(final: Final): void;
+}
+
+/** An answer that is given again, as it was given first. */
+export interface StoredAnswer {
+  /** Of the request that was served. */
+  readonly requestId: string;
+  /** A stream of events, else JSON. */
+  readonly stream: boolean;
+  /** Absent for a stream whose head went out before it was known. */
+  readonly meta?: AnswerMeta | undefined;
+  readonly body: Buffer;
 }

@@ -12,7 +12,7 @@ import type { Final, Intent } from '@meridian/domain/usage-record';
 import type { Admitted, Verdict } from './admission/admit.ts';
 import type { Principal } from './admission/authenticate.ts';
 import type { AnswerFacts, PassThroughRequest, RequestFacts } from './dialect/dialect.ts';
-import type { Exchange, Reply } from './exchange.ts';
+import type { Exchange, Once, Reply } from './exchange.ts';
 import type { Ending } from './metering/settle.ts';
 import type { AttemptEnd, AttemptJob, RunningAttempt, Trace } from './routing/attempt.ts';
 import { Delivery, type Timers } from './routing/commit.ts';
@@ -88,10 +88,12 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
     rooms.leftBehind(running, plan, facts);
   });
   rooms.inFlight.add(running);
-  const end = await running.done;
+  let end = await running.done;
   rooms.inFlight.delete(running);
+  if (reply.once !== undefined) end = await onlyOnce(reply.once, end);
 
   const final = await rooms.settle(intent, admitted, facts, endingOf(end, running.traces, facts, exchange, reply, rooms.nowMs()));
+  reply.once?.settled(final);
   const costUsdLiteral = rooms.costLiteral(final);
   switch (end.kind) {
     case 'answer':
@@ -122,6 +124,12 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
     default:
       end satisfies never;
   }
+}
+
+/** A request whose place a retry has taken comes to nothing: the retry is the one that is charged. */
+async function onlyOnce(once: Once, end: AttemptEnd): Promise<AttemptEnd> {
+  if (end.kind === 'failed' || (await once.settling())) return end;
+  return { kind: 'failed', error: new GatewayError('conflict', { message: 'A retry with the same Idempotency-Key has taken over.' }) };
 }
 
 /** Where the leases suffice the verdict is there at once, and nothing is awaited. A client that leaves gives up its wait. */

@@ -11,6 +11,10 @@ import type { KeyTable } from './admission/key-table.ts';
 import type { TokenCounts } from './admission/token-counter.ts';
 import type { Config } from './config.ts';
 import type { Dialect } from './dialect/dialect.ts';
+import type { Reply } from './exchange.ts';
+import { Idempotency } from './idempotency/idempotency.ts';
+import { MemoryStore } from './idempotency/memory-store.ts';
+import type { RecordStore } from './idempotency/store.ts';
 import { type Ending, settle } from './metering/settle.ts';
 import type { UsageSink } from './metering/usage-sink.ts';
 import { handle, type Rooms } from './pipeline.ts';
@@ -33,6 +37,8 @@ import { patience } from './upstream/patience.ts';
 
 /** What is left of the answers gets so long to reach its clients after the last request was settled or cut. */
 const FLUSH_WITHIN_MS = 1_000;
+/** Of the token by which a request holds its idempotency key. */
+const OWNER_BYTES = 16;
 
 export interface RequestPathDeps {
   readonly config: Config;
@@ -47,6 +53,10 @@ export interface RequestPathDeps {
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly ids: IdSource;
+  /** Where idempotency keys are known; in the process when absent. */
+  readonly idempotencyStore?: RecordStore;
+  /** How long a request may wait for another with the same idempotency key; 30 s when absent. */
+  readonly idempotencyWaitMs?: number;
 }
 
 export interface RequestPath {
@@ -142,6 +152,16 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
 
   const meRooms: MeRooms = { upstream, controlUrl: config.controlUrl, keys: picture, grants, region: config.region, nowMs };
 
+  const idempotency = new Idempotency({
+    store: deps.idempotencyStore ?? new MemoryStore(() => deadlines.nowMs()),
+    region: config.region,
+    timers: deadlines,
+    log,
+    metrics,
+    newOwner: () => Buffer.from(ids.randomBytes(OWNER_BYTES)).toString('base64url'),
+    ...(deps.idempotencyWaitMs === undefined ? {} : { waitMs: deps.idempotencyWaitMs }),
+  });
+
   const server = createServer({
     region: config.region,
     dialect,
@@ -162,9 +182,16 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     },
   });
   registerRoutes(server, {
-    handle: (exchange, reply) => {
+    handle: (exchange, reply, headers) => {
       running++;
-      handle(rooms, { ...exchange, dialect }, reply)
+      const run = (to: Reply): Promise<void> => handle(rooms, { ...exchange, dialect }, to);
+      const header = headers['idempotency-key'];
+      const served =
+        header === undefined
+          ? run(reply)
+          : // A header that Node joins from several has a space, and is refused.
+            idempotency.serve({ ...exchange, header: String(header), apiKey: presentedKey(headers) ?? '' }, reply, run);
+      served
         .catch((thrown: unknown) => {
           log.error({ request_id: exchange.requestId, err: thrown }, 'a request ended in a way that was not foreseen');
           reply.fail(GatewayError.from(thrown));

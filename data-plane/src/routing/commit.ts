@@ -27,6 +27,8 @@ export interface AnswerMeta {
 
 /** The client's side of a stream; the server satisfies it. */
 export interface ClientStream {
+  /** Takes the stream also after its client has left: it is kept for a retry. */
+  readonly recording?: boolean;
   /** Status 200 and the headers of an event stream. */
   open(meta: AnswerMeta | undefined): void;
   /** Returns false when the client is slow: stop reading the upstream until `onDrain` calls. */
@@ -71,9 +73,9 @@ export class Delivery {
     return this.#state;
   }
 
-  /** The client has left: nothing is handed on any more, and an upstream that waited for it is read on. */
+  /** The client has left: nothing is handed on any more but to a recording, and an upstream that waited for it is read on. */
   clientGone(): void {
-    this.#clientGone = true;
+    this.#clientGone = this.#client.recording !== true;
     this.#timer?.cancel();
     this.#resume();
   }

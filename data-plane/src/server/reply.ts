@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { GatewayError } from '@meridian/domain/error';
 import type { Dialect } from '../dialect/dialect.ts';
-import type { Reply } from '../exchange.ts';
+import type { Reply, StoredAnswer } from '../exchange.ts';
 import type { AnswerMeta } from '../routing/commit.ts';
 
 /** Bodies below this are joined into one write; larger ones go out slice by slice, never copied. */
@@ -14,6 +14,15 @@ const MAX_LINGER_BYTES = 64 * 1024 * 1024;
 const STALL_MS = 60_000;
 /** Above this, what is left of a refused body is not worth reading to keep the connection. */
 const KEEP_CONNECTION_BELOW_BYTES = 64 * 1024;
+const STREAM_HEADERS: readonly string[] = [
+  'content-type',
+  'text/event-stream; charset=utf-8',
+  'cache-control',
+  'no-cache',
+  'x-accel-buffering',
+  'no',
+];
+const JSON_HEADERS: readonly string[] = ['content-type', 'application/json'];
 
 export interface ReplyTerms {
   readonly requestId: string;
@@ -35,6 +44,7 @@ export class HttpReply implements Reply {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #terms: ReplyTerms;
+  #requestId: string;
   #gone = false;
   #corked = false;
   #onGone: (() => void) | undefined;
@@ -45,6 +55,7 @@ export class HttpReply implements Reply {
     this.#request = request;
     this.#response = response;
     this.#terms = terms;
+    this.#requestId = terms.requestId;
     response.once('close', () => this.#close());
     // A write to a socket that the client has reset: 'close' tells the rest of the story.
     response.on('error', () => {});
@@ -76,7 +87,14 @@ export class HttpReply implements Reply {
   }
 
   answer(meta: AnswerMeta, body: readonly Buffer[]): void {
-    this.#send(200, ['content-type', 'application/json', ...this.#metaHeaders(meta)], body);
+    this.#send(200, [...JSON_HEADERS, ...this.#metaHeaders(meta)], body);
+  }
+
+  /** The answer of another request, under that one's id. */
+  replay({ requestId, stream, meta, body }: StoredAnswer): void {
+    this.#requestId = requestId;
+    const headers = [...(stream ? STREAM_HEADERS : JSON_HEADERS), 'x-meridian-replay', 'true'];
+    this.#send(200, [...headers, ...(meta === undefined ? [] : this.#metaHeaders(meta))], [body]);
   }
 
   fail(error: GatewayError): void {
@@ -92,7 +110,7 @@ export class HttpReply implements Reply {
 
   /** A JSON answer of the gateway's own. */
   json(status: number, value: unknown): void {
-    this.#send(status, ['content-type', 'application/json'], [Buffer.from(JSON.stringify(value))]);
+    this.#send(status, JSON_HEADERS, [Buffer.from(JSON.stringify(value))]);
   }
 
   /** An answer of the control plane, as it came. */
@@ -103,7 +121,7 @@ export class HttpReply implements Reply {
   open(meta: AnswerMeta | undefined): void {
     if (this.#gone || this.#response.headersSent) return;
     this.#terms.onStatus(200);
-    const headers = ['content-type', 'text/event-stream; charset=utf-8', 'cache-control', 'no-cache', 'x-accel-buffering', 'no'];
+    const headers = [...STREAM_HEADERS];
     if (this.#terms.closing()) headers.push('connection', 'close');
     this.#cork();
     this.#response.writeHead(200, [...headers, ...this.#standing(), ...(meta === undefined ? [] : this.#metaHeaders(meta))]);
@@ -207,7 +225,7 @@ export class HttpReply implements Reply {
   }
 
   #standing(): readonly string[] {
-    return ['x-request-id', this.#terms.requestId, 'x-meridian-region', this.#terms.region, ...this.#terms.standingHeaders];
+    return ['x-request-id', this.#requestId, 'x-meridian-region', this.#terms.region, ...this.#terms.standingHeaders];
   }
 
   #metaHeaders(meta: AnswerMeta): string[] {

@@ -1,4 +1,5 @@
 /** The table of what a customer can call on a node. */
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
@@ -11,7 +12,7 @@ import { quotedOperation } from './quote.ts';
 import type { HttpReply } from './reply.ts';
 
 export interface RouteDeps {
-  readonly handle: (exchange: Omit<Exchange, 'dialect'>, reply: Reply) => void;
+  readonly handle: (exchange: Omit<Exchange, 'dialect'>, reply: HttpReply, headers: IncomingHttpHeaders) => void;
   readonly listModels: (principal: Principal) => unknown;
   /** Throws 404 `model_not_found`. */
   readonly retrieveModel: (name: string, principal: Principal) => unknown;
@@ -58,7 +59,7 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
   for (const { path, operation } of MODEL_ROUTES) {
     server.post(path, { config: { needsKey: true, name: operation } }, (request, reply) => {
       reply.hijack();
-      deps.handle(exchangeOf(request, operation), request.visit.reply);
+      deps.handle(exchangeOf(request, operation), request.visit.reply, request.raw.headers);
     });
   }
   server.post('/v1/quote', { config: { needsKey: true, name: 'quote' } }, (request, reply) => {

@@ -55,7 +55,7 @@ const CORS_HEADERS: readonly string[] = [
   'access-control-allow-origin',
   '*',
   'access-control-expose-headers',
-  'x-request-id, x-meridian-region, x-meridian-provider, x-meridian-attempts, x-actual-model, x-meridian-cost-usd, retry-after, x-should-retry',
+  'x-request-id, x-meridian-region, x-meridian-provider, x-meridian-attempts, x-actual-model, x-meridian-cost-usd, x-meridian-replay, retry-after, x-should-retry',
 ];
 
 const PREFLIGHT_HEADERS: readonly string[] = [
