@@ -5,7 +5,10 @@ import { MAX_BALANCE_NANO, type Nano } from '@meridian/domain/money';
 /** A customer's credit: what was bought, and what was given. */
 export type CreditKind = 'paid' | 'bonus';
 
-/** The company's own accounts. `provider_payable` is what upstream cost is owed to; `adjustment` faces an operator's corrections. */
+/**
+ * The company's own accounts. `provider_payable` is what upstream cost is owed to; `adjustment` faces an operator's adjustments; `refund`
+ * is what is owed to customers' payers; `receivable` is what customers owe whose payment was taken back after it was spent.
+ */
 export const PLATFORM_ACCOUNTS = [
   'receivable',
   'revenue',
@@ -25,7 +28,29 @@ export type PlatformAccount = (typeof PLATFORM_ACCOUNTS)[number];
 export type LedgerAccount = PlatformAccount | `${CreditKind}:${string}`;
 
 /** Why money moved. */
-export type TransferCode = 'top_up' | 'grant' | 'adjustment' | 'usage' | 'shortfall' | 'upstream_cost' | 'variance' | 'written_off';
+export type TransferCode =
+  /** A payment, and the bonus of the package that was bought with it. */
+  | 'top_up'
+  | 'bonus'
+  /** Given: by an operator, for a verified address, by a promotion. */
+  | 'grant'
+  | 'trial'
+  | 'promotion'
+  | 'adjustment'
+  /** A charge taken back after it was settled. */
+  | 'correction'
+  /** Paid back, and the bonus that goes with it. */
+  | 'refund'
+  | 'bonus_cancelled'
+  /** Withheld while a bank looks into a payment; given back; lost for good. */
+  | 'dispute'
+  | 'dispute_won'
+  | 'chargeback'
+  | 'usage'
+  | 'shortfall'
+  | 'upstream_cost'
+  | 'variance'
+  | 'written_off';
 
 export function creditAccount(kind: CreditKind, accountId: string): LedgerAccount {
   return `${kind}:${accountId}`;
@@ -93,7 +118,7 @@ export function changeCredit(balance: Balance, kind: CreditKind, changeNano: Nan
   const after: Balance =
     kind === 'paid' ? { ...balance, paidNano: balance.paidNano + changeNano } : { ...balance, bonusNano: balance.bonusNano + changeNano };
   if (after.paidNano < 0n || after.bonusNano < 0n) {
-    throw new GatewayError('invalid_state', { message: `There is less ${kind} credit than the adjustment would take away.` });
+    throw new GatewayError('invalid_state', { message: `There is less ${kind} credit than this would take away.` });
   }
   if (totalNano(after) > MAX_BALANCE_NANO) {
     throw new GatewayError('invalid_state', { message: 'The balance would exceed the largest that an account may hold.' });

@@ -1,41 +1,36 @@
 /** What can be done with money: credit, adjust, spend, read. */
+
 import { GatewayError } from '@meridian/domain/error';
-import { type Nano, nanoToUsd } from '@meridian/domain/money';
-import type { LimitListener } from '../budgets/caps.ts';
-import { changePrepaidIn, coverPrepaidIn, heldBeyond, lockPrepaidIn } from '../budgets/prepaid.ts';
+import type { Nano } from '@meridian/domain/money';
+import { coverPrepaidIn } from '../budgets/prepaid.ts';
 import type { Database } from '../database/connect.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import {
+  assertPositive,
+  assertReference,
+  type CreditDependencies,
+  changeCreditOnce,
+  type KeyedRequest,
+  type LockedCredit,
+  requireNumber,
+} from './change.ts';
+import {
   type Balance,
   type CreditKind,
-  changeCredit,
   creditAccount,
   EMPTY_BALANCE,
-  type LedgerAccount,
-  type PlatformAccount,
   type Posting,
   spendingPostings,
   splitCharge,
   type TransferCode,
   totalNano,
 } from './ledger.ts';
+import { purchaseIn } from './purchases.ts';
 import * as store from './store.ts';
 
-const MAX_KEY_CHARS = 255;
-const MAX_REFERENCE_CHARS = 500;
 const MAX_PAGE_ROWS = 200;
 
-export interface LedgerDependencies {
-  readonly db: Database;
-  readonly clock: { nowMs(): number };
-  /** Told after the commit that the limit of an account's prepaid budget has moved, and when a correction down waits for what nodes hold. */
-  readonly onLimitChanged?: LimitListener;
-}
-
-/** Every change of credit from outside carries a key: the same key with the same content gets the same answer, and money moves once. */
-export interface CreditRequest {
-  /** 1 to 255 characters, one name space for the whole ledger: a payment's id, an operator's header. */
-  readonly idempotencyKey: string;
+export interface CreditRequest extends KeyedRequest {
   readonly accountId: string;
   readonly amountNano: Nano;
   /** Shown beside the transfer (≤ 500 characters): a payment's id, an operator's reason. */
@@ -68,7 +63,7 @@ export interface TransferView {
 }
 
 export interface Ledger {
-  /** Paid credit for money received; amount > 0. Whether the account exists is the caller's question. */
+  /** Paid credit for money received, as a purchase without a package; amount > 0. Whether the account exists is the caller's question. */
   topUp(request: CreditRequest): Promise<CreditAnswer>;
   /** Bonus credit given away; amount > 0. */
   grant(request: CreditRequest): Promise<CreditAnswer>;
@@ -87,18 +82,34 @@ export interface Ledger {
   makePartitions(): Promise<number>;
 }
 
-export function createLedger(dependencies: LedgerDependencies): Ledger {
+export function createLedger(dependencies: CreditDependencies): Ledger {
   const { db, clock } = dependencies;
   return {
     topUp: async (request) => {
-      requirePositive(request);
-      return move(dependencies, 'top_up', 'payment_clearing', 'paid', request);
+      assertPositive(request.amountNano);
+      const { amountNano: priceNano, reference } = request;
+      return moveOnce(dependencies, 'top_up', 'paid', request, (credit) => purchaseIn(credit, { priceNano, reference }));
     },
     grant: async (request) => {
-      requirePositive(request);
-      return move(dependencies, 'grant', 'promotion', 'bonus', request);
+      assertPositive(request.amountNano);
+      const { amountNano, reference } = request;
+      return moveOnce(dependencies, 'grant', 'bonus', request, async ({ book }) => {
+        const cause = { code: 'grant', counterpart: 'promotion', reference } as const;
+        book.give(cause, { kind: 'bonus', source: 'grant', purchaseId: undefined, amountNano });
+        return undefined;
+      });
     },
-    adjust: async (request) => move(dependencies, 'adjustment', 'adjustment', request.credit ?? 'paid', request),
+    adjust: async (request) => {
+      const { amountNano, reference, credit: kind = 'paid' } = request;
+      if (amountNano === 0n)
+        throw new GatewayError('invalid_request_error', { message: 'The amount must not be zero.', param: 'amount_usd' });
+      return moveOnce(dependencies, 'adjustment', kind, request, async ({ book }) => {
+        const cause = { code: 'adjustment', counterpart: 'adjustment', reference } as const;
+        if (amountNano > 0n) book.give(cause, { kind, source: 'adjustment', purchaseId: undefined, amountNano });
+        else book.takeOldest(cause, kind, -amountNano);
+        return undefined;
+      });
+    },
     balanceOf: async (accountId) => (await store.selectBalances(db, [accountId])).get(accountId) ?? EMPTY_BALANCE,
     listTransfers: async (accountId, page) => {
       const limit = Math.min(Math.max(page.limit, 1), MAX_PAGE_ROWS);
@@ -197,113 +208,18 @@ export async function wallets(db: Database | Transaction): Promise<{ accountId: 
   return store.selectWallets(db);
 }
 
-/** Rolls the transaction back when another one has used the key in the meantime. */
-class KeyTakenError extends Error {}
-
-/** Nodes hold what a correction would take away. */
-class CreditHeldError extends GatewayError {
-  readonly budgetId: string;
-
-  constructor(budgetId: string, heldNano: Nano) {
-    super('invalid_state', {
-      message: `Nodes hold ${nanoToUsd(heldNano)} USD of this credit for requests. It is being called back: try again in some seconds.`,
-    });
-    this.budgetId = budgetId;
-  }
-}
-
-async function move(
-  { db, clock, onLimitChanged = () => {} }: LedgerDependencies,
+async function moveOnce(
+  dependencies: CreditDependencies,
   code: TransferCode,
-  counterpart: PlatformAccount,
-  credit: CreditKind,
+  kind: CreditKind,
   request: CreditRequest,
+  work: (credit: LockedCredit) => Promise<bigint | undefined>,
 ): Promise<CreditAnswer> {
-  assertRequest(request);
-  const nowMs = clock.nowMs();
-  const content = JSON.stringify([code, credit, request.accountId, request.amountNano.toString(), request.reference ?? null]);
-  const known = await store.findIdempotency(db, request.idempotencyKey);
-  if (known !== undefined) return answerAgain(request, content, known);
-  try {
-    const { answer, limit } = await transaction(db, async (trx) => {
-      const { accountId, amountNano } = request;
-      const budget = await lockPrepaidIn(trx, accountId);
-      const before = (await store.lockBalances(trx, [accountId])).get(accountId) ?? EMPTY_BALANCE;
-      // A repetition that ran at the same time has committed by now: it must not be refused for what it itself has changed.
-      if ((await store.findIdempotency(trx, request.idempotencyKey)) !== undefined) throw new KeyTakenError();
-      const after = changeCredit(before, credit, amountNano);
-      const held = heldBeyond(budget, amountNano);
-      if (held > 0n) throw new CreditHeldError(budget.id, held);
-      const limit = await changePrepaidIn(trx, budget, amountNano);
-      await store.writeBalances(trx, new Map([[accountId, after]]));
-      const [transferId] = await store.insertTransfers(
-        trx,
-        [postingOf(code, counterpart, creditAccount(credit, accountId), request)],
-        nowMs,
-      );
-      if (transferId === undefined) throw new Error('a transfer was inserted and has no number');
-      const balanceNano = totalNano(after);
-      const free = await store.insertIdempotency(
-        trx,
-        request.idempotencyKey,
-        { content, transferId, balanceAfterNano: balanceNano },
-        nowMs,
-      );
-      if (!free) throw new KeyTakenError();
-      return { answer: { transferId, accountId, amountNano, balanceNano }, limit };
-    });
-    onLimitChanged([limit.budgetId], limit.direction);
-    return answer;
-  } catch (error) {
-    if (error instanceof CreditHeldError) onLimitChanged([error.budgetId], 'wanted');
-    if (!(error instanceof KeyTakenError)) throw error;
-    const taken = await store.findIdempotency(db, request.idempotencyKey);
-    if (taken === undefined) throw error;
-    return answerAgain(request, content, taken);
-  }
-}
-
-function answerAgain(request: CreditRequest, content: string, known: store.IdempotencyRow): CreditAnswer {
-  if (known.content !== content) {
-    throw new GatewayError('invalid_state', { message: 'This idempotency key was used for another request.', param: 'idempotency-key' });
-  }
-  return {
-    transferId: known.transferId,
-    accountId: request.accountId,
-    amountNano: request.amountNano,
-    balanceNano: known.balanceAfterNano,
-  };
-}
-
-function postingOf(code: TransferCode, counterpart: PlatformAccount, customer: LedgerAccount, request: CreditRequest): Posting {
-  const up = request.amountNano > 0n;
-  return {
-    code,
-    debit: up ? counterpart : customer,
-    credit: up ? customer : counterpart,
-    amountNano: up ? request.amountNano : -request.amountNano,
-    accountId: request.accountId,
-    batchId: undefined,
-    reference: request.reference,
-  };
-}
-
-function assertRequest(request: CreditRequest): void {
-  const invalid = (message: string, param: string) => new GatewayError('invalid_request_error', { message, param });
-  const { idempotencyKey, reference = '' } = request;
-  if (idempotencyKey.length === 0 || idempotencyKey.length > MAX_KEY_CHARS || idempotencyKey.includes('\0')) {
-    throw invalid(`An idempotency key has 1 to ${MAX_KEY_CHARS} characters.`, 'idempotency-key');
-  }
-  if (reference.length > MAX_REFERENCE_CHARS || reference.includes('\0')) {
-    throw invalid(`A reference has at most ${MAX_REFERENCE_CHARS} characters.`, 'reference');
-  }
-  if (request.amountNano === 0n) throw invalid('The amount must not be zero.', 'amount_usd');
-}
-
-function requirePositive(request: CreditRequest): void {
-  if (request.amountNano <= 0n) {
-    throw new GatewayError('invalid_request_error', { message: 'The amount must be greater than zero.', param: 'amount_usd' });
-  }
+  const { accountId, amountNano, reference } = request;
+  assertReference(reference, 'reference');
+  const content = [code, kind, accountId, amountNano, reference];
+  const { transferId, balanceNano } = await changeCreditOnce(dependencies, { ...request, content }, work);
+  return { transferId: requireNumber(transferId), accountId, amountNano, balanceNano };
 }
 
 function viewOf(accountId: string, row: store.TransferRow): TransferView {

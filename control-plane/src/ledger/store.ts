@@ -71,14 +71,17 @@ export async function insertTransfers(trx: Transaction, postings: readonly Posti
 
 export interface IdempotencyRow {
   readonly content: string;
-  readonly transferId: bigint;
+  /** The first transfer; null where nothing was moved at once. */
+  readonly transferId: bigint | null;
+  /** What the request made, if it made something that has a number. */
+  readonly subjectId: bigint | null;
   readonly balanceAfterNano: bigint;
 }
 
 export async function findIdempotency(db: Reader, key: string): Promise<IdempotencyRow | undefined> {
   const row = await db
     .selectFrom('ledger_idempotency')
-    .select(['content', 'transfer_id as transferId', 'balance_after_nano as balanceAfterNano'])
+    .select(['content', 'transfer_id as transferId', 'subject_id as subjectId', 'balance_after_nano as balanceAfterNano'])
     .where('key', '=', key)
     .executeTakeFirst();
   return row;
@@ -92,6 +95,7 @@ export async function insertIdempotency(trx: Transaction, key: string, row: Idem
       key,
       content: row.content,
       transfer_id: row.transferId,
+      subject_id: row.subjectId,
       balance_after_nano: row.balanceAfterNano,
       created_at: new Date(createdAtMs),
     })

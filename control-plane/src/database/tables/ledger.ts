@@ -1,4 +1,4 @@
-/** Tables of migration 0004_ledger. */
+/** Tables of migration 0004_ledger; 0015_credit lets an idempotency key name what it made. */
 import type { Generated } from 'kysely';
 
 export interface LedgerTables {
@@ -25,7 +25,8 @@ export interface LedgerTables {
   ledger_idempotency: {
     key: string;
     content: string;
-    transfer_id: bigint;
+    transfer_id: bigint | null;
+    subject_id: bigint | null;
     balance_after_nano: bigint;
     created_at: Date;
   };
