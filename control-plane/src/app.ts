@@ -22,7 +22,7 @@ import { startJobs } from './jobs/jobs.ts';
 import { KeyService } from './keys/service.ts';
 import { createLedger, type Ledger } from './ledger/service.ts';
 import { NodeService } from './nodes/service.ts';
-import { PricingService } from './pricing/service.ts';
+import { PricingService, salesOf } from './pricing/service.ts';
 import { DenialService } from './restore/denials.ts';
 import { RestoreService } from './restore/service.ts';
 import { allRoutes } from './routes.ts';
@@ -237,7 +237,7 @@ function buildServices(
     for (const listen of limitListeners) listen(budgetIds, news);
   };
   const budgets = new BudgetService({ db, ids, publish, onLimitChanged });
-  const catalog = new CatalogService({ db, ids, publish });
+  const catalog = new CatalogService({ db, ids, publish, sales: salesOf(tiers) });
   const pricing = new PricingService({ db, ids, publish, catalog, tiers });
   const keys = new KeyService({ db, ids, publish, budgets, catalog, keyPrefix: config.keyPrefix, pepper: config.keyPepper });
   const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: config.sealingKey });

@@ -7,7 +7,7 @@ import { readUsage } from '@meridian/data-plane/dialect/openai-chat/usage';
 import { divideHalfEven } from '@meridian/domain/money';
 import type { RateCard } from '@meridian/domain/price';
 import { rate } from '@meridian/domain/rating';
-import { COMPONENTS, type Component, inputTokens, outputTokens, type Usage } from '@meridian/domain/usage';
+import { COMPONENTS, type Component, inputTokens, type Meter, outputTokens, type Usage } from '@meridian/domain/usage';
 import { describe, expect, it } from 'vitest';
 
 const RECORDED = new URL('../../../shared/data/usage-prices-recorded.json', import.meta.url);
@@ -133,7 +133,7 @@ interface Compared {
   readonly prices: Prices;
   readonly expectedNano: bigint;
   readonly oursNano: bigint;
-  readonly unpriced: readonly Component[];
+  readonly unpriced: readonly Meter[];
 }
 
 /** What a reading sees of a body, in the names of chat answers; undefined when the body is of another family. */

@@ -8,7 +8,7 @@ import type { Routes } from '../http/server.ts';
 import { DIALECT_NAMES, type EndpointInput, type EndpointRow, OPERATIONS } from './catalog.ts';
 import { given } from './given.ts';
 import { readCards } from './rate-card.ts';
-import { CARDS, CARDS_OUT, presentCards } from './rate-card-field.ts';
+import { CARDS_OUT, cardsField, presentCards } from './rate-card-field.ts';
 import type { CatalogService } from './service.ts';
 
 const ID_PARAMS = z.strictObject({ id: ID });
@@ -38,6 +38,8 @@ const ENDPOINT_TERMS = {
   enabled: z.boolean(),
 };
 
+const CONFIRM = z.boolean().default(false).describe('The endpoint may cost more than its model is sold at.');
+
 const NEW_ENDPOINT = z
   .strictObject({
     model_id: ID,
@@ -49,22 +51,22 @@ const NEW_ENDPOINT = z
     regions: ENDPOINT_TERMS.regions.default([]),
     priority: PRIORITY.default(100),
     enabled: z.boolean().default(true),
-    cost: CARDS,
+    cost: cardsField(0),
+    confirm: CONFIRM,
   })
-  .transform(
-    (body): EndpointInput => ({
-      modelId: body.model_id,
-      providerId: body.provider_id,
-      credentialId: body.credential_id ?? undefined,
-      upstreamModel: body.upstream_model,
-      dialect: body.dialect,
-      operations: body.operations,
-      regions: body.regions,
-      priority: body.priority,
-      enabled: body.enabled,
-      cost: body.cost,
-    }),
-  );
+  .transform((body): EndpointInput & { readonly confirm: boolean } => ({
+    modelId: body.model_id,
+    providerId: body.provider_id,
+    credentialId: body.credential_id ?? undefined,
+    upstreamModel: body.upstream_model,
+    dialect: body.dialect,
+    operations: body.operations,
+    regions: body.regions,
+    priority: body.priority,
+    enabled: body.enabled,
+    cost: body.cost,
+    confirm: body.confirm,
+  }));
 
 /** Routes for operators. */
 export function endpointRoutes(catalog: CatalogService): Routes {
@@ -89,7 +91,8 @@ export function endpointRoutes(catalog: CatalogService): Routes {
       {
         method: 'POST',
         url: '/admin/v1/endpoints',
-        summary: 'Make endpoints: one, or many in `data`. The same way to the same model is one endpoint.',
+        summary:
+          'Make endpoints: one, or many in `data`. The same way to the same model is one endpoint. A cost above the price needs `confirm`.',
         status: 201,
         body: oneOrMany(NEW_ENDPOINT),
         answer: listOf(ENDPOINT),
@@ -101,7 +104,7 @@ export function endpointRoutes(catalog: CatalogService): Routes {
       {
         method: 'PATCH',
         url: '/admin/v1/endpoints/:id',
-        summary: 'Change an endpoint; a changed cost becomes a new version.',
+        summary: 'Change an endpoint; a changed cost becomes a new version. A cost above the price needs `confirm`.',
         params: ID_PARAMS,
         body: z.strictObject({
           credential_id: ID.optional(),
@@ -111,14 +114,15 @@ export function endpointRoutes(catalog: CatalogService): Routes {
           regions: ENDPOINT_TERMS.regions.optional(),
           priority: PRIORITY.optional(),
           enabled: z.boolean().optional(),
-          cost: CARDS.optional(),
+          cost: cardsField(0).optional(),
+          confirm: CONFIRM,
         }),
         answer: ENDPOINT,
       },
       async ({ params, body }) => {
-        const { credential_id: credentialId, upstream_model: upstreamModel, ...rest } = body;
+        const { credential_id: credentialId, upstream_model: upstreamModel, confirm, ...rest } = body;
         const change = given<Omit<EndpointInput, 'modelId' | 'providerId'>>({ ...rest, credentialId, upstreamModel });
-        return presentEndpoint(await catalog.changeEndpoint(params.id, change));
+        return presentEndpoint(await catalog.changeEndpoint(params.id, change, { confirm }));
       },
     );
   };

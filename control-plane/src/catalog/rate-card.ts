@@ -1,7 +1,8 @@
 /** Rate cards as they are stored and as operators write them. */
 import { usdToNano } from '@meridian/domain/money';
-import { type ComponentPrices, type RateCard, SERVICE_TIERS } from '@meridian/domain/price';
-import { COMPONENTS, type Component } from '@meridian/domain/usage';
+import { type ComponentPrices, type RateCard, SERVICE_TIERS, type ServiceTier } from '@meridian/domain/price';
+import { tierCards } from '@meridian/domain/tier-cards';
+import { isMeter, type Meter, metersOf } from '@meridian/domain/usage';
 import type { StoredCard } from '../database/tables/catalog.ts';
 
 export const MAX_CARDS = 32;
@@ -12,7 +13,7 @@ export function storeCards(cards: readonly RateCard[]): string {
     (card): StoredCard => ({
       service_tier: card.serviceTier,
       above_input_tokens: card.aboveInputTokens,
-      prices: Object.fromEntries(pricesOf(card).map(([component, nano]) => [component, nano.toString()])),
+      prices: Object.fromEntries(pricesOf(card).map(([meter, nano]) => [meter, nano.toString()])),
     }),
   );
   return JSON.stringify(stored);
@@ -23,10 +24,10 @@ export function readCards(stored: readonly StoredCard[]): RateCard[] {
   return stored.map((card) => {
     const serviceTier = SERVICE_TIERS.find((tier) => tier === card.service_tier);
     if (serviceTier === undefined) throw new Error(`a stored rate card has the unknown service tier ${card.service_tier}`);
-    const prices: Partial<Record<Component, bigint>> = {};
-    for (const component of COMPONENTS) {
-      const digits = card.prices[component];
-      if (digits !== undefined) prices[component] = BigInt(digits);
+    const prices: Partial<Record<Meter, bigint>> = {};
+    for (const [meter, digits] of Object.entries(card.prices)) {
+      if (!isMeter(meter)) throw new Error(`a stored rate card prices ${meter}, which is nothing that is counted`);
+      prices[meter] = BigInt(digits);
     }
     return { serviceTier, aboveInputTokens: card.above_input_tokens, prices };
   });
@@ -36,12 +37,24 @@ export function sameCards(a: readonly RateCard[], b: readonly RateCard[]): boole
   return storeCards(a) === storeCards(b);
 }
 
-/** The components that a card has a price for, in the order of the domain. */
-export function pricesOf(card: { readonly prices: ComponentPrices }): [Component, bigint][] {
-  return COMPONENTS.flatMap((component) => {
-    const nano = card.prices[component];
-    return nano === undefined ? [] : [[component, nano] satisfies [Component, bigint]];
-  });
+/** What a card has a price for, in the order of the domain. */
+export function pricesOf(card: { readonly prices: ComponentPrices }): [Meter, bigint][] {
+  return metersOf(card.prices).map((meter) => [meter, card.prices[meter] ?? 0n]);
+}
+
+/** A service tier's prices, said as a percentage of the standard ones. */
+export interface PercentCard {
+  readonly serviceTier: ServiceTier;
+  readonly percentOfStandard: number;
+}
+
+/**
+ * The cards that were meant: one that is a percentage becomes a card of its tier for each standard one, so that what is
+ * stored, and what a charge names, are prices. Two for one tier show as cards that are there twice.
+ */
+export function plainCards(written: readonly (RateCard | PercentCard)[]): RateCard[] {
+  const cards = written.filter((card): card is RateCard => 'prices' in card);
+  return written.flatMap((card) => ('prices' in card ? [card] : tierCards(cards, card.serviceTier, card.percentOfStandard)));
 }
 
 /** What is wrong with a set of cards, or undefined. Two cards for one tier and step would leave the price to chance. */
@@ -62,14 +75,12 @@ export function problemOfCards(cards: readonly RateCard[]): string | undefined {
 }
 
 /** Reads decimal USD per million units, such as `{"input": "2.50"}`. Throws RangeError on what is not an amount ≥ 0. */
-export function readPrices(usdPerMillion: Readonly<Partial<Record<Component, string>>>): ComponentPrices {
-  const prices: Partial<Record<Component, bigint>> = {};
-  for (const component of COMPONENTS) {
-    const usd = usdPerMillion[component];
-    if (usd === undefined) continue;
-    const nano = usdToNano(usd);
-    if (nano < 0n) throw new RangeError(`${component}: a price is not negative`);
-    prices[component] = nano;
+export function readPrices(usdPerMillion: Readonly<Partial<Record<Meter, string>>>): ComponentPrices {
+  const prices: Partial<Record<Meter, bigint>> = {};
+  for (const meter of metersOf(usdPerMillion)) {
+    const nano = usdToNano(usdPerMillion[meter] ?? '');
+    if (nano < 0n) throw new RangeError(`${meter}: a price is not negative`);
+    prices[meter] = nano;
   }
   return prices;
 }

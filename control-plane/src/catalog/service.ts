@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
 import type { Model } from '@meridian/domain/model';
-import type { EndpointCost } from '@meridian/domain/price';
+import type { EndpointCost, ListPrice } from '@meridian/domain/price';
 import type { ConfigEntry } from '@meridian/domain/snapshot';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
@@ -25,13 +25,27 @@ import {
   type ProviderRow,
   providerEntry,
 } from './catalog.ts';
+import { describeLoss, lossesAgainst, pricesFrom } from './loss.ts';
 import { problemOfCards, readCards, sameCards } from './rate-card.ts';
 import * as store from './store.ts';
+
+/** At what models are sold, which a cost must not lie above unless that is confirmed. */
+export interface Sales {
+  /** All versions of a model's list price, oldest first. */
+  listPricesIn(trx: Transaction, modelId: string): Promise<ListPrice[]>;
+  lowestMarkupBasisPoints(): Promise<number>;
+}
 
 export interface CatalogDeps {
   readonly db: Database;
   readonly ids: IdSource;
   readonly publish: Publish;
+  readonly sales: Sales;
+}
+
+/** An operator says yes to selling under cost. */
+interface Confirmable {
+  readonly confirm: boolean;
 }
 
 /** What to do when the thing is there already with other content. The same content is never an error. */
@@ -190,16 +204,39 @@ export class CatalogService {
 
   // Endpoints
 
-  /** All or none. The same way to the same model is one endpoint. */
-  createEndpoints(inputs: readonly EndpointInput[]): Promise<EndpointRow[]> {
-    return this.#publishingAll(inputs, (trx, input) => this.saveEndpointIn(trx, input, 'refuse'));
+  /**
+   * All or none. The same way to the same model is one endpoint. Throws `invalid_state` when one would cost more than its
+   * model is sold at, which is not confirmed.
+   */
+  async createEndpoints(inputs: readonly (EndpointInput & Confirmable)[]): Promise<EndpointRow[]> {
+    const markup = await this.#deps.sales.lowestMarkupBasisPoints();
+    return this.#publishingAll(inputs, async (trx, { confirm, ...input }) => {
+      const saved = await this.saveEndpointIn(trx, input, 'refuse');
+      if (saved.entries.length > 0 && !confirm) await this.#requireNoLoss(trx, saved.row, markup);
+      return saved;
+    });
   }
 
-  /** A changed cost becomes a new version; the versions before it stay as they are. */
-  async changeEndpoint(id: string, change: Partial<Omit<EndpointInput, 'modelId' | 'providerId'>>): Promise<EndpointRow> {
+  /**
+   * A changed cost becomes a new version; the versions before it stay as they are. Throws `invalid_state` when the endpoint
+   * comes to cost more than its model is sold at, which is not confirmed.
+   */
+  async changeEndpoint(
+    id: string,
+    change: Partial<Omit<EndpointInput, 'modelId' | 'providerId'>>,
+    { confirm }: Confirmable,
+  ): Promise<EndpointRow> {
+    const markup = await this.#deps.sales.lowestMarkupBasisPoints();
     return this.#publishing(async (trx) => {
+      const { model_id: modelId } = await endpointRow(trx, id);
+      // In the order of those who make endpoints; a price that is published meanwhile waits, and sees the new cost.
+      await this.requireModelIn(trx, modelId);
       if (!(await store.lockEndpoint(trx, id))) return notFound('endpoint', id);
-      return this.#putEndpoint(trx, id, (present) => ({ ...endpointOf(present), ...change }));
+      const before = await endpointRow(trx, id);
+      const saved = await this.#putEndpoint(trx, id, (present) => ({ ...endpointOf(present), ...change }));
+      const isDearer = saved.row.cost_version !== before.cost_version || (saved.row.enabled && !before.enabled);
+      if (isDearer && !confirm) await this.#requireNoLoss(trx, saved.row, markup);
+      return saved;
     });
   }
 
@@ -238,6 +275,18 @@ export class CatalogService {
   /** Certain versions of costs, those that exist: for rating a request again. */
   costVersions(wanted: readonly { readonly endpointId: string; readonly version: number }[]): Promise<EndpointCost[]> {
     return store.costVersions(this.#deps.db, wanted);
+  }
+
+  /** A disabled endpoint serves nobody: it is looked at when it is enabled. */
+  async #requireNoLoss(trx: Transaction, row: EndpointRow, lowestMarkupBasisPoints: number): Promise<void> {
+    if (!row.enabled) return;
+    const versions = await this.#deps.sales.listPricesIn(trx, row.model_id);
+    for (const price of pricesFrom({ modelId: row.model_id, versions }, this.#deps.ids.nowMs())) {
+      const [loss] = lossesAgainst(price.cards, readCards(row.cost_cards), lowestMarkupBasisPoints);
+      if (loss === undefined) continue;
+      const endpoint = `endpoint ${row.id} (${row.upstream_model} of ${row.provider_id})`;
+      throw new GatewayError('invalid_state', { message: describeLoss(loss, row.model_id, endpoint), param: 'confirm' });
+    }
   }
 
   async #putEndpoint(

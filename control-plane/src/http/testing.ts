@@ -11,7 +11,7 @@ import { testDatabase } from '../database/testing.ts';
 import { KeyService } from '../keys/service.ts';
 import { createLedger } from '../ledger/service.ts';
 import { NodeService } from '../nodes/service.ts';
-import { PricingService } from '../pricing/service.ts';
+import { PricingService, salesOf } from '../pricing/service.ts';
 import { RestoreService } from '../restore/service.ts';
 import { allRoutes, type RoutedServices } from '../routes.ts';
 import type { SeedDeps } from '../seed/service.ts';
@@ -76,7 +76,7 @@ export function testStack(db: Database): TestStack {
   const limitChanges: TestStack['limitChanges'] = [];
   const onLimitChanged: LimitListener = (budgetIds, direction) => void limitChanges.push({ budgetIds, direction });
   const budgets = new BudgetService({ db, ids, publish, onLimitChanged });
-  const catalog = new CatalogService({ db, ids, publish });
+  const catalog = new CatalogService({ db, ids, publish, sales: salesOf(tiers) });
   const pricing = new PricingService({ db, ids, publish, catalog, tiers });
   const keys = new KeyService({ db, ids, publish, budgets, catalog, keyPrefix: KEY_PREFIX, pepper: PEPPER });
   const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: SEALING_KEY });

@@ -1,7 +1,7 @@
 /** List prices, for operators. */
 import type { ListPrice } from '@meridian/domain/price';
 import { z } from 'zod';
-import { CARDS, CARDS_OUT, presentCards } from '../catalog/rate-card-field.ts';
+import { CARDS_OUT, cardsField, presentCards } from '../catalog/rate-card-field.ts';
 import { oneOrMany } from '../http/bulk.ts';
 import { ID, TIME, TIME_OUT, time } from '../http/field.ts';
 import { listed, listedWhole, listOf, PAGE_FIELDS, pageOf } from '../http/paginate.ts';
@@ -21,7 +21,7 @@ const LIST_PRICE = z.object({
 const NEW_PRICE = z.strictObject({
   model_id: ID,
   effective_from: TIME.optional(),
-  cards: CARDS.min(1),
+  cards: cardsField(1),
   confirm: z.boolean().default(false),
 });
 

@@ -3,14 +3,15 @@ import { GatewayError } from '@meridian/domain/error';
 import type { IdSource } from '@meridian/domain/ids';
 import type { ListPrice, RateCard } from '@meridian/domain/price';
 import type { ConfigEntry } from '@meridian/domain/snapshot';
+import { describeLoss, lossesAgainst } from '../catalog/loss.ts';
 import { problemOfCards, sameCards } from '../catalog/rate-card.ts';
-import type { CatalogService } from '../catalog/service.ts';
+import type { CatalogService, Sales } from '../catalog/service.ts';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import type { Publish } from '../snapshots/publish.ts';
 import type { TierService } from '../tiers/service.ts';
-import { lossesAgainst, mayBegin, priceBookEntry } from './price.ts';
+import { mayBegin, priceBookEntry } from './price.ts';
 import * as store from './store.ts';
 
 export interface PricingDeps {
@@ -28,6 +29,11 @@ export interface PriceInput {
   readonly cards: readonly RateCard[];
   /** The price may lie under the cost of an endpoint. */
   readonly confirm: boolean;
+}
+
+/** What the catalogue is to know of the prices that its costs are held against. */
+export function salesOf(tiers: PricingDeps['tiers']): Sales {
+  return { listPricesIn: store.priceVersions, lowestMarkupBasisPoints: () => tiers.lowestMarkupBasisPoints() };
 }
 
 export class PricingService {
@@ -106,12 +112,8 @@ export class PricingService {
     for (const cost of await this.#deps.catalog.costsOfModelIn(trx, price.modelId)) {
       const [loss] = lossesAgainst(price.cards, cost.cards, lowestMarkupBasisPoints);
       if (loss !== undefined) {
-        throw new GatewayError('invalid_state', {
-          message:
-            `At the lowest markup, ${loss.component} of ${price.modelId} (${loss.serviceTier}, above ${loss.aboveInputTokens} input tokens) ` +
-            `would be sold under the cost of endpoint ${cost.endpointId}. Send "confirm": true to publish it all the same.`,
-          param: 'confirm',
-        });
+        const message = describeLoss(loss, price.modelId, `endpoint ${cost.endpointId}`);
+        throw new GatewayError('invalid_state', { message, param: 'confirm' });
       }
     }
   }

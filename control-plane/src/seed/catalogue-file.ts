@@ -1,7 +1,8 @@
 /** The catalogue file: what an operator writes in YAML, read and checked, with the line of whatever is wrong. */
+import { MAX_LIMIT } from '@meridian/domain/budget';
 import type { Model } from '@meridian/domain/model';
 import { type RateCard, SERVICE_TIERS } from '@meridian/domain/price';
-import { COMPONENTS } from '@meridian/domain/usage';
+import { isMeter } from '@meridian/domain/usage';
 import { isMap, isScalar, LineCounter, type ParsedNode, parseDocument } from 'yaml';
 import { z } from 'zod';
 import {
@@ -16,7 +17,9 @@ import {
   ownNames,
   type ProviderInput,
 } from '../catalog/catalog.ts';
-import { problemOfCards, readPrices } from '../catalog/rate-card.ts';
+import { plainCards, problemOfCards, readPrices } from '../catalog/rate-card.ts';
+import type { PlanTerms } from '../plans/plan.ts';
+import { RATE_LIMITS, rateLimitsOf } from '../plans/rate-limits.ts';
 
 export interface CatalogueModel {
   readonly model: Model;
@@ -26,7 +29,7 @@ export interface CatalogueModel {
 }
 
 export interface Catalogue {
-  readonly plans: readonly { readonly id: string; readonly name: string; readonly apiAccess: boolean }[];
+  readonly plans: readonly PlanTerms[];
   readonly providers: readonly ProviderInput[];
   readonly models: readonly CatalogueModel[];
 }
@@ -44,14 +47,20 @@ const USD_PER_MILLION = z
   .string('must be a decimal string in quotes, such as "2.50"')
   .regex(/^\d{1,12}(\.\d{1,9})?$/, 'must be a decimal amount of USD per million units with at most 9 decimals');
 
-const CARD = z.strictObject({
-  tier: z.enum(SERVICE_TIERS as [(typeof SERVICE_TIERS)[number]]).default('standard'),
-  above: z.int().min(0).default(0),
-  ...(Object.fromEntries(COMPONENTS.map((component) => [component, USD_PER_MILLION.optional()])) as Record<
-    (typeof COMPONENTS)[number],
-    z.ZodOptional<typeof USD_PER_MILLION>
-  >),
-});
+const CARD = z
+  .object({
+    tier: z.enum(SERVICE_TIERS as [(typeof SERVICE_TIERS)[number]]).default('standard'),
+    above: z.int().min(0).default(0),
+    percent_of_standard: z.int().min(1).max(10_000).optional(),
+  })
+  .catchall(USD_PER_MILLION)
+  .superRefine(({ tier, above, percent_of_standard, ...prices }, context) => {
+    const issue = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message });
+    for (const field of Object.keys(prices)) if (!isMeter(field)) issue(field, 'there is no such field');
+    if (percent_of_standard === undefined) return;
+    if (Object.keys(prices).length > 0) issue('percent_of_standard', 'stands in place of prices, not beside them');
+    if (tier === 'standard' || above > 0) issue('percent_of_standard', 'is for a tier other than standard, at any length');
+  });
 
 const CARDS = z.array(CARD).min(1).max(32);
 const SHORT = z.string().min(1).max(200);
@@ -68,7 +77,21 @@ const ENDPOINT = z.strictObject({
 });
 
 const FILE = z.strictObject({
-  plans: z.array(z.strictObject({ id: SHORT, name: SHORT, api_access: z.boolean() })).default([]),
+  plans: z
+    .array(
+      z.strictObject({
+        id: SHORT,
+        name: SHORT,
+        api_access: z.boolean(),
+        models: z.array(SHORT).default([]),
+        daily_chat_completions: z.int().min(0).max(MAX_LIMIT).optional(),
+        daily_images: z.int().min(0).max(MAX_LIMIT).optional(),
+        max_message_characters: z.int().positive().max(2_147_483_647).optional(),
+        rate_limits: RATE_LIMITS.optional(),
+        model_rate_limits: RATE_LIMITS.optional(),
+      }),
+    )
+    .default([]),
   providers: z
     .array(
       z.strictObject({
@@ -129,7 +152,12 @@ export function readCatalogue(file: string, text: string): Catalogue {
   refuseRepeated(models, 'models', fail);
   const names = new Map<string, string>();
   return {
-    plans: plans.map((plan) => ({ id: plan.id, name: plan.name, apiAccess: plan.api_access })),
+    plans: plans.map((plan, index) => {
+      for (const [at, id] of plan.models.entries()) {
+        if (!models.some((model) => model.id === id)) fail(['plans', index, 'models', at], `there is no model ${id}`);
+      }
+      return readPlan(plan);
+    }),
     providers: providers.map(({ base_path, ...rest }) => ({ ...rest, basePath: base_path })),
     models: models.map((model, index) => {
       const at = (path: readonly PropertyKey[], problem: string) => fail(['models', index, ...path], problem);
@@ -141,6 +169,22 @@ export function readCatalogue(file: string, text: string): Catalogue {
       }
       return read;
     }),
+  };
+}
+
+function readPlan(plan: z.infer<typeof FILE>['plans'][number]): PlanTerms {
+  const rateLimits = rateLimitsOf(plan.rate_limits);
+  const modelRateLimits = rateLimitsOf(plan.model_rate_limits);
+  return {
+    id: plan.id,
+    name: plan.name,
+    apiAccess: plan.api_access,
+    ...(plan.models.length === 0 ? {} : { allowedModels: plan.models }),
+    ...(plan.daily_chat_completions === undefined ? {} : { dailyChatCompletions: plan.daily_chat_completions }),
+    ...(plan.daily_images === undefined ? {} : { dailyImages: plan.daily_images }),
+    ...(plan.max_message_characters === undefined ? {} : { maxMessageCharacters: plan.max_message_characters }),
+    ...(rateLimits === undefined ? {} : { rateLimits }),
+    ...(modelRateLimits === undefined ? {} : { modelRateLimits }),
   };
 }
 
@@ -198,10 +242,13 @@ function aliasesOf(model: FileModel): AliasInput[] {
 }
 
 function readCardList(cards: z.infer<typeof CARDS>, fail: Fail): RateCard[] {
-  const read = cards.map(({ tier, above, ...prices }): RateCard => {
-    const written = Object.fromEntries(Object.entries(prices).filter(([, usd]) => usd !== undefined));
-    return { serviceTier: tier, aboveInputTokens: above, prices: readPrices(written) };
-  });
+  const read = plainCards(
+    cards.map(({ tier, above, percent_of_standard: percentOfStandard, ...prices }) =>
+      percentOfStandard === undefined
+        ? { serviceTier: tier, aboveInputTokens: above, prices: readPrices(prices) }
+        : { serviceTier: tier, percentOfStandard },
+    ),
+  );
   const problem = problemOfCards(read);
   return problem === undefined ? read : fail([], problem);
 }

@@ -1,5 +1,6 @@
 /** What ingest has to tell of, beside what it books. */
 import type { Nano } from '@meridian/domain/money';
+import type { Meter } from '@meridian/domain/usage';
 import type { SettlementAlarm } from './settlement.ts';
 
 /** Something that must not happen, found in a batch that was committed all the same. */
@@ -9,6 +10,8 @@ export type UsageAlarm =
   | { readonly kind: 'duplicate_differs'; readonly requestId: string }
   | { readonly kind: 'dead_letter'; readonly spoolId: string; readonly seq: number; readonly reason: string }
   | { readonly kind: 'shortfall'; readonly accountId: string; readonly shortfallNano: Nano }
+  /** Used and charged to nobody: the answer showed what the list price has no price for. */
+  | { readonly kind: 'unpriced'; readonly requestId: string; readonly modelId: string; readonly meters: readonly Meter[] }
   | { readonly kind: 'variance'; readonly requestId: string; readonly varianceNano: Nano }
   /** Nobody made partitions in time: so many events of these days went to the default one. */
   | { readonly kind: 'partition_missing'; readonly events: number }

@@ -192,6 +192,12 @@ async function ingestIn(
     ...counted
       .filter(({ final }) => final.varianceNano > 0n)
       .map(({ final }) => ({ kind: 'variance' as const, requestId: final.requestId, varianceNano: final.varianceNano })),
+    ...counted
+      .filter(({ rating }) => rating.unpriced.length > 0)
+      .map(({ final, rating }) => {
+        const { requestId, answeringModelId: modelId = '' } = final;
+        return { kind: 'unpriced' as const, requestId, modelId, meters: rating.unpriced };
+      }),
   ];
   const overdrawn = changes.budgets.filter(isOverdrawn).map(({ ref }) => budgetId(ref));
   return { ackedSeq: batch.lastSeq, alarms, overdrawn };

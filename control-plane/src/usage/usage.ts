@@ -2,7 +2,7 @@
 import { type Nano, usdToNano } from '@meridian/domain/money';
 import { type ListPrice, SERVICE_TIERS } from '@meridian/domain/price';
 import { rate } from '@meridian/domain/rating';
-import { assertUsage, COMPONENTS, type Component } from '@meridian/domain/usage';
+import { assertUsage, COMPONENTS, type Component, type Meter, metersOf, unitsOf } from '@meridian/domain/usage';
 import { type Final, isCharged, OUTCOMES } from '@meridian/domain/usage-record';
 
 const MAX_ID_CHARS = 256;
@@ -12,6 +12,7 @@ const MAX_INT4 = 2 ** 31 - 1;
 /** Far above any real request, and low enough that sums over hours and batches stay within 64 bits. */
 const MAX_REQUEST_NANO = usdToNano('100000');
 const MAX_UNITS = 1e12;
+const MAX_METERS = 64;
 const EARLIEST_MS = Date.UTC(2020, 0, 1);
 const LATEST_MS = Date.UTC(2100, 0, 1);
 const HOUR_MS = 3_600_000;
@@ -39,7 +40,9 @@ export function faultOf(final: Final): string | undefined {
   } catch (error) {
     return String(error);
   }
-  if (COMPONENTS.some((component) => (final.usage[component] ?? 0) > MAX_UNITS)) return `more than ${MAX_UNITS} units`;
+  const meters = metersOf(final.usage);
+  if (meters.length > MAX_METERS) return `more than ${MAX_METERS} meters`;
+  if (meters.some((meter) => (final.usage[meter] ?? 0) > MAX_UNITS)) return `more than ${MAX_UNITS} units`;
   if (final.chargeNano > final.maxCostNano) return 'the charge is above max_cost';
   if (final.chargeNano > 0n && !isCharged(final)) return `a charge for the outcome ${final.outcome}`;
   if (!isCharged(final) && final.leases.some((lease) => lease.amount > 0n)) return `an amount for the outcome ${final.outcome}`;
@@ -94,20 +97,21 @@ export interface Rating {
   readonly ratedNano: Nano | undefined;
   /** The same without markup, and without the limit of max_cost. */
   readonly listNano: Nano;
+  /** What was used and has no price, and is charged to nobody. */
+  readonly unpriced: readonly Meter[];
 }
 
 /** Rates a final anew from the list price version it names (undefined: not known here). */
 export function rateFinal(final: Final, price: ListPrice | undefined): Rating {
-  if (!isCharged(final)) return { ratedNano: 0n, listNano: 0n };
+  if (!isCharged(final)) return { ratedNano: 0n, listNano: 0n, unpriced: [] };
   if (price === undefined) {
     // A client that left before anything was sent to a model is charged nothing, and names no price.
-    return { ratedNano: final.answeringModelId === undefined ? 0n : undefined, listNano: 0n };
+    return { ratedNano: final.answeringModelId === undefined ? 0n : undefined, listNano: 0n, unpriced: [] };
   }
-  const at = (markupBasisPoints: number) =>
-    rate(final.usage, price.cards, { serviceTier: final.serviceTier, markupBasisPoints }).amountNano;
-  const amountNano = at(final.markupBasisPoints);
+  const at = (markupBasisPoints: number) => rate(final.usage, price.cards, { serviceTier: final.serviceTier, markupBasisPoints });
+  const { amountNano, unpriced } = at(final.markupBasisPoints);
   const isCut = amountNano > final.maxCostNano;
-  return { ratedNano: isCut ? final.maxCostNano : amountNano, listNano: at(0) };
+  return { ratedNano: isCut ? final.maxCostNano : amountNano, listNano: at(0).amountNano, unpriced };
 }
 
 /** Why a rated final cannot be summed, or undefined when it can: its charge is cut at max_cost, its list amount is not. */
@@ -214,7 +218,7 @@ export function sumBatch(finals: readonly CountedFinal[]): BatchSums {
     sum.requests += 1;
     if (isCharged(final) && counted.refusal === undefined) sum.chargedRequests += 1;
     if (final.exactness === 'estimated') sum.estimatedRequests += 1;
-    for (const component of COMPONENTS) sum.units[component] += final.usage[component] ?? 0;
+    for (const component of COMPONENTS) sum.units[component] += unitsOf(final.usage, component);
     sum.chargeNano += charge;
     sum.listNano += listOf(counted);
     sum.varianceNano += final.varianceNano;

@@ -1,11 +1,12 @@
 /** List prices with an account's markup on top, for showing: what the account pays per million units. */
 import { divideHalfEven, nanoToUsd } from './money.ts';
 import type { RateCard } from './price.ts';
+import { metersOf } from './usage.ts';
 
 export interface CustomerPriceCard {
   readonly service_tier: string;
   readonly above_input_tokens: number;
-  /** USD per million units by component, exact decimal strings. */
+  /** USD per million units by component or variant of one, exact decimal strings. */
   readonly usd_per_million: Readonly<Record<string, string>>;
 }
 
@@ -14,9 +15,9 @@ export function customerPrices(cards: readonly RateCard[], markupBasisPoints: nu
     service_tier: card.serviceTier,
     above_input_tokens: card.aboveInputTokens,
     usd_per_million: Object.fromEntries(
-      Object.entries(card.prices).map(([component, price]) => [
-        component,
-        nanoToUsd(divideHalfEven(price * (10_000n + BigInt(markupBasisPoints)), 10_000n)),
+      metersOf(card.prices).map((meter) => [
+        meter,
+        nanoToUsd(divideHalfEven((card.prices[meter] ?? 0n) * (10_000n + BigInt(markupBasisPoints)), 10_000n)),
       ]),
     ),
   }));

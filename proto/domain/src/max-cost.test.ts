@@ -3,13 +3,14 @@ import { describe, expect, it } from 'vitest';
 import { ENDLESS_TOKENS, maxCost, outputTokensFor, outputTokensWithin } from './max-cost.ts';
 import { type ListPrice, type RateCard, SERVICE_TIERS, type ServiceTier } from './price.ts';
 import { rate } from './rating.ts';
-import { INPUT_COMPONENTS, inputTokens, OUTPUT_COMPONENTS, outputTokens, type Usage } from './usage.ts';
+import { COMPONENTS, INPUT_COMPONENTS, inputTokens, type Meter, OUTPUT_COMPONENTS, outputTokens, type Usage, unitsOf } from './usage.ts';
 
-const tokenKinds = [...INPUT_COMPONENTS, ...OUTPUT_COMPONENTS];
+const tokenKinds: readonly Meter[] = [...INPUT_COMPONENTS, ...OUTPUT_COMPONENTS, 'cached_input:audio', 'image_out:high'];
+const pieceKinds: readonly Meter[] = ['per_image', 'per_image:1024x1024', 'per_image:1024x1024:high', 'per_second:720p', 'per_tool_call'];
 const card: fc.Arbitrary<RateCard> = fc.record({
   serviceTier: fc.constantFrom(...SERVICE_TIERS),
   aboveInputTokens: fc.constantFrom(0, 100, 1_000),
-  prices: fc.dictionary(fc.constantFrom(...tokenKinds), fc.bigInt({ min: 0n, max: 10n ** 11n })),
+  prices: fc.dictionary(fc.constantFrom(...tokenKinds, ...pieceKinds, 'per_request'), fc.bigInt({ min: 0n, max: 10n ** 11n })),
 });
 const listPrice: fc.Arbitrary<ListPrice> = fc.array(card, { minLength: 1, maxLength: 8 }).map((all) => ({
   modelId: 'm',
@@ -18,6 +19,7 @@ const listPrice: fc.Arbitrary<ListPrice> = fc.array(card, { minLength: 1, maxLen
   cards: [...new Map(all.map((one) => [`${one.serviceTier} ${one.aboveInputTokens}`, one])).values()],
 }));
 const usage: fc.Arbitrary<Usage> = fc.dictionary(fc.constantFrom(...tokenKinds), fc.nat(2_000));
+const pieces: fc.Arbitrary<Usage> = fc.dictionary(fc.constantFrom(...pieceKinds), fc.nat(20));
 
 describe('the most a request can cost', () => {
   it('is never less than the charge of any usage within its bounds, on any planned model, in the tier asked for or standard', () => {
@@ -25,15 +27,22 @@ describe('the most a request can cost', () => {
       fc.property(
         fc.array(listPrice, { minLength: 1, maxLength: 3 }),
         usage,
+        pieces,
+        fc.boolean(),
         fc.nat(500),
         fc.nat(500),
         fc.constantFrom(...SERVICE_TIERS),
         fc.nat(5_000),
-        (prices, used, spareInput, spareOutput, serviceTier, markupBasisPoints) => {
-          const most = maxCost(
-            { inputTokens: inputTokens(used) + spareInput, outputTokens: outputTokens(used) + spareOutput, serviceTier, prices },
-            markupBasisPoints,
-          );
+        (prices, tokens, counted, known, spareInput, spareOutput, serviceTier, markupBasisPoints) => {
+          const used = { ...tokens, ...counted, per_request: 1 };
+          const demand = {
+            ...{ inputTokens: inputTokens(used) + spareInput, outputTokens: outputTokens(used) + spareOutput, serviceTier, prices },
+            // Which variant it will be may be known beforehand, or only how many.
+            pieces: known
+              ? counted
+              : Object.fromEntries(COMPONENTS.filter((one) => one.startsWith('per_')).map((one) => [one, unitsOf(counted, one)])),
+          };
+          const most = maxCost(demand, markupBasisPoints);
           for (const { cards } of prices) {
             for (const answered of new Set<ServiceTier>([serviceTier, 'standard'])) {
               expect(rate(used, cards, { serviceTier: answered, markupBasisPoints }).amountNano).toBeLessThanOrEqual(most);
@@ -72,6 +81,7 @@ describe('the output that an amount buys', () => {
     prices: fc.array(listPrice, { minLength: 1, maxLength: 3 }),
     inputTokens: fc.nat(2_000),
     serviceTier: fc.constantFrom(...SERVICE_TIERS),
+    pieces,
   });
 
   it('costs no more than the amount with the input, and one token more would cost as much or more', () => {

@@ -1,13 +1,15 @@
 /** The most a request can cost its customer, bounded before it is sent anywhere. */
 import type { Nano } from './money.ts';
 import type { ListPrice, NanoPerMillion, RateCard, ServiceTier } from './price.ts';
-import { beforeMarkup, ladderFor, priceOf, stepsReached, withMarkup } from './rating.ts';
-import { type Component, INPUT_COMPONENTS, OUTPUT_COMPONENTS } from './usage.ts';
+import { beforeMarkup, dearestPriceOf, ladderFor, stepsReached, withMarkup } from './rating.ts';
+import { type Component, INPUT_COMPONENTS, metersOf, OUTPUT_COMPONENTS, type Usage } from './usage.ts';
 
 export interface CostDemand {
   /** Upper bounds in tokens. */
   readonly inputTokens: number;
   readonly outputTokens: number;
+  /** Upper bounds of what is counted by the piece: images, seconds, tool calls. The request itself is always one. */
+  readonly pieces?: Usage;
   readonly serviceTier: ServiceTier;
   /** One for each model that may answer. */
   readonly prices: readonly ListPrice[];
@@ -16,14 +18,16 @@ export interface CostDemand {
 /**
  * Over all models that may answer, the service tiers that may be served (the one asked for, and standard, which an
  * upstream may fall back to), and every long-context step that the bound reaches: each input token at the dearest input
- * component, each output token at the dearest output component. No usage within the bounds is charged more.
+ * component, each output token at the dearest output component, each piece at its dearest variant. No usage within the
+ * bounds is charged more.
  */
 export function maxCost(demand: CostDemand, markupBasisPoints: number): Nano {
   const inputTokens = BigInt(demand.inputTokens);
   const outputTokens = BigInt(demand.outputTokens);
   let most = 0n;
   for (const level of levelsReached(demand)) {
-    const amount = withMarkup(inputTokens * level.input + outputTokens * level.output, level.percent, markupBasisPoints);
+    const sum = inputTokens * level.input + outputTokens * level.output + piecesOf(demand, level);
+    const amount = withMarkup(sum, level.percent, markupBasisPoints);
     if (amount > most) most = amount;
   }
   return most;
@@ -35,7 +39,7 @@ export type InputDemand = Omit<CostDemand, 'outputTokens'>;
 /** As many output tokens as there can be at most, where they cost nothing. */
 export const ENDLESS_TOKENS = Number.MAX_SAFE_INTEGER;
 
-/** The most output tokens that an amount (≥ 0) buys at the dearest output price, the input left aside. */
+/** The most output tokens that an amount (≥ 0) buys at the dearest output price beside the pieces, the input left aside. */
 export function outputTokensFor(demand: InputDemand, markupBasisPoints: number, amountNano: Nano): number {
   return outputWithin({ ...demand, inputTokens: 0 }, levelsReached(demand), markupBasisPoints, amountNano);
 }
@@ -52,7 +56,7 @@ function outputWithin(demand: InputDemand, levels: Iterable<Level>, markupBasisP
   const inputTokens = BigInt(demand.inputTokens);
   let least = BigInt(ENDLESS_TOKENS);
   for (const level of levels) {
-    const left = beforeMarkup(amountNano, level.percent, markupBasisPoints) - inputTokens * level.input;
+    const left = beforeMarkup(amountNano, level.percent, markupBasisPoints) - inputTokens * level.input - piecesOf(demand, level);
     if (left < 0n) return 0;
     if (level.output === 0n) continue;
     const tokens = left / level.output;
@@ -79,7 +83,16 @@ interface Level {
   readonly fromInputTokens: number;
   readonly input: NanoPerMillion;
   readonly output: NanoPerMillion;
+  readonly request: NanoPerMillion;
   readonly percent: bigint;
+  readonly steps: readonly RateCard[];
+}
+
+function piecesOf({ pieces }: InputDemand, level: Level): bigint {
+  if (pieces === undefined) return level.request;
+  let sum = level.request;
+  for (const meter of metersOf(pieces)) sum += BigInt(pieces[meter] ?? 0) * (dearestPriceOf(meter, level.steps) ?? 0n);
+  return sum;
 }
 
 /** Cards are immutable and few, requests are many: the levels are worked out once for each set of cards. */
@@ -101,7 +114,9 @@ function levelsOf(cards: readonly RateCard[], serviceTier: ServiceTier): readonl
         fromInputTokens,
         input: dearest(steps, INPUT_COMPONENTS),
         output: dearest(steps, OUTPUT_COMPONENTS),
+        request: dearest(steps, ['per_request']),
         percent: ladder.percent,
+        steps,
       };
     });
     byTier.set(serviceTier, levels);
@@ -113,7 +128,7 @@ function levelsOf(cards: readonly RateCard[], serviceTier: ServiceTier): readonl
 function dearest(steps: readonly RateCard[], components: readonly Component[]): NanoPerMillion {
   let most = 0n;
   for (const component of components) {
-    const price = priceOf(component, steps) ?? 0n;
+    const price = dearestPriceOf(component, steps) ?? 0n;
     if (price > most) most = price;
   }
   return most;

@@ -4,15 +4,15 @@
  * A price is a set of rate cards. Each card is for one service tier and for requests whose input is longer
  * than `aboveInputTokens` (a long-context step applies to the whole request).
  */
-import type { Component } from './usage.ts';
+import type { Meter } from './usage.ts';
 
 export type NanoPerMillion = bigint;
 export type ServiceTier = 'standard' | 'priority' | 'flex' | 'batch';
 
 export const SERVICE_TIERS: readonly ServiceTier[] = ['standard', 'priority', 'flex', 'batch'];
 
-/** nano-USD per million units by component; a component that is absent has no price (which is not a price of 0). */
-export type ComponentPrices = Readonly<Partial<Record<Component, NanoPerMillion>>>;
+/** nano-USD per million units by meter; a meter that is absent has no price of its own (which is not a price of 0). */
+export type ComponentPrices = Readonly<Partial<Record<Meter, NanoPerMillion>>>;
 
 export interface RateCard {
   readonly serviceTier: ServiceTier;

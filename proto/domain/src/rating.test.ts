@@ -1,16 +1,19 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type RateCard, SERVICE_TIERS, type ServiceTier } from './price.ts';
-import { rate, SERVICE_TIER_PERCENT } from './rating.ts';
-import { COMPONENTS, type Component, inputTokens, type Usage } from './usage.ts';
+import { dearestPriceOf, rate, SERVICE_TIER_PERCENT } from './rating.ts';
+import { COMPONENTS, type Component, inputTokens, type Meter, type Usage } from './usage.ts';
 
-const component = fc.constantFrom(...COMPONENTS);
-const usage: fc.Arbitrary<Usage> = fc.dictionary(component, fc.nat(2_000_000));
+const VARIANTS: readonly Meter[] = ['cached_input:audio', 'per_image:1024x1024', 'per_image:1024x1024:high', 'per_image:512x512:high'];
+/** In the order in which they are reported. */
+const METERS: readonly Meter[] = [...COMPONENTS, ...VARIANTS];
+const meter = fc.constantFrom(...METERS);
+const usage: fc.Arbitrary<Usage> = fc.dictionary(meter, fc.nat(2_000_000));
 const price = fc.bigInt({ min: 0n, max: 10n ** 12n });
 const card: fc.Arbitrary<RateCard> = fc.record({
   serviceTier: fc.constantFrom(...SERVICE_TIERS),
   aboveInputTokens: fc.constantFrom(0, 200_000, 272_000),
-  prices: fc.dictionary(component, price),
+  prices: fc.dictionary(meter, price),
 });
 const cards = fc
   .array(card, { maxLength: 8 })
@@ -31,25 +34,30 @@ function exactly(
   all: readonly RateCard[],
   tier: ServiceTier,
   markup: number,
-): { numerator: bigint; denominator: bigint; unpriced: Component[] } {
+): { numerator: bigint; denominator: bigint; unpriced: Meter[] } {
   const hasOwn = all.some((one) => one.serviceTier === tier);
   const applicable = all.filter(
     (one) => one.serviceTier === (hasOwn ? tier : 'standard') && (one.aboveInputTokens === 0 || inputTokens(used) > one.aboveInputTokens),
   );
-  const find = (wanted: Component) => {
+  const find = (wanted: Meter) => {
     const having = applicable.filter((one) => one.prices[wanted] !== undefined);
     const highest = Math.max(...having.map((one) => one.aboveInputTokens));
     return having.find((one) => one.aboveInputTokens === highest)?.prices[wanted];
   };
-  const kin: Partial<Record<Component, Component[]>> = {
+  const kin: Partial<Record<Meter, Meter[]>> = {
     cached_input: ['input'],
     cache_write_5m: ['input'],
     cache_write_1h: ['cache_write_5m', 'input'],
+    image_in: ['input'],
     reasoning: ['output'],
+    'cached_input:audio': ['cached_input', 'input'],
+    'per_image:1024x1024': ['per_image'],
+    'per_image:1024x1024:high': ['per_image:1024x1024', 'per_image'],
+    'per_image:512x512:high': ['per_image'],
   };
   let numerator = 0n;
-  const unpriced: Component[] = [];
-  for (const one of COMPONENTS) {
+  const unpriced: Meter[] = [];
+  for (const one of METERS) {
     const units = used[one] ?? 0;
     if (units === 0) continue;
     const found = [one, ...(kin[one] ?? [])].map(find).find((each) => each !== undefined);
@@ -122,6 +130,39 @@ describe('rating', () => {
     });
   });
 
+  it('charges pictures in a prompt as input where they have no price', () => {
+    expect(rate({ image_in: 10 }, [base({ input: 2_000_000n })], standard)).toEqual({ amountNano: 20n, unpriced: [] });
+    expect(rate({ image_in: 10 }, [base({ input: 2_000_000n, image_in: 5_000_000n })], standard).amountNano).toBe(50n);
+    expect(rate({ image_in: 10 }, [base({ output: 2_000_000n })], standard).unpriced).toEqual(['image_in']);
+  });
+
+  it('charges each size and quality at its own price, and any other at that of the wider variant', () => {
+    const all = [
+      base({ per_image: 40_000_000_000n, 'per_image:1024x1024': 50_000_000_000n, 'per_image:1024x1024:high': 167_000_000_000n }),
+    ];
+    const of = (used: Usage) => rate(used, all, standard).amountNano;
+    expect(of({ 'per_image:1024x1024:high': 3 })).toBe(501_000n);
+    expect(of({ 'per_image:1024x1024:low': 3 })).toBe(150_000n);
+    expect(of({ 'per_image:1536x1024:high': 3 })).toBe(120_000n);
+    expect(of({ per_image: 1, 'per_image:1024x1024:high': 1 })).toBe(207_000n);
+  });
+
+  it('has no price for a component of which only variants are priced, nor for one that only begins alike', () => {
+    const all = [base({ 'per_second:720p': 1_000_000n, 'per_tool_call:web': 1_000_000n })];
+    expect(rate({ per_second: 1, 'per_second:7': 1, 'per_second:720p': 2, 'per_tool_call:web_search': 1 }, all, standard)).toEqual({
+      amountNano: 2n,
+      unpriced: ['per_second', 'per_second:7', 'per_tool_call:web_search'],
+    });
+  });
+
+  it('knows the dearest variant that a piece can turn out to be', () => {
+    const steps = [base({ per_image: 5n, 'per_image:1024x1024:high': 9n, 'per_image:512x512': 7n, per_second: 99n })];
+    expect(dearestPriceOf('per_image', steps)).toBe(9n);
+    expect(dearestPriceOf('per_image:512x512', steps)).toBe(7n);
+    expect(dearestPriceOf('per_image:256x256', steps)).toBe(5n);
+    expect(dearestPriceOf('per_request', steps)).toBeUndefined();
+  });
+
   it('charges a one-hour cache write at the five-minute price before the input price', () => {
     expect(rate({ cache_write_1h: 1 }, [base({ input: 2_000_000n, cache_write_5m: 3_000_000n })], standard).amountNano).toBe(3n);
   });
@@ -132,22 +173,14 @@ describe('rating', () => {
     ).toEqual({ amountNano: 0n, unpriced: [] });
   });
 
-  it.each([
-    'input',
-    'output',
-    'audio_in',
-    'audio_out',
-    'image_in',
-    'image_out',
-    'per_image',
-    'per_second',
-    'per_request',
-    'per_tool_call',
-  ] as const)('reports %s without a price', (one) => {
-    const { [one]: _, ...prices } = Object.fromEntries(COMPONENTS.map((each) => [each, 1_000_000n])) as Record<Component, bigint>; // every component is a key
-    expect(rate({ [one]: 3 }, [base(prices)], standard)).toEqual({ amountNano: 0n, unpriced: [one] });
-    expect(rate({ [one]: 0 }, [base(prices)], standard).unpriced).toEqual([]);
-  });
+  it.each(['input', 'output', 'audio_in', 'audio_out', 'image_out', 'per_image', 'per_second', 'per_request', 'per_tool_call'] as const)(
+    'reports %s without a price',
+    (one) => {
+      const { [one]: _, ...prices } = Object.fromEntries(COMPONENTS.map((each) => [each, 1_000_000n])) as Record<Component, bigint>; // every component is a key
+      expect(rate({ [one]: 3 }, [base(prices)], standard)).toEqual({ amountNano: 0n, unpriced: [one] });
+      expect(rate({ [one]: 0 }, [base(prices)], standard).unpriced).toEqual([]);
+    },
+  );
 
   it('reports everything where there is no card at all', () => {
     expect(rate({ input: 1, cached_input: 1 }, [], standard)).toEqual({ amountNano: 0n, unpriced: ['input', 'cached_input'] });

@@ -4,7 +4,7 @@
  */
 import { divideHalfEven, type Nano } from './money.ts';
 import type { NanoPerMillion, RateCard, ServiceTier } from './price.ts';
-import { assertUsage, COMPONENTS, type Component, inputTokens, type Usage } from './usage.ts';
+import { assertUsage, type Component, componentOf, inputTokens, type Meter, metersOf, type Usage } from './usage.ts';
 
 /** Multipliers in percent for a service tier that a model has no rate card of its own for. */
 export const SERVICE_TIER_PERCENT: Readonly<Record<ServiceTier, bigint>> = { standard: 100n, priority: 150n, flex: 50n, batch: 50n };
@@ -15,8 +15,8 @@ const UNITS_PER_PRICE = 1_000_000n;
 export interface RatedAmount {
   /** List price × (1 + markup), in nano-USD. */
   readonly amountNano: Nano;
-  /** Components that were used but have no price on the card: their units are in no amount. */
-  readonly unpriced: readonly Component[];
+  /** What was used but has no price on the cards: its units are in no amount. */
+  readonly unpriced: readonly Meter[];
 }
 
 export interface RatingTerms {
@@ -27,13 +27,15 @@ export interface RatingTerms {
 
 /**
  * What a component without a price of its own is charged at, tried in this order. Tokens read from or written to a cache
- * are input all the same, and reasoning is output. Media, and what is counted by the piece, have no such kin: they stay
- * unpriced, so that nothing is silently free or silently wrong.
+ * are input all the same, and reasoning is output. So are the tokens of pictures, pages and films in a prompt, which most
+ * providers do not even count apart. Sound, media that are made, and what is counted by the piece have no such kin: they
+ * stay unpriced, so that nothing is silently free or silently wrong.
  */
 const FALLBACKS: Readonly<Partial<Record<Component, readonly Component[]>>> = {
   cached_input: ['input'],
   cache_write_5m: ['input'],
   cache_write_1h: ['cache_write_5m', 'input'],
+  image_in: ['input'],
   reasoning: ['output'],
 };
 
@@ -41,21 +43,21 @@ const FALLBACKS: Readonly<Partial<Record<Component, readonly Component[]>>> = {
  * Rates a usage with the rate cards of one price version.
  *
  * The card is the service tier's own where there is one, else the standard card times the tier's percentage; among
- * those, the one with the highest long-context step that the input exceeds. A used component takes its price from that
- * card; else from the next lower step; else, over the same steps, that of the component it falls back to. Where there
- * is none either, it is reported as unpriced. Throws RangeError when a unit is not an integer ≥ 0.
+ * those, the one with the highest long-context step that the input exceeds. What was used takes its price from that
+ * card; else from the next lower step; else, over the same steps, that of the wider variant or of the component it falls
+ * back to. Where there is none either, it is reported as unpriced. Throws RangeError when a unit is not an integer ≥ 0.
  */
 export function rate(usage: Usage, cards: readonly RateCard[], terms: RatingTerms): RatedAmount {
   assertUsage(usage);
   const ladder = ladderFor(cards, terms.serviceTier);
   const steps = stepsReached(ladder, inputTokens(usage));
-  const unpriced: Component[] = [];
+  const unpriced: Meter[] = [];
   let total = 0n;
-  for (const component of COMPONENTS) {
-    const units = usage[component];
-    if (units === undefined || units === 0) continue;
-    const price = priceOf(component, steps);
-    if (price === undefined) unpriced.push(component);
+  for (const meter of metersOf(usage)) {
+    const units = usage[meter] ?? 0;
+    if (units === 0) continue;
+    const price = priceOf(meter, steps);
+    if (price === undefined) unpriced.push(meter);
     else total += BigInt(units) * price;
   }
   return { amountNano: withMarkup(total, ladder.percent, terms.markupBasisPoints), unpriced };
@@ -111,13 +113,41 @@ export function beforeMarkup(amountNano: Nano, percent: bigint, markupBasisPoint
   return (amountNano * UNITS_PER_PRICE * 100n * BASIS_POINTS) / (percent * (BASIS_POINTS + BigInt(markupBasisPoints)));
 }
 
-/** What a unit of a component costs where these steps apply, fallbacks included; undefined when it has no price. */
-export function priceOf(component: Component, steps: readonly RateCard[]): NanoPerMillion | undefined {
-  for (const candidate of [component, ...(FALLBACKS[component] ?? [])]) {
-    for (const { prices } of steps) {
-      const price = prices[candidate];
-      if (price !== undefined) return price;
-    }
+/** What a unit costs where these steps apply, fallbacks included; undefined when it has no price. */
+export function priceOf(meter: Meter, steps: readonly RateCard[]): NanoPerMillion | undefined {
+  const component = componentOf(meter);
+  // From the variant to its component: `per_image:1024x1024:high`, `per_image:1024x1024`, `per_image`.
+  for (let wider: string = meter; wider !== component; wider = wider.slice(0, wider.lastIndexOf(':'))) {
+    // What is left before a colon is a meter again.
+    const price = ownPriceOf(wider as Meter, steps);
+    if (price !== undefined) return price;
+  }
+  const price = ownPriceOf(component, steps);
+  if (price !== undefined) return price;
+  for (const kin of FALLBACKS[component] ?? []) {
+    const kinPrice = ownPriceOf(kin, steps);
+    if (kinPrice !== undefined) return kinPrice;
   }
   return undefined;
+}
+
+function ownPriceOf(meter: Meter, steps: readonly RateCard[]): NanoPerMillion | undefined {
+  for (const { prices } of steps) {
+    const price = prices[meter];
+    if (price !== undefined) return price;
+  }
+  return undefined;
+}
+
+/** The dearest unit of a meter, whichever of its variants it turns out to be; undefined when none has a price. */
+export function dearestPriceOf(meter: Meter, steps: readonly RateCard[]): NanoPerMillion | undefined {
+  let most = priceOf(meter, steps);
+  for (const { prices } of steps) {
+    for (const variant of metersOf(prices)) {
+      if (!variant.startsWith(`${meter}:`)) continue;
+      const price = priceOf(variant, steps);
+      if (price !== undefined && (most === undefined || price > most)) most = price;
+    }
+  }
+  return most;
 }

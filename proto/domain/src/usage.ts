@@ -21,8 +21,47 @@ export const COMPONENTS = [
 
 export type Component = (typeof COMPONENTS)[number];
 
-/** Units by component: tokens, or images, seconds, requests, tool calls. Integers ≥ 0. */
-export type Usage = Readonly<Partial<Record<Component, number>>>;
+/**
+ * What is counted and priced: a component, or a variant of it where price lists tell variants apart, from the general to
+ * the particular: `per_image:1024x1024:high`, `per_second:1080p`, `per_tool_call:web_search`, `cached_input:audio`.
+ */
+export type Meter = Component | `${Component}:${string}`;
+
+/** Units by meter: tokens, or images, seconds, requests, tool calls. Integers ≥ 0. A unit is counted on one meter only. */
+export type Usage = Readonly<Partial<Record<Meter, number>>>;
+
+const MAX_METER_CHARS = 64;
+const VARIANT = /^[a-z0-9][a-z0-9._-]*(:[a-z0-9][a-z0-9._-]*)*$/;
+const COMPONENT_SET: ReadonlySet<string> = new Set(COMPONENTS);
+
+export function isMeter(text: string): text is Meter {
+  if (COMPONENT_SET.has(text)) return true;
+  const colon = text.indexOf(':');
+  return colon > 0 && text.length <= MAX_METER_CHARS && COMPONENT_SET.has(text.slice(0, colon)) && VARIANT.test(text.slice(colon + 1));
+}
+
+export function componentOf(meter: Meter): Component {
+  const colon = meter.indexOf(':');
+  // What stands before the colon of a meter is a component.
+  return (colon === -1 ? meter : meter.slice(0, colon)) as Component;
+}
+
+/** The meters that a usage or a price list names: components in their order, then variants by name. */
+export function metersOf(named: Readonly<Partial<Record<Meter, unknown>>>): Meter[] {
+  const meters: Meter[] = COMPONENTS.filter((component) => named[component] !== undefined);
+  let variants: Meter[] | undefined;
+  for (const meter in named) {
+    if (isVariant(meter) && named[meter] !== undefined) {
+      variants ??= [];
+      variants.push(meter);
+    }
+  }
+  return variants === undefined ? meters : meters.concat(variants.sort());
+}
+
+function isVariant(meter: string): meter is `${Component}:${string}` {
+  return meter.includes(':');
+}
 
 /** Components that count towards the length of the input, on which long-context steps depend. */
 export const INPUT_COMPONENTS = [
@@ -40,20 +79,37 @@ export const OUTPUT_COMPONENTS = ['output', 'reasoning', 'audio_out', 'image_out
 /** How the units were known. `estimated`: counted by the node because no usage event came. */
 export type Exactness = 'exact' | 'estimated';
 
+const INPUT_SET: ReadonlySet<Component> = new Set(INPUT_COMPONENTS);
+const OUTPUT_SET: ReadonlySet<Component> = new Set(OUTPUT_COMPONENTS);
+
 export function inputTokens(usage: Usage): number {
-  return INPUT_COMPONENTS.reduce((sum, component) => sum + (usage[component] ?? 0), 0);
+  return sumOf(usage, INPUT_SET);
 }
 
 export function outputTokens(usage: Usage): number {
-  return OUTPUT_COMPONENTS.reduce((sum, component) => sum + (usage[component] ?? 0), 0);
+  return sumOf(usage, OUTPUT_SET);
 }
 
-/** Throws RangeError unless every unit is an integer ≥ 0. */
+/** Units of a component, with all its variants. */
+export function unitsOf(usage: Usage, component: Component): number {
+  let sum = usage[component] ?? 0;
+  for (const meter in usage) if (isVariant(meter) && componentOf(meter) === component) sum += usage[meter] ?? 0;
+  return sum;
+}
+
+function sumOf(usage: Usage, components: ReadonlySet<Component>): number {
+  let sum = 0;
+  for (const component of components) sum += usage[component] ?? 0;
+  for (const meter in usage) if (isVariant(meter) && components.has(componentOf(meter))) sum += usage[meter] ?? 0;
+  return sum;
+}
+
+/** Throws RangeError unless every name is a meter and every unit an integer ≥ 0. */
 export function assertUsage(usage: Usage): void {
-  for (const component of COMPONENTS) {
-    const units = usage[component];
+  for (const [meter, units] of Object.entries(usage)) {
+    if (!isMeter(meter)) throw new RangeError(`usage: ${meter.slice(0, MAX_METER_CHARS)} is nothing that is counted`);
     if (units !== undefined && !(Number.isSafeInteger(units) && units >= 0)) {
-      throw new RangeError(`usage.${component} must be an integer ≥ 0, not ${units}`);
+      throw new RangeError(`usage.${meter} must be an integer ≥ 0, not ${units}`);
     }
   }
 }

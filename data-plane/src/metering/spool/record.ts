@@ -3,7 +3,7 @@ import { DIALECT_NAMES, OPERATIONS } from '@meridian/domain/dialect';
 import { ERROR_CODES, type ErrorCode } from '@meridian/domain/error-code';
 import type { LeaseRecord } from '@meridian/domain/lease';
 import { SERVICE_TIERS } from '@meridian/domain/price';
-import { COMPONENTS, type Component, type Exactness, type Usage } from '@meridian/domain/usage';
+import { type Exactness, isMeter, type Meter, metersOf, type Usage } from '@meridian/domain/usage';
 import { type Attempt, type Final, type Intent, type LeaseAmount, OUTCOMES } from '@meridian/domain/usage-record';
 import type { KeptLease } from './lease-counters.ts';
 import { DamagedPayload, PayloadReader, type PayloadWriter } from './payload.ts';
@@ -53,7 +53,6 @@ const OPERATION_NAMES = new Set(OPERATIONS);
 const DIALECTS = new Set(DIALECT_NAMES);
 const OUTCOME_NAMES = new Set(OUTCOMES);
 const SERVICE_TIER_NAMES = new Set(SERVICE_TIERS);
-const COMPONENT_NAMES = new Set<Component>(COMPONENTS);
 const EXACTNESS_NAMES = new Set<Exactness>(['exact', 'estimated']);
 
 /** Appends the payload; throws RangeError on a number or a text that the format has no room for. */
@@ -315,21 +314,25 @@ function decodeLease(reader: PayloadReader): LeaseRecord {
 function encodeUsage(writer: PayloadWriter, usage: Usage): void {
   const countAt = writer.skip(4);
   let count = 0;
-  for (const component of COMPONENTS) {
-    const units = usage[component];
-    if (units === undefined) continue;
-    writer.text(component);
-    writer.u53(units);
+  for (const meter of metersOf(usage)) {
+    writer.text(meter);
+    writer.u53(usage[meter] ?? 0);
     count++;
   }
   writer.patchU32(countAt, count);
 }
 
 function decodeUsage(reader: PayloadReader): Usage {
-  const usage: Partial<Record<Component, number>> = {};
+  const usage: Partial<Record<Meter, number>> = {};
   const count = reader.u32();
-  for (let index = 0; index < count; index++) usage[reader.oneOf(COMPONENT_NAMES)] = reader.u53();
+  for (let index = 0; index < count; index++) usage[decodeMeter(reader)] = reader.u53();
   return usage;
+}
+
+function decodeMeter(reader: PayloadReader): Meter {
+  const text = reader.text();
+  if (!isMeter(text)) throw new DamagedPayload(`nothing that is counted: ${JSON.stringify(text.slice(0, 40))}`);
+  return text;
 }
 
 function decodeErrorCode(reader: PayloadReader): ErrorCode | undefined {

@@ -15,6 +15,7 @@ import { nodeDisk, type SpoolDisk } from './disk.ts';
 import { openSpool, type Spool, type SpoolOptions } from './spool.ts';
 
 const id = fc.string({ maxLength: 30 });
+const VARIANTS = ['cached_input:audio', 'per_image:1024x1024:high', 'per_tool_call:web_search'] as const;
 const text = fc.string({ maxLength: 60, unit: 'grapheme' });
 const uint32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
@@ -50,7 +51,7 @@ const arbitraryFreeEmpty = fc.record({
   askedPriceVersion: uint32,
   answeringPriceVersion: uint32,
   serviceTier: fc.constantFrom(...SERVICE_TIERS),
-  usage: fc.record(Object.fromEntries(COMPONENTS.map((component) => [component, fc.maxSafeNat()])), { requiredKeys: [] }),
+  usage: fc.record(Object.fromEntries([...COMPONENTS, ...VARIANTS].map((meter) => [meter, fc.maxSafeNat()])), { requiredKeys: [] }),
   chargeNano: int64,
   varianceNano: int64,
   attempts: fc.array(

@@ -1,4 +1,5 @@
 /** Checked readings of single wire fields. Each throws WireFormatError naming the field. */
+import { isMeter, type Meter } from '@meridian/domain/usage';
 import { WireFormatError } from './wire-format-error.ts';
 
 /** Longest id, name or word that is taken (UTF-16 units). */
@@ -15,6 +16,12 @@ export function readWord<Word extends string>(field: string, text: string, words
   const found = words.find((word) => word === text);
   if (found === undefined) throw new WireFormatError(field, `is none of ${words.join(', ')}: ${JSON.stringify(text.slice(0, 64))}`);
   return found;
+}
+
+/** A component that this build knows, or a variant of one. */
+export function readMeter(field: string, text: string): Meter {
+  if (!isMeter(text)) throw new WireFormatError(field, `is nothing that is counted: ${JSON.stringify(text.slice(0, 64))}`);
+  return text;
 }
 
 /** Those of a list that this build knows. A newer control plane may offer more than an older node can use. */

@@ -3,7 +3,7 @@
  * generated encoder takes longer for it than all the rest of the upload. A test holds both to the same bytes' meaning.
  */
 import type { LeaseRecord } from '@meridian/domain/lease';
-import { COMPONENTS } from '@meridian/domain/usage';
+import { metersOf } from '@meridian/domain/usage';
 import type { Attempt, Final } from '@meridian/domain/usage-record';
 
 const VARINT = 0;
@@ -78,12 +78,10 @@ export class UsageRecordsWriter {
     this.#number(16, final.askedPriceVersion);
     this.#number(17, final.answeringPriceVersion);
     this.#text(18, final.serviceTier);
-    for (const component of COMPONENTS) {
-      const units = final.usage[component];
-      if (units === undefined) continue;
+    for (const meter of metersOf(final.usage)) {
       const start = this.#begin(19);
-      this.#text(1, component);
-      this.#number(2, units);
+      this.#text(1, meter);
+      this.#number(2, final.usage[meter] ?? 0);
       this.#end(start);
     }
     this.#int64(20, final.chargeNano);

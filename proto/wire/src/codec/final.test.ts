@@ -13,6 +13,7 @@ import { usageBatchFromWire, usageBatchToWire } from './usage-batch.ts';
 import { WireFormatError } from './wire-format-error.ts';
 
 const id = fc.string({ minLength: 1, maxLength: 30 });
+const VARIANTS = ['cached_input:audio', 'per_image:1024x1024:high', 'per_tool_call:web_search'] as const;
 const text = fc.string({ maxLength: 60, unit: 'grapheme' });
 const uint32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const amount = fc.bigInt({ min: 0n, max: 2n ** 63n - 1n });
@@ -38,7 +39,7 @@ const arbitraryFreeEmpty = fc.record({
   askedPriceVersion: uint32,
   answeringPriceVersion: uint32,
   serviceTier: fc.constantFrom(...SERVICE_TIERS),
-  usage: fc.record(Object.fromEntries(COMPONENTS.map((component) => [component, fc.maxSafeNat()])), { requiredKeys: [] }),
+  usage: fc.record(Object.fromEntries([...COMPONENTS, ...VARIANTS].map((meter) => [meter, fc.maxSafeNat()])), { requiredKeys: [] }),
   chargeNano: amount,
   varianceNano: amount,
   attempts: fc.array(

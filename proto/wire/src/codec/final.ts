@@ -3,11 +3,11 @@ import { create } from '@bufbuild/protobuf';
 import { DIALECT_NAMES, OPERATIONS } from '@meridian/domain/dialect';
 import { ERROR_CODES, type ErrorCode } from '@meridian/domain/error-code';
 import { SERVICE_TIERS } from '@meridian/domain/price';
-import { COMPONENTS, type Component, type Usage } from '@meridian/domain/usage';
+import { type Meter, metersOf, type Usage } from '@meridian/domain/usage';
 import { type Attempt, type Final, type LeaseAmount, OUTCOMES } from '@meridian/domain/usage-record';
 import type * as wire from '../gen/meridian/v1/usage_pb.js';
 import { FinalSchema } from '../gen/meridian/v1/usage_pb.js';
-import { readNonNegative, readSafeInteger, readText, readWord } from './field.ts';
+import { readMeter, readNonNegative, readSafeInteger, readText, readWord } from './field.ts';
 import { wholeMs } from './final-writer.ts';
 import { WireFormatError } from './wire-format-error.ts';
 
@@ -86,17 +86,14 @@ export function finalFromWire(message: wire.Final): Final {
   };
 }
 
-function usageToWire(usage: Usage): { component: Component; units: bigint }[] {
-  return COMPONENTS.flatMap((component) => {
-    const units = usage[component];
-    return units === undefined ? [] : [{ component, units: BigInt(units) }];
-  });
+function usageToWire(usage: Usage): { component: Meter; units: bigint }[] {
+  return metersOf(usage).map((component) => ({ component, units: BigInt(usage[component] ?? 0) }));
 }
 
 function usageFromWire(units: readonly wire.Units[]): Usage {
-  const usage: Partial<Record<Component, number>> = {};
+  const usage: Partial<Record<Meter, number>> = {};
   for (const [index, entry] of units.entries()) {
-    const component = readWord(`usage[${index}].component`, entry.component, COMPONENTS);
+    const component = readMeter(`usage[${index}].component`, entry.component);
     if (usage[component] !== undefined) throw new WireFormatError(`usage[${index}].component`, `is there twice: ${component}`);
     usage[component] = readSafeInteger(`usage[${index}].units`, entry.units);
   }

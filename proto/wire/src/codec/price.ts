@@ -1,9 +1,9 @@
 /** Price versions: list prices of models, costs of endpoints. */
 import { create } from '@bufbuild/protobuf';
 import { type ComponentPrices, type RateCard, SERVICE_TIERS } from '@meridian/domain/price';
-import { COMPONENTS, type Component } from '@meridian/domain/usage';
+import { type Meter, metersOf } from '@meridian/domain/usage';
 import { type PriceVersion, PriceVersionSchema } from '../gen/meridian/v1/price_pb.js';
-import { readNonNegative, readSafeInteger, readWord } from './field.ts';
+import { readMeter, readNonNegative, readSafeInteger, readWord } from './field.ts';
 import { WireFormatError } from './wire-format-error.ts';
 
 /** What a ListPrice and an EndpointCost share: the version apart from what it prices. */
@@ -20,10 +20,7 @@ export function priceVersionToWire(price: PricedVersion): PriceVersion {
     cards: price.cards.map((card) => ({
       serviceTier: card.serviceTier,
       aboveInputTokens: BigInt(card.aboveInputTokens),
-      prices: COMPONENTS.flatMap((component) => {
-        const nanoPerMillion = card.prices[component];
-        return nanoPerMillion === undefined ? [] : [{ component, nanoPerMillion }];
-      }),
+      prices: metersOf(card.prices).map((component) => ({ component, nanoPerMillion: card.prices[component] ?? 0n })),
     })),
   });
 }
@@ -36,9 +33,9 @@ export function priceVersionFromWire(field: string, wire: PriceVersion): PricedV
     effectiveFromMs: readSafeInteger(`${field}.effective_from_ms`, wire.effectiveFromMs),
     cards: wire.cards.map((card, index) => {
       const at = `${field}.cards[${index}]`;
-      const prices: Partial<Record<Component, bigint>> = {};
+      const prices: Partial<Record<Meter, bigint>> = {};
       for (const price of card.prices) {
-        const component = readWord(`${at}.prices.component`, price.component, COMPONENTS);
+        const component = readMeter(`${at}.prices.component`, price.component);
         if (prices[component] !== undefined) throw new WireFormatError(`${at}.prices.component`, `names ${component} twice`);
         prices[component] = readNonNegative(`${at}.prices.nano_per_million`, price.nanoPerMillion);
       }

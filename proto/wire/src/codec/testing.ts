@@ -9,6 +9,7 @@ import { COMPONENTS } from '@meridian/domain/usage';
 import fc from 'fast-check';
 
 const id = fc.stringMatching(/^[a-z0-9_./-]{1,24}$/);
+const VARIANTS = ['cached_input:audio', 'per_image:1024x1024:high', 'per_tool_call:web_search'] as const;
 const text = fc.string({ maxLength: 40, unit: 'grapheme' });
 const timeMs = fc.integer({ min: 0, max: 4_102_444_800_000 });
 const nano = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
@@ -21,7 +22,7 @@ const rateLimits = fc.record({ requestsPerMinute: uint32, tokensPerMinute: uint3
 const card = fc.record({
   serviceTier: fc.constantFrom(...SERVICE_TIERS),
   aboveInputTokens: fc.nat(),
-  prices: fc.record(Object.fromEntries(COMPONENTS.map((component) => [component, price])), { requiredKeys: [] }),
+  prices: fc.record(Object.fromEntries([...COMPONENTS, ...VARIANTS].map((meter) => [meter, price])), { requiredKeys: [] }),
 });
 
 const priced = { version: fc.integer({ min: 1, max: 2 ** 32 - 1 }), effectiveFromMs: timeMs, cards: fc.array(card, { maxLength: 3 }) };

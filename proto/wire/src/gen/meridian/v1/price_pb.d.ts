@@ -11,7 +11,7 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_meridian_v1_price: GenFile;
 
 /**
- * nano-USD per 1,000,000 units of one component.
+ * nano-USD per 1,000,000 units of one component, or of one variant of it: "per_image", "per_image:1024x1024:high".
  *
  * @generated from message meridian.v1.ComponentPrice
  */

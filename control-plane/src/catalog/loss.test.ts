@@ -1,6 +1,6 @@
 import type { RateCard } from '@meridian/domain/price';
 import { describe, expect, it } from 'vitest';
-import { lossesAgainst } from './price.ts';
+import { lossesAgainst } from './loss.ts';
 
 const card = (prices: RateCard['prices'], more: Partial<RateCard> = {}): RateCard => ({
   serviceTier: 'standard',
@@ -16,20 +16,20 @@ describe('lossesAgainst', () => {
 
   it('names the component that is sold under cost', () => {
     expect(lossesAgainst([card({ input: 100n, output: 500n })], [card({ input: 111n, output: 550n })], 1_000)).toEqual([
-      { serviceTier: 'standard', aboveInputTokens: 0, component: 'input' },
+      { serviceTier: 'standard', aboveInputTokens: 0, meter: 'input' },
     ]);
   });
 
   it('sees a long-context step that only the cost has', () => {
     const cost = [card({ input: 100n }), card({ input: 200n }, { aboveInputTokens: 200_000 })];
     expect(lossesAgainst([card({ input: 100n })], cost, 0)).toEqual([
-      { serviceTier: 'standard', aboveInputTokens: 200_000, component: 'input' },
+      { serviceTier: 'standard', aboveInputTokens: 200_000, meter: 'input' },
     ]);
   });
 
   it('values a tier that only the price has by the percentage of the cost', () => {
     const list = [card({ input: 100n }), card({ input: 120n }, { serviceTier: 'priority' })];
-    expect(lossesAgainst(list, [card({ input: 100n })], 0)).toEqual([{ serviceTier: 'priority', aboveInputTokens: 0, component: 'input' }]);
+    expect(lossesAgainst(list, [card({ input: 100n })], 0)).toEqual([{ serviceTier: 'priority', aboveInputTokens: 0, meter: 'input' }]);
   });
 
   it('leaves out what has no list price: it is refused, not sold', () => {

@@ -1,0 +1,61 @@
+/** Where a list price lies under a cost. */
+import type { ListPrice, RateCard, ServiceTier } from '@meridian/domain/price';
+import { rate } from '@meridian/domain/rating';
+import { type PriceBook, priceInForce } from '@meridian/domain/snapshot';
+import type { Meter } from '@meridian/domain/usage';
+import { pricesOf } from './rate-card.ts';
+
+/** Something that would be sold under what it costs. */
+export interface Loss {
+  readonly serviceTier: ServiceTier;
+  readonly aboveInputTokens: number;
+  readonly meter: Meter;
+}
+
+/**
+ * Where customers at the lowest markup would pay less than the endpoint costs. Whatever either side prices is rated alone,
+ * a million units of it, in each tier and at each long-context step that either side has. What has no list price is no
+ * loss: it is refused.
+ */
+export function lossesAgainst(list: readonly RateCard[], cost: readonly RateCard[], lowestMarkupBasisPoints: number): Loss[] {
+  const losses: Loss[] = [];
+  const both = [...list, ...cost];
+  const tiers = new Set([...both.map((card) => card.serviceTier), 'standard' as const]);
+  const steps = new Set(both.map((card) => card.aboveInputTokens));
+  const meters = new Set(both.flatMap((card) => pricesOf(card).map(([meter]) => meter)));
+  for (const serviceTier of tiers) {
+    for (const aboveInputTokens of steps) {
+      const sold = atStep(list, aboveInputTokens);
+      const bought = atStep(cost, aboveInputTokens);
+      for (const meter of meters) {
+        const usage = { [meter]: 1_000_000 };
+        const price = rate(usage, sold, { serviceTier, markupBasisPoints: lowestMarkupBasisPoints });
+        const paid = rate(usage, bought, { serviceTier, markupBasisPoints: 0 });
+        if (price.unpriced.length === 0 && price.amountNano < paid.amountNano) losses.push({ serviceTier, aboveInputTokens, meter });
+      }
+    }
+  }
+  return losses;
+}
+
+/** Of all versions of a list price those that can still be charged: the one in force, and what is announced after it. */
+export function pricesFrom(book: PriceBook, nowMs: number): ListPrice[] {
+  const inForce = priceInForce(book, nowMs)?.version ?? 0;
+  return book.versions.filter((price) => price.version >= inForce);
+}
+
+/** A loss in words, for whoever may confirm it. */
+export function describeLoss({ meter, serviceTier, aboveInputTokens }: Loss, modelId: string, endpoint: string): string {
+  return (
+    `At the lowest markup, ${meter} of ${modelId} (${serviceTier}, above ${aboveInputTokens} input tokens) ` +
+    `would be sold under the cost of ${endpoint}. Send "confirm": true to do it all the same.`
+  );
+}
+
+/** The cards that count for an input just above the step, dearest step first, made to apply to any length. */
+function atStep(cards: readonly RateCard[], aboveInputTokens: number): RateCard[] {
+  return cards
+    .filter((card) => card.aboveInputTokens <= aboveInputTokens)
+    .toSorted((a, b) => b.aboveInputTokens - a.aboveInputTokens)
+    .map((card) => ({ ...card, aboveInputTokens: 0 }));
+}
