@@ -19,7 +19,7 @@ import { SERVER_OPTIONS } from '@meridian/wire/grpc-options';
 import { implement } from '@meridian/wire/grpc-service';
 
 const DB_EPOCH = 'bench';
-const HEADS = { security: 1, customer: 1, catalog: 1 } as const;
+const HEADS = { security: 1, customer: 1, catalog: 1, bulk: 1 } as const;
 const HEARTBEAT_MS = 1_000;
 
 export interface ControlSink {

@@ -88,14 +88,20 @@ interface Replayed {
   readonly deleted: boolean;
 }
 
-/** The newest version of each entity in the log up to the cursors. */
+/** The newest version of each entity in the log up to the cursors; of BULK without what a later row of it is about to replace. */
 function replay(books: Books, cursors: LaneRevisions): Map<string, Replayed> {
   const newest = new Map<string, Replayed>();
+  const coming = new Set<string>();
+  for (let rev = (cursors.bulk ?? 0) + 1; rev <= books.head('bulk'); rev++) {
+    const row = books.logRow('bulk', rev);
+    if (row !== undefined) coming.add(`${row.kind}/${row.entityId}`);
+  }
   for (const lane of LANES) {
     for (let rev = 1; rev <= (cursors[lane] ?? 0); rev++) {
       const row = books.logRow(lane, rev);
       if (row === undefined) throw new Violation('the log has no gaps', `${lane} ${rev}`);
       const name = `${row.kind}/${row.entityId}`;
+      if (lane === 'bulk' && coming.has(name)) continue;
       if (row.version > (newest.get(name)?.version ?? 0)) newest.set(name, row);
     }
   }

@@ -10,7 +10,7 @@ import { LogGapError, LogWindow } from '@meridian/control-plane/snapshots/log-wi
 import { SequenceGapError } from '@meridian/control-plane/usage/batch';
 import { type BudgetRef, budgetId } from '@meridian/domain/budget';
 import type { LeaseRecord } from '@meridian/domain/lease';
-import { LANES, type Lane } from '@meridian/domain/snapshot';
+import { everyLane, LANES, type Lane } from '@meridian/domain/snapshot';
 import { type Books, snapshotOf } from './books.ts';
 import type { Dice } from './dice.ts';
 import type { LeasesDown, LeasesUp, ReportDown, ReportUp, SnapshotContent, SpoolName, SyncDown, SyncUp } from './frames.ts';
@@ -258,9 +258,8 @@ export class ControlPlane {
   }
 
   #resumable({ dbEpoch, cursors }: Extract<SyncUp, { kind: 'hello' }>): Record<Lane, number> | undefined {
-    const { security, customer, catalog } = cursors;
-    if (dbEpoch !== this.#tailEpoch || security === undefined || customer === undefined || catalog === undefined) return undefined;
-    const at = { security, customer, catalog };
+    if (dbEpoch !== this.#tailEpoch || LANES.some((lane) => cursors[lane] === undefined)) return undefined;
+    const at = everyLane((lane) => cursors[lane] ?? 0);
     return LANES.some((lane) => at[lane] < this.#windows[lane].base || at[lane] > this.#windows[lane].head) ? undefined : at;
   }
 
@@ -279,8 +278,7 @@ export class ControlPlane {
   }
 
   #heads(): Record<Lane, number> {
-    const { security, customer, catalog } = this.#windows;
-    return { security: security.head, customer: customer.head, catalog: catalog.head };
+    return everyLane((lane) => this.#windows[lane].head);
   }
 
   #poll(): void {
@@ -317,11 +315,11 @@ export class ControlPlane {
       const head = books.head(lane);
       // A short tail, so that nodes fall out of it.
       const rows = this.#rows(lane, Math.max(0, head - 60), head);
-      const window = new LogWindow(head - rows.length, 16 * 1024);
+      const window = new LogWindow(head - rows.length, { maxBytes: 16 * 1024, coalesces: lane === 'bulk' });
       window.append(rows);
       return window;
     };
-    return { security: open('security'), customer: open('customer'), catalog: open('catalog') };
+    return everyLane(open);
   }
 
   #rows(lane: Lane, after: number, upto: number) {

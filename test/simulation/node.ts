@@ -11,7 +11,7 @@ import { type SyncEffect, type SyncInput, SyncMachine, type SyncTimer } from '@m
 import { Shipper } from '@meridian/data-plane/metering/spool/shipper';
 import { openSpool, type Spool } from '@meridian/data-plane/metering/spool/spool';
 import type { IdSource } from '@meridian/domain/ids';
-import { LANES, type Lane } from '@meridian/domain/snapshot';
+import { everyLane, LANES, type Lane } from '@meridian/domain/snapshot';
 import { configEntryToWire } from '@meridian/wire/codec/entry';
 import { type LaneRevisions, laneFromWire } from '@meridian/wire/codec/lane';
 import { ConfigEntrySchema, type ConfigEntry as WireEntry } from '@meridian/wire/gen/config_pb';
@@ -410,7 +410,7 @@ class SyncDriver {
   #machine: SyncMachine;
   #connection: SyncConnection | undefined;
   #fetching: SyncConnection | undefined;
-  #waiting: Record<Lane, Delta[]> = { security: [], customer: [], catalog: [] };
+  #waiting: Record<Lane, Delta[]> = everyLane(() => []);
   #applying = false;
   #paused = false;
 
@@ -526,7 +526,7 @@ class SyncDriver {
     connection?.close();
     this.#fetching?.close();
     this.#fetching = undefined;
-    this.#waiting = { security: [], customer: [], catalog: [] };
+    this.#waiting = everyLane(() => []);
   }
 
   #frame(frame: SyncDown): void {

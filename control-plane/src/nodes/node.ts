@@ -10,7 +10,8 @@ export const FORGOTTEN_AFTER_MS = 14 * 86_400_000;
 /** How many of a node's rejected entries are kept to be looked at. */
 export const MAX_KEPT_REJECTIONS = 16;
 
-export type Applied = Readonly<Record<Lane, number>>;
+/** A lane that is absent is none that the node follows. */
+export type Applied = Readonly<Partial<Record<Lane, number>>>;
 
 /** An entry that a node could not read or apply: it keeps the last good version. */
 export interface Rejection {
@@ -61,7 +62,7 @@ export function propagationOf(nodes: readonly NodeStatus[], dbEpoch: string, lan
   const pending: string[] = [];
   const unreachable: string[] = [];
   for (const node of nodes) {
-    if (node.dbEpoch === dbEpoch && node.applied[lane] >= rev) applied.push(node.nodeId);
+    if (node.dbEpoch === dbEpoch && (node.applied[lane] ?? -1) >= rev) applied.push(node.nodeId);
     else if (isReachable(node, nowMs)) pending.push(node.nodeId);
     else unreachable.push(node.nodeId);
   }

@@ -12,7 +12,8 @@ export interface NodeRoutesDeps {
   dbEpoch(): string;
 }
 
-const REVS = z.object({ security: z.int(), customer: z.int(), catalog: z.int() });
+/** A build that does not follow BULK has none of it. */
+const REVS = z.object({ security: z.int(), customer: z.int(), catalog: z.int(), bulk: z.int().optional() });
 
 const NODE = z.object({
   id: z.string(),
@@ -43,7 +44,7 @@ export function nodeRoutes({ nodes, dbEpoch }: NodeRoutesDeps): Routes {
         answer: z.object({ object: z.literal('list'), data: z.array(NODE), has_more: z.literal(false) }),
       },
       async () => ({
-        object: 'list',
+        object: 'list' as const,
         data: (await nodes.list()).map((node) => ({
           id: node.nodeId,
           object: 'node' as const,
@@ -52,13 +53,13 @@ export function nodeRoutes({ nodes, dbEpoch }: NodeRoutesDeps): Routes {
           spool_id: node.spoolId,
           incarnation: String(node.incarnation),
           reachable: node.reachable,
-          applied: { ...node.applied },
+          applied: { security: 0, customer: 0, catalog: 0, ...node.applied },
           rejected_entries: node.rejectedEntries,
           rejections: [...node.rejections],
           connected_at: time(node.connectedAtMs),
           last_seen_at: time(node.lastSeenAtMs),
         })),
-        has_more: false,
+        has_more: false as const,
       }),
     );
     addRoute(

@@ -51,7 +51,7 @@ export class NodeService {
     this.#deps = deps;
   }
 
-  /** `applied` is where it stands; 0 on a lane that it has nothing of. A node that connects anew replaces itself. */
+  /** `applied` is where it stands on each lane that it follows; 0 where it has nothing. A node that connects anew replaces itself. */
   connect(identity: NodeIdentity, dbEpoch: string, applied: Applied): NodeConnection {
     const connected: Connected = {
       identity,
@@ -64,7 +64,7 @@ export class NodeService {
     this.#connected.set(identity.nodeId, connected);
     return {
       applied: (epoch, lane, rev) => {
-        if (connected.dbEpoch !== epoch) connected.applied = { security: 0, customer: 0, catalog: 0 };
+        if (connected.dbEpoch !== epoch) connected.applied = nothingOf(connected.applied);
         connected.dbEpoch = epoch;
         connected.applied = { ...connected.applied, [lane]: rev };
       },
@@ -130,4 +130,9 @@ export class NodeService {
   #statusOf({ identity, ...connected }: Connected): NodeStatus {
     return { ...identity, ...connected, lastSeenAtMs: this.#deps.clock.nowMs() };
   }
+}
+
+/** The same lanes, from their beginning. */
+function nothingOf(applied: Applied): Applied {
+  return Object.fromEntries(Object.keys(applied).map((lane) => [lane, 0]));
 }

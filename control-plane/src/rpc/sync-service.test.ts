@@ -95,17 +95,18 @@ describe('a node', () => {
 
   it.each([
     ['of another epoch', { dbEpoch: 'another' }],
-    ['that lacks a lane', { cursors: { security: 0, customer: 0 } }],
+    ['that lacks a lane', { cursors: { security: 0, customer: 0, bulk: 0 } }],
+    ['from before it followed BULK', { cursors: { security: 0, customer: 0, catalog: 1 } }],
   ])('%s gets a snapshot', async (_, position) => {
     await publishNow(database.db, 'catalog', [plan('a', 1)]);
     const { address } = await replica();
     const first = await following(address, 'us-1');
     const second = node(address, 'us-2');
     second.dbEpoch = first.dbEpoch;
-    Object.assign(second.cursors, { security: 0, customer: 0, catalog: 1 });
+    Object.assign(second.cursors, { security: 0, customer: 0, catalog: 1, bulk: 0 });
     Object.assign(second, 'dbEpoch' in position ? position : {});
     // A lane may be absent from what a node says.
-    const cursors = 'cursors' in position ? (position.cursors as Record<Lane, number>) : undefined;
+    const cursors = 'cursors' in position ? (position.cursors as Partial<Record<Lane, number>>) : undefined;
     second.hello(cursors === undefined ? {} : { cursors });
     await second.fetchSnapshot(await second.next('snapshotRef'));
     expect(second.picture.living()).toEqual(['plan/a@1']);
@@ -117,13 +118,13 @@ describe('a node', () => {
     const first = await following(address, 'us-1');
     const ahead = node(address, 'us-2');
     ahead.dbEpoch = first.dbEpoch;
-    ahead.hello({ cursors: { security: 0, customer: 0, catalog: 9 } });
+    ahead.hello({ cursors: { security: 0, customer: 0, catalog: 9, bulk: 0 } });
     expect(await ahead.ended).toMatchObject({ code: status.UNAVAILABLE });
     await first.ended;
     expect(tail.dbEpoch).not.toBe(first.dbEpoch);
     const again = node(address, 'us-2');
     again.dbEpoch = first.dbEpoch;
-    again.hello({ cursors: { security: 0, customer: 0, catalog: 9 } });
+    again.hello({ cursors: { security: 0, customer: 0, catalog: 9, bulk: 0 } });
     await again.fetchSnapshot(await again.next('snapshotRef'));
     expect(again.picture.living()).toEqual(['plan/a@1']);
     expect(again.dbEpoch).toBe(tail.dbEpoch);
@@ -138,6 +139,33 @@ describe('a node', () => {
     const second = node(address, 'us-1');
     second.hello({ from: first });
     await second.next('snapshotRef');
+  });
+
+  it('of a build that does not follow BULK is sent nothing of it, from a snapshot and from its cursors', async () => {
+    const { address, nodes } = await replica();
+    await publishNow(database.db, 'bulk', [plan('a', 1)]);
+    const old = node(address, 'us-1');
+    old.lanes = [];
+    old.hello();
+    await old.fetchSnapshot(await old.next('snapshotRef'));
+    expect(old.picture.living()).toEqual(['plan/a@1']);
+    const present = await following(address, 'us-2');
+    await publishNow(database.db, 'bulk', [plan('a', 2)]);
+    await present.at('bulk', 2);
+    await publishNow(database.db, 'catalog', [plan('b', 1)]);
+    await old.at('catalog', 1);
+    await old.close();
+    const again = node(address, 'us-1');
+    again.lanes = [];
+    delete old.cursors.bulk;
+    again.hello({ from: old });
+    await publishNow(database.db, 'catalog', [plan('b', 2)]);
+    await again.at('catalog', 2);
+    expect(again.frames.map(({ frame }) => frame.case).filter((kind) => kind !== 'heartbeat')).toEqual(['welcome', 'delta']);
+    expect(again.picture.living()).toEqual(['plan/a@1', 'plan/b@2']);
+    const [first, second] = await nodes.list();
+    expect(Object.keys(first?.applied ?? {})).toEqual(['security', 'customer', 'catalog']);
+    expect(Object.keys(second?.applied ?? {})).toContain('bulk');
   });
 
   it('without our token is refused', async () => {
@@ -378,6 +406,7 @@ describe('a heartbeat', () => {
       [1, 0n],
       [2, 0n],
       [3, 1n],
+      [4, 0n],
     ]);
   });
 });

@@ -6,7 +6,7 @@ import type { IdSource } from '@meridian/domain/ids';
 import { LANES, type Lane } from '@meridian/domain/snapshot';
 import { denialFromWire, MAX_DENIALS_A_FRAME } from '@meridian/wire/codec/denial';
 import { errorToGrpc } from '@meridian/wire/codec/error';
-import { type LaneRevisions, laneFromWire, laneRevisionsFromWire, laneRevisionsToWire } from '@meridian/wire/codec/lane';
+import { type LaneRevisions, laneFromWire, laneRevisionsFromWire, laneRevisionsToWire, lanesFromWire } from '@meridian/wire/codec/lane';
 import { type Denials, type Hello, type Nack, type SyncRequest, type SyncResponse, SyncResponseSchema } from '@meridian/wire/gen/sync_pb';
 import { type EncodedFrame, encodeFrame } from '@meridian/wire/grpc-service';
 import type { NodeIdentity } from '../nodes/node.ts';
@@ -210,7 +210,9 @@ export class SyncHub {
       session.release = place;
     }
     this.#supersede(session, session.identity.nodeId);
-    const applied = { security: 0, customer: 0, catalog: 0, ...(resume ?? laneRevisionsFromWire(hello.cursors)) };
+    const lanes = lanesFromWire(hello.lanes);
+    const reached = resume ?? laneRevisionsFromWire(hello.cursors);
+    const applied = Object.fromEntries(lanes.map((lane) => [lane, reached[lane] ?? 0]));
     session.connection = nodes.connect(session.identity, hello.dbEpoch === '' ? tail.dbEpoch : hello.dbEpoch, applied);
     this.#write(session, {
       case: 'welcome',
@@ -224,20 +226,26 @@ export class SyncHub {
     });
     this.#deps.logger.info({ nodeId: session.identity.nodeId, region: session.identity.region, resume }, 'node connected');
     if (resume !== undefined) session.stream.follow(resume);
-    else await this.#offerSnapshot(session);
+    else await this.#offerSnapshot(session, lanes);
   }
 
-  /** The node's cursors if the log goes on from them; undefined when it needs a snapshot. */
-  async #resumable(hello: Hello): Promise<Readonly<Record<Lane, number>> | undefined> {
+  /** The node's cursors of the lanes that it follows if the log goes on from them; undefined when it needs a snapshot. */
+  async #resumable(hello: Hello): Promise<LaneRevisions | undefined> {
     const { tail, logger, restore } = this.#deps;
-    const { security, customer, catalog } = laneRevisionsFromWire(hello.cursors);
-    if (hello.dbEpoch !== tail.dbEpoch || security === undefined || customer === undefined || catalog === undefined) return undefined;
-    const cursors = { security, customer, catalog };
-    if (LANES.some((lane) => cursors[lane] > tail.heads[lane])) {
+    const told = laneRevisionsFromWire(hello.cursors);
+    const cursors: Partial<Record<Lane, number>> = {};
+    for (const lane of lanesFromWire(hello.lanes)) {
+      // A picture from before the node followed this lane goes on from a snapshot, too.
+      if (told[lane] === undefined) return undefined;
+      cursors[lane] = told[lane];
+    }
+    if (hello.dbEpoch !== tail.dbEpoch) return undefined;
+    const aheadOf = (heads: Readonly<Record<Lane, number>>) => LANES.find((lane) => (cursors[lane] ?? 0) > heads[lane]);
+    if (aheadOf(tail.heads) !== undefined) {
       // Another replica may have read further than this one; further than the database itself means that it was restored.
       const heads = await this.#deps.readHeads();
-      if (LANES.some((lane) => cursors[lane] > heads[lane])) {
-        const lane = LANES.find((each) => cursors[each] > heads[each]) ?? 'security';
+      const lane = aheadOf(heads);
+      if (lane !== undefined) {
         const reason = `node ${hello.nodeId} has applied ${lane} ${cursors[lane]}, and ${heads[lane]} is the newest`;
         logger.error({ nodeId: hello.nodeId, cursors, heads }, 'a node is ahead of the database');
         await restore.detected({ key: `applied ${lane} ${cursors[lane]} ${tail.dbEpoch}`, reason, dbEpoch: tail.dbEpoch });
@@ -245,10 +253,10 @@ export class SyncHub {
         throw new GatewayError('overloaded', { message: 'The database was set back.', retryAfterSeconds: 1 });
       }
     }
-    return LANES.some((lane) => cursors[lane] < tail.window(lane).base) ? undefined : cursors;
+    return LANES.some((lane) => (cursors[lane] ?? Number.POSITIVE_INFINITY) < tail.window(lane).base) ? undefined : cursors;
   }
 
-  async #offerSnapshot(session: Session): Promise<void> {
+  async #offerSnapshot(session: Session, lanes: readonly Lane[]): Promise<void> {
     let snapshot: Snapshot;
     try {
       snapshot = await this.#deps.snapshots.current();
@@ -267,7 +275,7 @@ export class SyncHub {
         sha256: snapshot.sha256,
       },
     });
-    session.stream.fetch(snapshot.heads);
+    session.stream.fetch(Object.fromEntries(lanes.map((lane) => [lane, snapshot.heads[lane]])));
   }
 
   #nack(session: Session, nack: Nack): void {

@@ -1,17 +1,13 @@
-import type { Lane } from '@meridian/domain/snapshot';
+import { everyLane, type Lane } from '@meridian/domain/snapshot';
 import { describe, expect, it } from 'vitest';
 import { DeltaEncoder } from '../snapshots/delta.ts';
 import { LogWindow } from '../snapshots/log-window.ts';
 import { SyncStream } from './sync-stream.ts';
 
-const START = { security: 0, customer: 0, catalog: 0 };
+const START = everyLane(() => 0);
 
 function world(maxWindowBytes?: number) {
-  const windows: Record<Lane, LogWindow> = {
-    security: new LogWindow(0, maxWindowBytes),
-    customer: new LogWindow(0, maxWindowBytes),
-    catalog: new LogWindow(0, maxWindowBytes),
-  };
+  const windows = everyLane(() => new LogWindow(0, maxWindowBytes === undefined ? {} : { maxBytes: maxWindowBytes }));
   const encoder = new DeltaEncoder((lane) => windows[lane]);
   const log: string[] = [];
   const state = { nowMs: 0, room: true };

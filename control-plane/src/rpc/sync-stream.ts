@@ -8,6 +8,7 @@
  * acknowledgement moves a cursor. A node that no longer can or does not keep up is told to resync, and the stream ends.
  */
 import { LANES, type Lane } from '@meridian/domain/snapshot';
+import type { LaneRevisions } from '@meridian/wire/codec/lane';
 import type { DeltaFrame } from '../snapshots/delta.ts';
 import type { LogWindow } from '../snapshots/log-window.ts';
 
@@ -59,18 +60,22 @@ export class SyncStream {
     this.#deps = deps;
   }
 
-  /** Deltas follow from these revs. */
-  follow(cursors: Readonly<Record<Lane, number>>): void {
+  /** Deltas follow from these revs, in the lanes that have one: a node that does not follow a lane is sent nothing of it. */
+  follow(cursors: LaneRevisions): void {
     for (const lane of LANES) {
-      this.#lanes.set(lane, { cursor: cursors[lane], sent: cursors[lane], unacked: [], snapshot: undefined });
+      const cursor = cursors[lane];
+      if (cursor !== undefined) this.#lanes.set(lane, { cursor, sent: cursor, unacked: [], snapshot: undefined });
     }
     this.pump();
   }
 
-  /** A snapshot was offered: each lane follows once the node has acknowledged its head. */
-  fetch(heads: Readonly<Record<Lane, number>>): void {
+  /** A snapshot was offered: each lane that has a head here follows once the node has acknowledged it. */
+  fetch(heads: LaneRevisions): void {
     const offeredAtMs = this.#deps.clock.nowMs();
-    for (const lane of LANES) this.#lanes.set(lane, { cursor: 0, sent: 0, unacked: [], snapshot: { head: heads[lane], offeredAtMs } });
+    for (const lane of LANES) {
+      const head = heads[lane];
+      if (head !== undefined) this.#lanes.set(lane, { cursor: 0, sent: 0, unacked: [], snapshot: { head, offeredAtMs } });
+    }
   }
 
   /** Sends what the rules allow. */
@@ -143,7 +148,7 @@ export class SyncStream {
     state.cursor = rev;
     state.sent = rev;
     this.#deps.onApplied(lane, rev);
-    if (LANES.every((each) => this.#lanes.get(each)?.snapshot === undefined)) this.#deps.onSnapshotApplied();
+    if ([...this.#lanes.values()].every((each) => each.snapshot === undefined)) this.#deps.onSnapshotApplied();
     this.#pumpLane(lane);
     return undefined;
   }

@@ -7,7 +7,14 @@ import { gunzipSync } from 'node:zlib';
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { type ClientDuplexStream, credentials, Metadata } from '@grpc/grpc-js';
 import { LANES, type Lane } from '@meridian/domain/snapshot';
-import { laneFromWire, laneRevisionsFromWire, laneRevisionsToWire, laneToWire } from '@meridian/wire/codec/lane';
+import {
+  laneFromWire,
+  laneRevisionsFromWire,
+  laneRevisionsToWire,
+  lanesFromWire,
+  lanesToWire,
+  laneToWire,
+} from '@meridian/wire/codec/lane';
 import { ConfigEntrySchema } from '@meridian/wire/gen/config_pb';
 import {
   type Delta,
@@ -32,6 +39,7 @@ import type { Database } from '../database/connect.ts';
 import { type Job, repeat } from '../jobs/repeat.ts';
 import { KeyService } from '../keys/service.ts';
 import { NodeService } from '../nodes/service.ts';
+import { PlanService } from '../plans/service.ts';
 import { salesOf } from '../pricing/service.ts';
 import { DenialService } from '../restore/denials.ts';
 import { RestoreService } from '../restore/service.ts';
@@ -89,6 +97,7 @@ export interface Replica {
   readonly questions: QuestionsRunner;
   readonly leaseHub: LeaseHub;
   readonly accounts: AccountService;
+  readonly plans: PlanService;
   readonly keys: KeyService;
   readonly denials: DenialService;
   /** Undefined without `signalsUrl`. */
@@ -117,9 +126,10 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
   const readHeads = async () => (await selectHeads(db)).revs;
   const restore = options.restore ?? (await RestoreService.start({ db, clock: ids, onEvent: () => undefined }));
   const tiers = createTierService({ db, clock: ids, publish });
-  const accounts = new AccountService({ db, ids, publish, tiers });
   const budgets = new BudgetService({ db, ids, publish, onLimitChanged: () => undefined });
   const catalog = new CatalogService({ db, ids, publish, sales: salesOf(tiers) });
+  const plans = new PlanService({ db, ids, publish, budgets, catalog });
+  const accounts = new AccountService({ db, ids, publish, tiers, plans });
   const keys = new KeyService({ db, ids, publish, budgets, catalog, keyPrefix: 'sk-mrd-', pepper: new Uint8Array(32) });
   const denials = new DenialService({ db, clock: ids, publish, accounts, keys });
   const hub = new SyncHub({ requireNode, tail, snapshots, nodes, admission, readHeads, restore, denials, ids, metrics, logger });
@@ -172,6 +182,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
     questions,
     leaseHub,
     accounts,
+    plans,
     keys,
     denials,
     signals,
@@ -195,6 +206,8 @@ export class TestNode {
   readonly picture = new TestPicture();
   readonly frames: SyncResponse[] = [];
   readonly cursors: Partial<Record<Lane, number>> = {};
+  /** As it says them; a build that is too old to say any has none. */
+  lanes: readonly Lane[] = LANES;
   readonly deltas: Delta[] = [];
   dbEpoch = '';
   /** Deltas are applied and not acknowledged while this is false. */
@@ -216,7 +229,7 @@ export class TestNode {
     });
   }
 
-  hello(options: { readonly region?: string; readonly from?: TestNode; readonly cursors?: Record<Lane, number> } = {}): void {
+  hello(options: { readonly region?: string; readonly from?: TestNode; readonly cursors?: Partial<Record<Lane, number>> } = {}): void {
     const from = options.from;
     if (from !== undefined) {
       this.dbEpoch = from.dbEpoch;
@@ -235,6 +248,7 @@ export class TestNode {
         protocolMax: 1,
         dbEpoch: this.dbEpoch,
         cursors: laneRevisionsToWire(options.cursors ?? this.cursors),
+        lanes: lanesToWire(this.lanes),
       },
     });
   }
@@ -296,7 +310,7 @@ export class TestNode {
     for (const entry of snapshot.entries) this.picture.apply(toBinary(ConfigEntrySchema, entry));
     this.dbEpoch = snapshot.dbEpoch;
     Object.assign(this.cursors, laneRevisionsFromWire(snapshot.heads));
-    if (acknowledge) for (const lane of LANES) this.ack(lane, this.cursors[lane] ?? 0);
+    if (acknowledge) for (const lane of lanesFromWire(lanesToWire(this.lanes))) this.ack(lane, this.cursors[lane] ?? 0);
   }
 
   /** Reads nothing from the connection any more. */

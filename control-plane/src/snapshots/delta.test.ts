@@ -66,7 +66,7 @@ describe('DeltaEncoder', () => {
   });
 
   it('does not hand out a frame whose rows have left the window', () => {
-    const window = new LogWindow(0, 20);
+    const window = new LogWindow(0, { maxBytes: 20 });
     window.append([row(1, 'a', 'x')]);
     const deltas = new DeltaEncoder(() => window);
     deltas.after('catalog', 0);

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
-import { LANES, type Lane } from '@meridian/domain/snapshot';
+import { everyLane, LANES, type Lane } from '@meridian/domain/snapshot';
 import { laneRevisionsFromWire } from '@meridian/wire/codec/lane';
 import { ConfigEntrySchema } from '@meridian/wire/gen/config_pb';
 import { SnapshotContentSchema } from '@meridian/wire/gen/sync_pb';
@@ -73,7 +73,7 @@ describe('the order of the log', () => {
     commitFirst.resolve();
     expect(await Promise.all([first, second])).toEqual([1, 2]);
     while (await tail.poll());
-    expect(tail.heads).toEqual({ security: 1, customer: 0, catalog: 2 });
+    expect(tail.heads).toEqual({ security: 1, customer: 0, catalog: 2, bulk: 0 });
     expect(seen).not.toContain(-1);
   });
 
@@ -134,7 +134,7 @@ describe('LogTail', () => {
     expect(tail.heads.customer).toBe(1_000);
     await publishNow(database.db, 'security', [plan('now', 1)]);
     expect(await tail.poll()).toBe(true);
-    expect(tail.heads).toEqual({ security: 1, customer: 2_000, catalog: 0 });
+    expect(tail.heads).toEqual({ security: 1, customer: 2_000, catalog: 0, bulk: 0 });
     expect(await tail.poll()).toBe(false);
     expect(tail.heads.customer).toBe(2_500);
   });
@@ -165,7 +165,7 @@ describe('a snapshot', () => {
     expect(heads).toEqual(snapshot.heads);
     const picture = new TestPicture();
     for (const entry of message.entries) picture.apply(toBinary(ConfigEntrySchema, entry));
-    return { picture, heads: { security: -1, customer: -1, catalog: -1, ...heads } };
+    return { picture, heads: { ...everyLane(() => -1), ...heads } };
   }
 
   /** The picture as the log itself gives it, up to some revs. */

@@ -5,9 +5,9 @@
  * a revocation for longer than a page. A row is read only once its head is seen, and a head is seen only once everything
  * up to it is committed, so no rev is ever passed over.
  */
-import { LANES, type Lane } from '@meridian/domain/snapshot';
+import { everyLane, LANES, type Lane } from '@meridian/domain/snapshot';
 import type { Database } from '../database/connect.ts';
-import { LogGapError, LogWindow, MAX_WINDOW_BYTES } from './log-window.ts';
+import { LogGapError, LogWindow, type LogWindowOptions, MAX_WINDOW_BYTES } from './log-window.ts';
 import { type Heads, selectHeads, selectLog, selectLogTail } from './store.ts';
 
 /** Far less than a window, so that a page does not push out what nodes were not sent yet. */
@@ -51,8 +51,7 @@ export class LogTail {
 
   /** The newest rev of each lane that this replica has read. */
   get heads(): Readonly<Record<Lane, number>> {
-    const { security, customer, catalog } = this.#windows;
-    return { security: security.head, customer: customer.head, catalog: catalog.head };
+    return everyLane((lane) => this.#windows[lane].head);
   }
 
   window(lane: Lane): LogWindow {
@@ -109,15 +108,20 @@ interface Loaded {
 
 async function load({ db, maxWindowBytes = MAX_WINDOW_BYTES }: LogTailDeps): Promise<Loaded> {
   const heads = await selectHeads(db);
-  const open = (lane: Lane) => loadWindow(db, lane, heads, maxWindowBytes);
-  const windows = { security: await open('security'), customer: await open('customer'), catalog: await open('catalog') };
+  const windows = everyLane((lane) => new LogWindow(heads.revs[lane], windowOptions(lane, maxWindowBytes)));
+  for (const lane of LANES) windows[lane] = await loadWindow(db, lane, heads, maxWindowBytes);
   return { dbEpoch: heads.dbEpoch, windows };
 }
 
 async function loadWindow(db: Database, lane: Lane, heads: Heads, maxBytes: number): Promise<LogWindow> {
   const head = heads.revs[lane];
   const rows = await selectLogTail(db, lane, head, { maxBytes, maxRows: MAX_ROWS_AT_START });
-  const window = new LogWindow(head - rows.length, maxBytes);
+  const window = new LogWindow(head - rows.length, windowOptions(lane, maxBytes));
   window.append(rows);
   return window;
+}
+
+/** What waits in BULK may be any number of entries, and of each only the newest state is of use to whoever has not heard of it yet. */
+function windowOptions(lane: Lane, maxBytes: number): LogWindowOptions {
+  return { maxBytes, coalesces: lane === 'bulk' };
 }

@@ -3,6 +3,9 @@
  *
  * It holds consecutive rows: `base` is the rev before the oldest one, `head` the rev of the newest. When it grows past its
  * bytes the oldest rows go and `base` moves up; whoever stands before `base` can only go on from a snapshot.
+ *
+ * A window that coalesces leaves out a row when a later one of its entity is here: whoever goes on from before the earlier row
+ * comes by the later one, and is sent the entity once.
  */
 import type { LogRow } from './store.ts';
 
@@ -28,8 +31,17 @@ export class LogGapError extends Error {
   }
 }
 
+export interface LogWindowOptions {
+  /** 8 MiB unless told. */
+  readonly maxBytes?: number;
+  /** Each entity is sent once, at its last change, however far apart its changes lie. */
+  readonly coalesces?: boolean;
+}
+
 export class LogWindow {
   readonly #maxBytes: number;
+  /** The newest rev of each entity; undefined in a window that does not coalesce. */
+  readonly #newest: Map<string, number> | undefined;
   #base: number;
   #rows: LogRow[] = [];
   /** Bytes of all rows ever appended, up to and with each of `#rows`. */
@@ -37,9 +49,10 @@ export class LogWindow {
   #start = 0;
   #end = 0;
 
-  constructor(base: number, maxBytes: number = MAX_WINDOW_BYTES) {
+  constructor(base: number, { maxBytes = MAX_WINDOW_BYTES, coalesces = false }: LogWindowOptions = {}) {
     this.#base = base;
     this.#maxBytes = maxBytes;
+    this.#newest = coalesces ? new Map() : undefined;
   }
 
   get base(): number {
@@ -61,10 +74,12 @@ export class LogWindow {
       this.#end += row.payload.length;
       this.#rows.push(row);
       this.#ends.push(this.#end);
+      this.#newest?.set(nameOf(row), row.rev);
     }
     let dropped = 0;
     while (this.byteCount > this.#maxBytes && dropped < this.#rows.length - 1) {
       this.#start = this.#ends[dropped] ?? this.#end;
+      this.#forget(this.#rows[dropped]);
       dropped += 1;
     }
     if (dropped > 0) {
@@ -86,7 +101,7 @@ export class LogWindow {
   }
 
   /**
-   * What comes after `prevRev`, as far as `maxBytes` go (at least one row), an entry counting `bytesAround` more than it has. `behind` when the row after it is gone; `current` when
+   * What comes after `prevRev`, as far as `maxBytes` go (at least one row; of a window that coalesces perhaps no entry), an entry counting `bytesAround` more than it has. `behind` when the row after it is gone; `current` when
    * there is nothing newer here.
    */
   after(prevRev: number, maxBytes: number, bytesAround = 0): Range | 'behind' | 'current' {
@@ -98,7 +113,11 @@ export class LogWindow {
     for (let index = prevRev - this.#base; index < end; index++) {
       const row = this.#rows[index];
       if (row === undefined) break;
-      const name = `${row.kind}/${row.entityId}`;
+      const name = nameOf(row);
+      if (this.#isSuperseded(name, row.rev)) {
+        rev = row.rev;
+        continue;
+      }
       const before = newest.get(name);
       const grown = byteCount + row.payload.length - (before === undefined ? -bytesAround : before.length);
       if (grown > maxBytes && newest.size > 0) break;
@@ -110,4 +129,17 @@ export class LogWindow {
     }
     return rev === prevRev ? 'current' : { prevRev, rev, payloads: [...newest.values()], byteCount };
   }
+
+  #isSuperseded(name: string, rev: number): boolean {
+    const newest = this.#newest?.get(name);
+    return newest !== undefined && newest > rev;
+  }
+
+  #forget(row: LogRow | undefined): void {
+    if (row !== undefined && this.#newest?.get(nameOf(row)) === row.rev) this.#newest.delete(nameOf(row));
+  }
+}
+
+function nameOf(row: LogRow): string {
+  return `${row.kind}/${row.entityId}`;
 }

@@ -20,7 +20,7 @@ describe('publish', () => {
     const first = await transaction(database.db, (trx) => publish(trx, 'catalog', [plan('a', 1), plan('b', 1)]));
     const second = await transaction(database.db, (trx) => publish(trx, 'catalog', [plan('a', 2)]));
     expect([first.rev, second.rev]).toEqual([2, 3]);
-    expect((await selectHeads(database.db)).revs).toEqual({ security: 0, customer: 0, catalog: 3 });
+    expect((await selectHeads(database.db)).revs).toEqual({ security: 0, customer: 0, catalog: 3, bulk: 0 });
     const log = await database.db.selectFrom('config_log').select(['lane', 'rev', 'entity_id', 'version']).orderBy('rev').execute();
     expect(log).toEqual([
       { lane: 3, rev: 1n, entity_id: 'a', version: 1n },

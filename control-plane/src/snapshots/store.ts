@@ -1,5 +1,5 @@
 /** All SQL of the configuration log, its heads and the entities' latest state. */
-import { LANES, type Lane } from '@meridian/domain/snapshot';
+import { everyLane, LANES, type Lane } from '@meridian/domain/snapshot';
 import { type Kysely, sql } from 'kysely';
 import type { Tables } from '../database/tables.ts';
 import type { Transaction } from '../database/transaction.ts';
@@ -46,7 +46,7 @@ export async function selectHeads(db: Reader): Promise<Heads> {
   };
   const dbEpoch = rows[0]?.db_epoch ?? '';
   if (rows.some((row) => row.db_epoch !== dbEpoch)) throw new Error('config_head has lanes of different epochs');
-  return { dbEpoch, revs: { security: rev('security'), customer: rev('customer'), catalog: rev('catalog') } };
+  return { dbEpoch, revs: everyLane(rev) };
 }
 
 /**

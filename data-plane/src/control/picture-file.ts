@@ -3,6 +3,7 @@
  * the last marked as such. Delta log: header, then a piece for each record: time of arrival, the delta as it came.
  */
 import type { FileHandle } from 'node:fs/promises';
+import { everyLane, LANES, type Lane } from '@meridian/domain/snapshot';
 import type { LaneRevisions } from '@meridian/wire/codec/lane';
 import { z } from 'zod';
 import { PIECE_LENGTH_BYTES, PIECE_OVERHEAD_BYTES, PictureCipher, PREAMBLE_BYTES, pieceBytes } from './picture-cipher.ts';
@@ -21,7 +22,7 @@ const revision = z.int().min(0).optional();
 
 const headerSchema = z.object({
   db_epoch: z.string(),
-  heads: z.object({ security: revision, customer: revision, catalog: revision }),
+  heads: z.object(everyLane(() => revision)),
   saved_at_ms: z.number(),
 });
 
@@ -40,12 +41,11 @@ function headerToJson(header: PictureHeader): Buffer {
 export function headerFromJson(bytes: Buffer): PictureHeader | undefined {
   const parsed = headerSchema.safeParse(parseJson(bytes));
   if (!parsed.success) return undefined;
-  const { security, customer, catalog } = parsed.data.heads;
-  const heads: LaneRevisions = {
-    ...(security === undefined ? {} : { security }),
-    ...(customer === undefined ? {} : { customer }),
-    ...(catalog === undefined ? {} : { catalog }),
-  };
+  const heads: Partial<Record<Lane, number>> = {};
+  for (const lane of LANES) {
+    const rev = parsed.data.heads[lane];
+    if (rev !== undefined) heads[lane] = rev;
+  }
   return { dbEpoch: parsed.data.db_epoch, heads, savedAtMs: parsed.data.saved_at_ms };
 }
 

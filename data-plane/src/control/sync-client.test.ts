@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { Server, ServerCredentials, type ServerDuplexStream, type ServerWritableStream } from '@grpc/grpc-js';
-import { type ConfigEntry, LANES, type Lane } from '@meridian/domain/snapshot';
+import { type ConfigEntry, everyLane, LANES, type Lane } from '@meridian/domain/snapshot';
 import { configEntryToWire } from '@meridian/wire/codec/entry';
 import { laneFromWire, laneRevisionsFromWire, laneRevisionsToWire, laneToWire } from '@meridian/wire/codec/lane';
 import { encodeSnapshotEntry, encodeSnapshotHead } from '@meridian/wire/codec/snapshot-content';
@@ -55,7 +55,7 @@ class ControlPlane {
   allow: (frame: Frame) => boolean = () => true;
   #log: { lane: Lane; rev: number; entry: WireEntry }[] = [];
   #state = new Map<string, WireEntry>();
-  readonly #heads: Record<Lane, number> = { security: 0, customer: 0, catalog: 0 };
+  readonly #heads = everyLane(() => 0);
   readonly #acked = new Map<ServerDuplexStream<SyncRequest, SyncResponse>, Partial<Record<Lane, number>>>();
   readonly #sent = new Map<ServerDuplexStream<SyncRequest, SyncResponse>, Partial<Record<Lane, number>>>();
   #server: Server | undefined;
@@ -315,7 +315,7 @@ describe('a node', () => {
     await control.listen();
     await control.caughtUp();
     expect(picture.plan('a')?.name).toBe('a at 2');
-    expect(laneRevisionsFromWire(control.hellos[0]?.cursors ?? [])).toEqual({ security: 1, customer: 0, catalog: 3 });
+    expect(laneRevisionsFromWire(control.hellos[0]?.cursors ?? [])).toEqual({ security: 1, customer: 0, catalog: 3, bulk: 0 });
     expect(errors).toEqual([]);
   });
 

@@ -3,9 +3,16 @@
  * and the store. One thing at a time is applied; SECURITY goes before what waits in other lanes.
  */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
-import { type Denial, LANES, type Lane } from '@meridian/domain/snapshot';
+import { type Denial, everyLane, LANES, type Lane } from '@meridian/domain/snapshot';
 import { denialFromWire, denialToWire, MAX_DENIALS_A_FRAME } from '@meridian/wire/codec/denial';
-import { type LaneRevisions, laneFromWire, laneRevisionsFromWire, laneRevisionsToWire, laneToWire } from '@meridian/wire/codec/lane';
+import {
+  type LaneRevisions,
+  laneFromWire,
+  laneRevisionsFromWire,
+  laneRevisionsToWire,
+  lanesToWire,
+  laneToWire,
+} from '@meridian/wire/codec/lane';
 import { type Delta, type SyncRequest, SyncRequestSchema, type SyncResponse, SyncService } from '@meridian/wire/gen/sync_pb';
 import { SNAPSHOT_FLOW_CONTROL_WINDOW_BYTES } from '@meridian/wire/grpc-options';
 import { type After, afterTimeout } from './after.ts';
@@ -93,7 +100,7 @@ class SyncDriver implements SyncClient {
   readonly #intake: Intake;
   readonly #after: After;
   readonly #timers = new Map<SyncTimer, () => void>();
-  readonly #waiting: Readonly<Record<Lane, Delta[]>> = { security: [], customer: [], catalog: [] };
+  readonly #waiting: Readonly<Record<Lane, Delta[]>> = everyLane(() => []);
   readonly #keeper: PictureKeeper;
   #resolveReady: () => void = () => {};
   #machine: SyncMachine;
@@ -183,7 +190,7 @@ class SyncDriver implements SyncClient {
         const { nodeId, spoolId, incarnation, region, build } = this.#settings;
         const cursors = laneRevisionsToWire(effect.cursors);
         const node = { nodeId, spoolId, incarnation, region, build, protocolMin: PROTOCOL, protocolMax: PROTOCOL };
-        this.#send({ case: 'hello', value: { ...node, dbEpoch: effect.dbEpoch, cursors } });
+        this.#send({ case: 'hello', value: { ...node, dbEpoch: effect.dbEpoch, cursors, lanes: lanesToWire(LANES) } });
         break;
       }
       case 'send_ack':

@@ -1,4 +1,4 @@
-import { type ConfigEntry, LANES, type Lane } from '@meridian/domain/snapshot';
+import { type ConfigEntry, everyLane, LANES, type Lane } from '@meridian/domain/snapshot';
 import type { LaneRevisions } from '@meridian/wire/codec/lane';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -228,7 +228,7 @@ describe('a heartbeat', () => {
 });
 
 describe('a snapshot', () => {
-  const heads = { security: 40, customer: 70, catalog: 20 };
+  const heads = { security: 40, customer: 70, catalog: 20, bulk: 5 };
 
   it('is fetched, and its heads become the position and are acknowledged', () => {
     const machine = connected({ dbEpoch: '', cursors: {} });
@@ -299,7 +299,7 @@ interface Change {
 const IDS = ['a', 'b', 'c', 'd'];
 
 function commit(changes: readonly { lane: Lane; id: string; deleted: boolean }[]): Change[] {
-  const revs = { security: 0, customer: 0, catalog: 0 };
+  const revs = everyLane(() => 0);
   const versions = new Map<string, number>();
   return changes.map(({ lane, id, deleted }) => {
     const version = (versions.get(id) ?? 0) + 1;
@@ -321,7 +321,7 @@ describe('whatever a control plane sends', () => {
         const pick = (bound: number): number => (choices[turn++ % choices.length] ?? 0) % bound;
         const node = new Node(log);
         for (let round = 0; round < 50; round++) {
-          const lane = LANES[pick(3)] ?? 'security';
+          const lane = LANES[pick(LANES.length)] ?? 'security';
           const cursor = node.machine.position.cursors[lane] ?? 0;
           switch (pick(8)) {
             case 0:
@@ -377,7 +377,7 @@ class Node {
     this.say({ type: 'welcome', dbEpoch: 'e1' });
     if (Object.keys(hello.cursors).length > 0) return;
     const before = this.#log.slice(0, moment());
-    const heads: Record<Lane, number> = { security: 0, customer: 0, catalog: 0 };
+    const heads = everyLane(() => 0);
     for (const change of before) heads[change.lane] = change.rev;
     const content = new Picture({ sealingKey: new Uint8Array(32) });
     for (const change of before) content.apply(change.entry);

@@ -13,10 +13,15 @@ import type { Region } from './region.ts';
 import type { Ladder } from './tier.ts';
 
 /** Lanes have their own head, cursor and window each, so that a bulk change cannot delay a revocation. */
-export type Lane = 'security' | 'customer' | 'catalog';
+export type Lane = 'security' | 'customer' | 'catalog' | 'bulk';
 
 /** In lock order: heads are locked, and read, in this order. */
-export const LANES: readonly Lane[] = ['security', 'customer', 'catalog'];
+export const LANES: readonly Lane[] = ['security', 'customer', 'catalog', 'bulk'];
+
+/** Something for each lane, made in lock order. */
+export function everyLane<T>(of: (lane: Lane) => T): Record<Lane, T> {
+  return { security: of('security'), customer: of('customer'), catalog: of('catalog'), bulk: of('bulk') };
+}
 
 export type AccountStatus = 'active' | 'disabled';
 

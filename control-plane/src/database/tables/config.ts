@@ -4,7 +4,7 @@ import type { ColumnType, Generated } from 'kysely';
 
 export interface ConfigTables {
   config_head: {
-    /** 1, 2, 3 in the order of `LANES`. */
+    /** From 1 in the order of `LANES`. */
     lane: number;
     rev: bigint;
     db_epoch: string;
@@ -35,7 +35,7 @@ export interface ConfigTables {
     build: string;
     db_epoch: string;
     /** Written as JSON text, read back parsed. */
-    applied: ColumnType<Record<Lane, number>, string, string>;
+    applied: ColumnType<Partial<Record<Lane, number>>, string, string>;
     rejected_entries: bigint;
     connected_at: Date;
     last_seen_at: Date;

@@ -13,7 +13,11 @@ const TO_WIRE: Readonly<Record<Lane, WireLane>> = {
   security: WireLane.SECURITY,
   customer: WireLane.CUSTOMER,
   catalog: WireLane.CATALOG,
+  bulk: WireLane.BULK,
 };
+
+/** What builds follow that do not say which lanes they follow. */
+const LANES_UNSAID: readonly Lane[] = ['security', 'customer', 'catalog'];
 
 export function laneToWire(lane: Lane): WireLane {
   return TO_WIRE[lane];
@@ -24,6 +28,15 @@ export function laneFromWire(wire: WireLane): Lane {
   const lane = LANES.find((candidate) => TO_WIRE[candidate] === wire);
   if (lane === undefined) throw new WireFormatError('lane', `is not a known lane: ${wire}`);
   return lane;
+}
+
+export function lanesToWire(lanes: readonly Lane[]): WireLane[] {
+  return lanes.map(laneToWire);
+}
+
+/** The lanes that a Hello names, in lock order, as far as this build knows them. */
+export function lanesFromWire(wire: readonly WireLane[]): readonly Lane[] {
+  return wire.length === 0 ? LANES_UNSAID : LANES.filter((lane) => wire.includes(TO_WIRE[lane]));
 }
 
 /** In lock order. */

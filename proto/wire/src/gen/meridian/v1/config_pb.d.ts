@@ -772,6 +772,11 @@ export enum Lane {
    * @generated from enum value: LANE_CATALOG = 3;
    */
   CATALOG = 3,
+
+  /**
+   * @generated from enum value: LANE_BULK = 4;
+   */
+  BULK = 4,
 }
 
 /**

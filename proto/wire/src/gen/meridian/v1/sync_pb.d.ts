@@ -130,6 +130,13 @@ export declare type Hello = Message<"meridian.v1.Hello"> & {
    * @generated from field: repeated meridian.v1.LaneRevision cursors = 9;
    */
   cursors: LaneRevision[];
+
+  /**
+   * Lanes that this build follows: it is sent no others, and acknowledges no others. Empty is SECURITY, CUSTOMER and CATALOG.
+   *
+   * @generated from field: repeated meridian.v1.Lane lanes = 10;
+   */
+  lanes: Lane[];
 };
 
 /**
