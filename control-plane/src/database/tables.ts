@@ -3,6 +3,7 @@ import type { AccountTables } from './tables/accounts.ts';
 import type { BudgetTables } from './tables/budgets.ts';
 import type { CatalogTables } from './tables/catalog.ts';
 import type { ConfigTables } from './tables/config.ts';
+import type { CreditTables } from './tables/credit.ts';
 import type { DenialTables } from './tables/denials.ts';
 import type { LeaseClockTables } from './tables/lease-clock.ts';
 import type { LedgerTables } from './tables/ledger.ts';
@@ -15,6 +16,7 @@ export interface Tables
     AccountTables,
     CatalogTables,
     LedgerTables,
+    CreditTables,
     UsageTables,
     TierTables,
     BudgetTables,
