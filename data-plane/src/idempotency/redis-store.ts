@@ -6,15 +6,14 @@ import { createHash } from 'node:crypto';
 import { type Claim, type Finding, KEPT_MS, type Kept, LEASE_MS, type ReceiptReason, SETTLING_MS } from './record.ts';
 import type { RecordStore } from './store.ts';
 
-/** The commands that are used; satisfied by the client of the region's Redis. */
-export interface ScriptRunner {
-  evalshaBuffer(sha1: string, keys: number, ...args: readonly (string | number | Buffer)[]): Promise<unknown>;
-  evalBuffer(script: string, keys: number, ...args: readonly (string | number | Buffer)[]): Promise<unknown>;
+/** What is used of a connection; satisfied by the client of the region's Redis. */
+export interface CommandRunner {
+  callBuffer(command: string, args: (string | Buffer)[]): Promise<unknown>;
 }
 
 /** Rejects when Redis is away. */
 export interface SharedRedis {
-  run<T>(command: (redis: ScriptRunner) => Promise<T>, timeoutMs: number): Promise<T>;
+  run<T>(command: (redis: CommandRunner) => Promise<T>, timeoutMs: number): Promise<T>;
 }
 
 /** A megabyte goes over the line in it as well. */
@@ -120,11 +119,11 @@ export class RedisStore implements RecordStore {
   #run({ sha1, text }: Script, name: string, args: readonly (string | Buffer)[]): Promise<unknown> {
     return this.#redis.run(async (redis) => {
       try {
-        return await redis.evalshaBuffer(sha1, 1, name, ...args);
+        return await redis.callBuffer('EVALSHA', [sha1, '1', name, ...args]);
       } catch (thrown) {
         // A server that was started anew does not know the scripts.
         if (!(thrown instanceof Error) || !thrown.message.startsWith('NOSCRIPT')) throw thrown;
-        return redis.evalBuffer(text, 1, name, ...args);
+        return redis.callBuffer('EVAL', [text, '1', name, ...args]);
       }
     }, ANSWER_WITHIN_MS);
   }
