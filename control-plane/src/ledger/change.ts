@@ -30,6 +30,8 @@ export interface KeyedRequest {
 export interface LockedCredit {
   readonly trx: Transaction;
   readonly accountId: string;
+  /** The prepaid budget, as `budgetId` names it. */
+  readonly budgetId: string;
   readonly book: CreditBook;
   readonly nowMs: number;
   /** What nodes hold beyond the credit that a change would leave; 0 when they leave room for it. */
@@ -86,7 +88,14 @@ export async function changeCreditIn<T>(
   const budget = await lockPrepaidIn(trx, accountId);
   const before = (await store.lockBalances(trx, [accountId])).get(accountId) ?? EMPTY_BALANCE;
   const book = new CreditBook(accountId, before, await lotsStore.selectLots(trx, accountId));
-  const result = await work({ trx, accountId, book, nowMs, heldBeyond: (changeNano) => heldBeyond(budget, changeNano) });
+  const result = await work({
+    trx,
+    accountId,
+    budgetId: budget.id,
+    book,
+    nowMs,
+    heldBeyond: (changeNano) => heldBeyond(budget, changeNano),
+  });
   const { balance, netNano, postings, newLots, changedLots } = book.changes();
   const held = heldBeyond(budget, netNano);
   if (held > 0n && !mayOverdraw) throw new CreditHeldError(budget.id, held);
