@@ -22,6 +22,7 @@ import { startJobs } from './jobs/jobs.ts';
 import { KeyService } from './keys/service.ts';
 import { createLedger, type Ledger } from './ledger/service.ts';
 import { NodeService } from './nodes/service.ts';
+import { PlanService } from './plans/service.ts';
 import { PricingService, salesOf } from './pricing/service.ts';
 import { DenialService } from './restore/denials.ts';
 import { RestoreService } from './restore/service.ts';
@@ -102,9 +103,9 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     },
   });
   const services = buildServices(config, base, ids, restore);
-  const { accounts, keys, catalog, pricing, ledger, tiers, nodes, ingest } = services;
+  const { accounts, plans, keys, catalog, pricing, ledger, tiers, nodes, ingest } = services;
 
-  const seeded = await applySeed({ db: pools.api, ids, publish, accounts, catalog, pricing }, config.catalogueFile);
+  const seeded = await applySeed({ db: pools.api, ids, publish, plans, catalog, pricing }, config.catalogueFile);
   await tiers.publishLadder();
   logger.info(seeded, 'catalogue applied');
 
@@ -144,6 +145,7 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     sync,
     nodes,
     accounts,
+    plans,
     usage: services.usage,
     ledger,
     restore,
@@ -230,7 +232,6 @@ function buildServices(
 ) {
   const db = pools.api;
   const tiers = createTierService({ db, clock: ids, publish });
-  const accounts = new AccountService({ db, ids, publish, tiers });
   /** Whoever hands out shares of budgets hears of changed limits here. */
   const limitListeners: LimitListener[] = [];
   const onLimitChanged: LimitListener = (budgetIds, news) => {
@@ -239,6 +240,8 @@ function buildServices(
   const budgets = new BudgetService({ db, ids, publish, onLimitChanged });
   const catalog = new CatalogService({ db, ids, publish, sales: salesOf(tiers) });
   const pricing = new PricingService({ db, ids, publish, catalog, tiers });
+  const plans = new PlanService({ db, ids, publish, budgets, catalog });
+  const accounts = new AccountService({ db, ids, publish, tiers, plans });
   const keys = new KeyService({ db, ids, publish, budgets, catalog, keyPrefix: config.keyPrefix, pepper: config.keyPepper });
   const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: config.sealingKey });
   const sessions = new Sessions({ jwtSecret: config.jwtSecret, adminToken: config.adminToken, nowMs: ids.nowMs }, accounts, keys);
@@ -258,7 +261,7 @@ function buildServices(
     onBehind: (sign) => restore.detected(sign),
   });
   const nodes = new NodeService({ db: pools.nodes, clock: ids });
-  return { accounts, budgets, limitListeners, catalog, pricing, keys, credentials, sessions, ledger, usage, ingest, tiers, nodes };
+  return { accounts, plans, budgets, limitListeners, catalog, pricing, keys, credentials, sessions, ledger, usage, ingest, tiers, nodes };
 }
 
 interface LeaseParts {

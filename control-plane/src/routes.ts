@@ -17,6 +17,8 @@ import type { Ledger } from './ledger/service.ts';
 import { regionRoutes } from './nodes/region-routes.ts';
 import { nodeRoutes } from './nodes/routes.ts';
 import type { NodeService } from './nodes/service.ts';
+import { planRoutes } from './plans/routes.ts';
+import type { PlanService } from './plans/service.ts';
 import { pricingRoutes } from './pricing/routes.ts';
 import type { PricingService } from './pricing/service.ts';
 import { restoreRoutes } from './restore/routes.ts';
@@ -30,6 +32,7 @@ export interface RoutedServices {
   /** For the audit, which is a reading of everything. */
   readonly db: Database;
   readonly accounts: AccountService;
+  readonly plans: PlanService;
   readonly budgets: BudgetService;
   readonly keys: KeyService;
   readonly catalog: CatalogService;
@@ -52,7 +55,7 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
   return {
     sessions,
     accountRoutes: [
-      accountRoutes(accounts, tiers, services.budgets, clock),
+      accountRoutes(accounts, services.plans, tiers, services.budgets, clock),
       keyRoutes(services.keys, clock),
       creditRoutes(ledger),
       usageRoutes(services.usage, clock),
@@ -60,6 +63,7 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
     ],
     operatorRoutes: [
       accountOperatorRoutes(accounts, sessions),
+      planRoutes(services.plans, services.budgets),
       creditOperatorRoutes(ledger, (accountId) => accounts.get(accountId)),
       catalogRoutes(services.catalog),
       credentialRoutes(services.credentials),

@@ -65,7 +65,7 @@ describe('a key that was revoked after the backup', () => {
     const live = await testDatabase();
     closing.push(() => live.drop());
     const before = await startReplica({ db: live.db });
-    await before.accounts.savePlan({ id: 'starter', name: 'Starter', apiAccess: true });
+    await before.plans.save({ id: 'starter', name: 'Starter', apiAccess: true });
     const { account, owner } = await before.accounts.create({ name: 'A', ownerName: 'O' });
     const by = { accountId: account.id, memberId: owner.id };
     const { row: key } = await before.keys.create(by, { name: 'k', expiresAtMs: undefined, models: [], regions: [] });

@@ -1,13 +1,5 @@
-/** What accounts, members and plans are, and how they are published. */
+/** What accounts and members are, and how they are published. */
 import type { ConfigEntry } from '@meridian/domain/snapshot';
-
-export interface PlanRow {
-  readonly id: string;
-  readonly name: string;
-  readonly api_access: boolean;
-  readonly version: number;
-  readonly created_at: Date;
-}
 
 export interface AccountRow {
   readonly id: string;
@@ -38,18 +30,6 @@ export interface MemberStanding {
 }
 
 export const ROLES = ['owner', 'admin', 'member', 'billing'] as const satisfies readonly MemberRow['role'][];
-
-/** The plan of an account that was made without naming one. */
-export const DEFAULT_PLAN_ID = 'starter';
-
-export function planEntry(row: PlanRow): ConfigEntry {
-  return {
-    kind: 'plan',
-    id: row.id,
-    version: row.version,
-    body: { kind: 'plan', value: { id: row.id, name: row.name, apiAccess: row.api_access } },
-  };
-}
 
 /** The balance belongs to the entry: what the wallet held when it was read. */
 export function accountEntry(row: AccountRow, balanceNano: bigint, asOfMs: number): ConfigEntry {

@@ -116,7 +116,7 @@ describe('accounts', () => {
     const { accountId } = await http.account('mover');
     expect((await http.admin('PATCH', `/admin/v1/accounts/${accountId}`, { plan_id: 'nothing' })).json().error.param).toBe('plan_id');
     const plan = { id: 'no-api', name: 'No API', api_access: false };
-    expect((await http.admin('POST', '/admin/v1/plans', plan)).json()).toEqual({ object: 'plan', ...plan });
+    expect((await http.admin('POST', '/admin/v1/plans', plan)).json()).toMatchObject({ object: 'plan', ...plan });
     await http.admin('POST', '/admin/v1/plans', plan);
     await http.admin('POST', '/admin/v1/plans', { ...plan, name: 'Nothing' });
     expect((await published(http.db, 'no-api')).map(({ lane, entry }) => [lane, entry.version])).toEqual([

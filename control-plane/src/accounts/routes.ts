@@ -1,4 +1,4 @@
-/** `/v1/account` and `/v1/me` for members; accounts, members, tokens and plans for operators. */
+/** `/v1/account` and `/v1/me` for members; accounts, members and tokens for operators. */
 import { GatewayError } from '@meridian/domain/error';
 import { nanoToUsd } from '@meridian/domain/money';
 import type { Tier } from '@meridian/domain/tier';
@@ -6,12 +6,13 @@ import { z } from 'zod';
 import { CAP_OUT, CAPS, presentCap } from '../budgets/cap-field.ts';
 import type { BudgetService } from '../budgets/service.ts';
 import { ID, money, NAME, NANO_OUT, TIME_OUT, time, USD_OUT } from '../http/field.ts';
-import { listed, listedWhole, listOf, PAGE_QUERY, pageOf } from '../http/paginate.ts';
+import { listed, listOf, PAGE_QUERY, pageOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
 import { type Caller, callerOf, DEFAULT_TOKEN_SECONDS, MAX_TOKEN_SECONDS, type Sessions } from '../http/session.ts';
+import type { PlanService } from '../plans/service.ts';
 import type { TierService, TierStanding } from '../tiers/service.ts';
-import { type AccountRow, type MemberRow, type PlanRow, ROLES } from './account.ts';
+import { type AccountRow, type MemberRow, ROLES } from './account.ts';
 import type { AccountService } from './service.ts';
 
 const ID_PARAMS = z.strictObject({ id: ID });
@@ -36,7 +37,6 @@ const MEMBER = z.object({
 });
 const WHOLE_ACCOUNT = z.object({ ...ACCOUNT_FIELDS, members: z.array(MEMBER), caps: z.array(CAP_OUT) });
 const MEMBER_WITH_CAPS = MEMBER.extend({ caps: z.array(CAP_OUT) });
-const PLAN = z.object({ id: z.string(), object: z.literal('plan'), name: z.string(), api_access: z.boolean() });
 const TIER = z.object({ id: z.string(), name: z.string(), markup_percent: z.number() });
 /** The same fields as a node's answer; what only a node or only a key can say is null. */
 const ME = z.object({
@@ -54,6 +54,7 @@ const ME = z.object({
 /** Routes for members. */
 export function accountRoutes(
   accounts: AccountService,
+  plans: Pick<PlanService, 'get'>,
   tiers: Pick<TierService, 'standing'>,
   budgets: Pick<BudgetService, 'setCaps' | 'standings'>,
   clock: { nowMs(): number },
@@ -124,7 +125,7 @@ export function accountRoutes(
         const { accountId, memberId, role, key } = callerOf(request);
         const account = await accounts.get(accountId);
         const [plan, balanceNano, standing, caps] = await Promise.all([
-          accounts.plan(account.plan_id),
+          plans.get(account.plan_id),
           accounts.balanceNano(accountId),
           tiers.standing(accountId),
           budgets.standings(accountId, [...(key === undefined ? [] : [key.id]), memberId, accountId]),
@@ -263,24 +264,6 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
         return { object: 'account_token', token, member_id: member.id, expires_at: time(expiresAtMs) };
       },
     );
-    addRoute(app, { method: 'GET', url: '/admin/v1/plans', summary: 'List plans.', answer: listOf(PLAN) }, async () =>
-      listedWhole((await accounts.listPlans()).map(presentPlan)),
-    );
-    addRoute(
-      app,
-      {
-        method: 'POST',
-        url: '/admin/v1/plans',
-        summary: 'Make a plan, or change the one with this id.',
-        body: z.strictObject({
-          id: z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/, 'must be lower-case letters, digits, dashes'),
-          name: NAME,
-          api_access: z.boolean(),
-        }),
-        answer: PLAN,
-      },
-      async ({ body }) => presentPlan(await accounts.savePlan({ id: body.id, name: body.name, apiAccess: body.api_access })),
-    );
   };
 }
 
@@ -299,10 +282,6 @@ function presentAccount(row: AccountRow): z.infer<typeof ACCOUNT> {
 function presentMember(row: MemberRow): z.infer<typeof MEMBER> {
   const { id, account_id, name, role, status } = row;
   return { id, object: 'member', account_id, name, role, status, created_at: time(row.created_at) };
-}
-
-function presentPlan(row: PlanRow): z.infer<typeof PLAN> {
-  return { id: row.id, object: 'plan', name: row.name, api_access: row.api_access };
 }
 
 function presentStanding({ tier, next, spend30dNano }: TierStanding): z.infer<typeof ME>['tier'] {

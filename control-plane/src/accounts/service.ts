@@ -1,4 +1,4 @@
-/** Use cases of accounts, their members and the plans they are on. */
+/** Use cases of accounts and their members. */
 import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
 import type { ConfigEntry, Denial } from '@meridian/domain/snapshot';
@@ -8,17 +8,16 @@ import type { Page } from '../database/page.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import { totalNano } from '../ledger/ledger.ts';
 import { balancesOf, takeChangedBalances } from '../ledger/service.ts';
+import { DEFAULT_PLAN_ID } from '../plans/plan.ts';
+import type { PlanService } from '../plans/service.ts';
 import type { Publish } from '../snapshots/publish.ts';
 import type { TierService } from '../tiers/service.ts';
 import {
   type AccountRow,
   accountEntry,
-  DEFAULT_PLAN_ID,
   type MemberRow,
   type MemberStanding,
   memberEntry,
-  type PlanRow,
-  planEntry,
 } from './account.ts';
 import * as store from './store.ts';
 
@@ -28,6 +27,8 @@ export interface AccountDeps {
   readonly publish: Publish;
   /** A new account starts on the first volume tier. */
   readonly tiers: Pick<TierService, 'assignFirstIn'>;
+  /** Whose daily limits members get. */
+  readonly plans: Pick<PlanService, 'requireIn' | 'capMembersIn' | 'capAccountIn' | 'announce'>;
 }
 
 export interface NewAccount {
@@ -57,14 +58,14 @@ export class AccountService {
 
   /** A new account with its owner; its wallet is empty until the first credit. Throws `invalid_request_error` when the plan does not exist. */
   async create(input: NewAccount): Promise<{ account: AccountRow; owner: MemberRow }> {
-    const { ids, publish, tiers } = this.#deps;
+    const { ids, publish, tiers, plans } = this.#deps;
     return transaction(this.#deps.db, async (trx) => {
-      const planId = await existingPlanId(trx, input.planId ?? DEFAULT_PLAN_ID);
+      const plan = await plans.requireIn(trx, input.planId ?? DEFAULT_PLAN_ID);
       const now = new Date(ids.nowMs());
       const account = await store.insertAccount(trx, {
         id: newId('acc', ids),
         name: input.name,
-        plan_id: planId,
+        plan_id: plan.id,
         status: 'active',
         created_at: now,
       });
@@ -78,7 +79,9 @@ export class AccountService {
       });
       await openPrepaidIn(trx, account.id);
       const standings = await tiers.assignFirstIn(trx, [account.id]);
-      await publish(trx, 'customer', [accountEntry(account, 0n, now.getTime()), memberEntry(owner), ...standings]);
+      // Caps first: no node may know the member without them. Nobody holds anything of a new cap, so none is announced.
+      const { entries } = await plans.capAccountIn(trx, account.id, plan);
+      await publish(trx, 'customer', [...entries, accountEntry(account, 0n, now.getTime()), memberEntry(owner), ...standings]);
       return { account, owner };
     });
   }
@@ -92,18 +95,22 @@ export class AccountService {
     return store.listAccounts(this.#deps.db, page);
   }
 
-  /** Renames an account or moves it to another plan. */
+  /** Renames an account or moves it to another plan, whose daily limits its members then have. */
   async change(accountId: string, change: AccountChange): Promise<AccountRow> {
-    return transaction(this.#deps.db, async (trx) => {
-      const planId = change.planId === undefined ? undefined : await existingPlanId(trx, change.planId);
+    const { db, plans, publish } = this.#deps;
+    const { account, caps } = await transaction(db, async (trx) => {
+      const plan = change.planId === undefined ? undefined : await plans.requireIn(trx, change.planId);
       const account = await store.updateAccount(trx, accountId, {
         ...(change.name === undefined ? {} : { name: change.name }),
-        ...(planId === undefined ? {} : { plan_id: planId }),
+        ...(plan === undefined ? {} : { plan_id: plan.id }),
       });
       if (account === undefined) return notFound('account', accountId);
-      await this.#deps.publish(trx, 'customer', await this.#entries(trx, [account]));
-      return account;
+      const caps = plan === undefined ? undefined : await plans.capAccountIn(trx, accountId, plan);
+      await publish(trx, 'customer', [...(caps?.entries ?? []), ...(await this.#entries(trx, [account]))]);
+      return { account, caps };
     });
+    if (caps !== undefined) plans.announce(caps);
+    return account;
   }
 
   /** Ends or restores all use of an account. The rev is that of the lane that carried the change: SECURITY when disabled. */
@@ -164,7 +171,8 @@ export class AccountService {
         status: 'active',
         created_at: new Date(ids.nowMs()),
       });
-      await this.#deps.publish(trx, 'customer', [memberEntry(member)]);
+      const { entries } = await this.#deps.plans.capMembersIn(trx, accountId, [member.id]);
+      await this.#deps.publish(trx, 'customer', [...entries, memberEntry(member)]);
       return member;
     });
   }
@@ -198,36 +206,6 @@ export class AccountService {
     return store.memberStanding(this.#deps.db, memberId);
   }
 
-  async plan(planId: string): Promise<PlanRow> {
-    return (await store.findPlan(this.#deps.db, planId)) ?? notFound('plan', planId);
-  }
-
-  listPlans(): Promise<PlanRow[]> {
-    return store.listPlans(this.#deps.db);
-  }
-
-  async savePlan(plan: { readonly id: string; readonly name: string; readonly apiAccess: boolean }): Promise<PlanRow> {
-    return transaction(this.#deps.db, async (trx) => {
-      const entries = await this.savePlanIn(trx, plan);
-      const row = (await store.lockPlan(trx, plan.id)) ?? notFound('plan', plan.id);
-      if (entries.length > 0) await this.#deps.publish(trx, 'catalog', entries);
-      return row;
-    });
-  }
-
-  /** Makes or changes a plan; the entries are for the caller to publish on CATALOG, none when nothing changed. */
-  async savePlanIn(
-    trx: Transaction,
-    plan: { readonly id: string; readonly name: string; readonly apiAccess: boolean },
-  ): Promise<ConfigEntry[]> {
-    const content = { name: plan.name, api_access: plan.apiAccess };
-    const inserted = await store.insertPlan(trx, { id: plan.id, ...content, created_at: new Date(this.#deps.ids.nowMs()) });
-    if (inserted !== undefined) return [planEntry(inserted)];
-    const present = await store.lockPlan(trx, plan.id);
-    if (present?.name === plan.name && present.api_access === plan.apiAccess) return [];
-    return [planEntry(await store.updatePlan(trx, plan.id, content))];
-  }
-
   async #entries(trx: Transaction, accounts: readonly AccountRow[]): Promise<ConfigEntry[]> {
     const balances = await balancesOf(
       trx,
@@ -239,12 +217,6 @@ export class AccountService {
       return accountEntry(account, balance === undefined ? 0n : totalNano(balance), asOfMs);
     });
   }
-}
-
-async function existingPlanId(trx: Transaction, planId: string): Promise<string> {
-  const plan = await store.findPlan(trx, planId);
-  if (plan === undefined) throw new GatewayError('invalid_request_error', { message: `There is no plan ${planId}.`, param: 'plan_id' });
-  return plan.id;
 }
 
 function notFound(kind: string, id: string): never {

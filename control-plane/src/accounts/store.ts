@@ -1,43 +1,13 @@
-/** The SQL of accounts, members and plans. */
+/** The SQL of accounts and members. */
 import type { Denial } from '@meridian/domain/snapshot';
 import { sql } from 'kysely';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
 import type { Transaction } from '../database/transaction.ts';
 import { versionAfter } from '../snapshots/version.ts';
-import type { AccountRow, MemberRow, MemberStanding, PlanRow } from './account.ts';
+import type { AccountRow, MemberRow, MemberStanding } from './account.ts';
 
 const NEXT_VERSION = sql<number>`version + 1`;
-
-export function findPlan(db: Database, id: string): Promise<PlanRow | undefined> {
-  return db.selectFrom('plan').selectAll().where('id', '=', id).executeTakeFirst();
-}
-
-export function lockPlan(trx: Transaction, id: string): Promise<PlanRow | undefined> {
-  return trx.selectFrom('plan').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
-}
-
-export function listPlans(db: Database): Promise<PlanRow[]> {
-  return db.selectFrom('plan').selectAll().orderBy('id').execute();
-}
-
-export async function insertPlan(trx: Transaction, plan: Omit<PlanRow, 'version'>): Promise<PlanRow | undefined> {
-  return trx
-    .insertInto('plan')
-    .values(plan)
-    .onConflict((conflict) => conflict.doNothing())
-    .returningAll()
-    .executeTakeFirst();
-}
-
-export function updatePlan(trx: Transaction, id: string, change: { name: string; api_access: boolean }): Promise<PlanRow> {
-  return trx
-    .updateTable('plan')
-    .set({ ...change, version: NEXT_VERSION })
-    .where('id', '=', id)
-    .returningAll()
-    .executeTakeFirstOrThrow();
-}
 
 export function insertAccount(trx: Transaction, account: Omit<AccountRow, 'version'>): Promise<AccountRow> {
   return trx.insertInto('account').values(account).returningAll().executeTakeFirstOrThrow();

@@ -40,9 +40,28 @@ export interface CapRow extends CapOwner {
   readonly id: string;
   readonly window: CapWindow;
   readonly unit: BudgetUnit;
+  /** The lesser of what was chosen and of the ceiling; undefined where there is neither. */
   readonly limit: bigint | undefined;
+  /** What the account has set. */
+  readonly chosen: bigint | undefined;
+  /** Of a member: what the account's plan allows at most, or an operator in its place. */
+  readonly ceiling: bigint | undefined;
+  /** An operator's, which no change of plan moves. */
+  readonly ceilingIsOwn: boolean;
   readonly version: number;
 }
+
+/** What a cap comes to: whoever may choose a limit cannot choose more than the ceiling. */
+export function limitOf(chosen: bigint | undefined, ceiling: bigint | undefined): bigint | undefined {
+  if (chosen === undefined || ceiling === undefined) return chosen ?? ceiling;
+  return chosen < ceiling ? chosen : ceiling;
+}
+
+/** The caps that plans set on members: counts a day. */
+export const CEILING_UNITS = ['chat_completions', 'images'] as const satisfies readonly BudgetUnit[];
+
+/** A count a day by unit; undefined is without limit. */
+export type Ceilings = { readonly [unit in (typeof CEILING_UNITS)[number]]: bigint | undefined };
 
 export function capEntry(row: CapRow): ConfigEntry {
   const { id, accountId, scope, scopeId, window, unit, limit, version } = row;

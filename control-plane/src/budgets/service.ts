@@ -14,9 +14,12 @@ import {
   type CapRow,
   type CapStanding,
   type CapsChange,
+  CEILING_UNITS,
+  type Ceilings,
   capEntry,
   type LimitChange,
   type LimitListener,
+  limitOf,
   standingOf,
 } from './caps.ts';
 import * as store from './store.ts';
@@ -62,20 +65,71 @@ export class BudgetService {
   async setCapsIn(trx: Transaction, owner: CapOwner, change: CapsChange): Promise<CapsSet> {
     const nowMs = this.#deps.ids.nowMs();
     const present = await store.lockCaps(trx, owner);
-    const changed: CapRow[] = [];
+    const made: Omit<CapRow, 'version'>[] = [];
+    const moved: CapRow[] = [];
     for (const name of CAP_NAMES) {
       const asked = change[name];
       if (asked === undefined) continue;
       const { window, unit } = CAP_KINDS[name];
-      const limit = asked ?? undefined;
+      const chosen = asked ?? undefined;
       const known = present.find((cap) => cap.window === window && cap.unit === unit);
-      if (known?.limit === limit) continue;
-      if (known !== undefined) changed.push(await store.updateCap(trx, known.id, limit));
-      else changed.push(await store.insertCap(trx, { ...owner, id: newId('cap', this.#deps.ids), window, unit, limit }, nowMs));
+      if (known?.chosen === chosen) continue;
+      if (known !== undefined) moved.push({ ...known, chosen, limit: limitOf(chosen, known.ceiling) });
+      else made.push({ ...this.#newCap(owner, window, unit), chosen, limit: chosen });
     }
+    const changed = [...(await store.updateCaps(trx, moved)), ...(await store.insertCaps(trx, made, nowMs))];
     if (changed.length === 0) return { entries: [], limits: [] };
+    for (const { cap, fromMs } of presentWindows(changed, nowMs)) {
+      if (cap.limit !== undefined) await store.insertBudget(trx, cap, fromMs);
+    }
     const limits = await this.#setLimits(trx, changed, nowMs);
     return { entries: changed.map(capEntry), limits };
+  }
+
+  /**
+   * Sets how much members may use in a day at most, whatever the account has chosen for them. A plan leaves alone what an operator
+   * has set; for an operator a ceiling is his own until he gives it back to the plan. No window is made: a count begins at 0. Part
+   * of the caller's transaction, which publishes the entries, and announces after the commit.
+   */
+  async setCeilingsIn(
+    trx: Transaction,
+    members: readonly { readonly id: string; readonly accountId: string }[],
+    ceilings: Partial<Ceilings>,
+    by: 'plan' | 'operator' | 'back to the plan',
+  ): Promise<CapsSet> {
+    const nowMs = this.#deps.ids.nowMs();
+    const present = await store.lockCeilings(
+      trx,
+      members.map(({ id }) => id),
+    );
+    const byMember = Map.groupBy(present, (cap) => cap.scopeId);
+    const made: Omit<CapRow, 'version'>[] = [];
+    const moved: CapRow[] = [];
+    for (const { id, accountId } of members) {
+      for (const unit of CEILING_UNITS) {
+        if (!Object.hasOwn(ceilings, unit)) continue;
+        const ceiling = ceilings[unit];
+        const ceilingIsOwn = by === 'operator';
+        const known = byMember.get(id)?.find((cap) => cap.unit === unit);
+        if (known === undefined) {
+          if (ceiling === undefined && !ceilingIsOwn) continue;
+          const cap = this.#newCap({ accountId, scope: 'member', scopeId: id }, 'utc_day', unit);
+          made.push({ ...cap, ceiling, ceilingIsOwn, limit: ceiling });
+        } else if (!(by === 'plan' && known.ceilingIsOwn) && (known.ceiling !== ceiling || known.ceilingIsOwn !== ceilingIsOwn)) {
+          moved.push({ ...known, ceiling, ceilingIsOwn, limit: limitOf(known.chosen, ceiling) });
+        }
+      }
+    }
+    const changed = [...(await store.updateCaps(trx, moved)), ...(await store.insertCaps(trx, made, nowMs))];
+    if (changed.length === 0) return { entries: [], limits: [] };
+    return { entries: changed.map(capEntry), limits: await this.#setLimits(trx, changed, nowMs) };
+  }
+
+  #newCap(owner: CapOwner, window: CapRow['window'], unit: CapRow['unit']): Omit<CapRow, 'version'> {
+    return {
+      ...{ id: newId('cap', this.#deps.ids), accountId: owner.accountId, scope: owner.scope, scopeId: owner.scopeId, window, unit },
+      ...{ limit: undefined, chosen: undefined, ceiling: undefined, ceilingIsOwn: false },
+    };
   }
 
   /** Tells who hands out shares what has changed. After the commit. */
@@ -93,17 +147,11 @@ export class BudgetService {
     return standings.sort((a, b) => rank(a.scope) - rank(b.scope));
   }
 
-  /** Gives the present and later windows of changed caps their limit, making the present one. */
+  /** Gives the present and later windows of changed caps their limit, as far as they are there. */
   async #setLimits(trx: Transaction, caps: readonly CapRow[], nowMs: number): Promise<LimitChange[]> {
-    const present = caps
-      .map((cap) => ({ cap, fromMs: windowStartMs(cap.window, nowMs) }))
-      .sort((a, b) => (budgetIdOf(a) < budgetIdOf(b) ? -1 : 1));
-    for (const { cap, fromMs } of present) {
-      if (cap.limit !== undefined) await store.insertBudget(trx, cap, fromMs);
-    }
     const windows = await store.lockWindows(
       trx,
-      present.map(({ cap, fromMs }) => ({ capId: cap.id, fromMs })),
+      presentWindows(caps, nowMs).map(({ cap, fromMs }) => ({ capId: cap.id, fromMs })),
     );
     const byId = new Map(caps.map((cap) => [cap.id, cap]));
     const limits: LimitChange[] = [];
@@ -116,6 +164,11 @@ export class BudgetService {
     }
     return limits;
   }
+}
+
+/** In the order in which budgets are made and locked. */
+function presentWindows(caps: readonly CapRow[], nowMs: number): { readonly cap: CapRow; readonly fromMs: number }[] {
+  return caps.map((cap) => ({ cap, fromMs: windowStartMs(cap.window, nowMs) })).sort((a, b) => (budgetIdOf(a) < budgetIdOf(b) ? -1 : 1));
 }
 
 function budgetIdOf({ cap, fromMs }: { readonly cap: CapRow; readonly fromMs: number }): string {

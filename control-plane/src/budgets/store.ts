@@ -7,7 +7,7 @@ import { isWindowStart, nextWindowStartMs, windowStartMs } from '@meridian/domai
 import { sql } from 'kysely';
 import type { Database } from '../database/connect.ts';
 import type { Transaction } from '../database/transaction.ts';
-import type { CapOwner, CapRow } from './caps.ts';
+import { type CapOwner, type CapRow, CEILING_UNITS } from './caps.ts';
 import { type Budget, Escrow, type Lease } from './escrow.ts';
 
 type Reader = Database | Transaction;
@@ -258,6 +258,9 @@ interface CapRecord {
   readonly window_kind: CapWindow;
   readonly unit: BudgetUnit;
   readonly limit_amount: bigint | null;
+  readonly chosen_amount: bigint | null;
+  readonly ceiling_amount: bigint | null;
+  readonly ceiling_is_own: boolean;
   readonly version: number;
 }
 
@@ -270,6 +273,9 @@ function capOf(row: CapRecord): CapRow {
     window: row.window_kind,
     unit: row.unit,
     limit: row.limit_amount ?? undefined,
+    chosen: row.chosen_amount ?? undefined,
+    ceiling: row.ceiling_amount ?? undefined,
+    ceilingIsOwn: row.ceiling_is_own,
     version: row.version,
   };
 }
@@ -281,33 +287,56 @@ export async function lockCaps(trx: Transaction, owner: CapOwner): Promise<CapRo
   return rows.map(capOf);
 }
 
-export async function insertCap(trx: Transaction, cap: Omit<CapRow, 'version'>, createdAtMs: number): Promise<CapRow> {
-  const row = await trx
-    .insertInto('cap')
-    .values({
-      id: cap.id,
-      account_id: cap.accountId,
-      scope: cap.scope,
-      scope_id: cap.scopeId,
-      window_kind: cap.window,
-      unit: cap.unit,
-      limit_amount: cap.limit ?? null,
-      created_at: new Date(createdAtMs),
-    })
-    .returningAll()
-    .executeTakeFirstOrThrow();
-  return capOf(row);
+/** Locks the caps that plans set on members, in the order of their ids. */
+export async function lockCeilings(trx: Transaction, memberIds: readonly string[]): Promise<CapRow[]> {
+  const { rows } = await sql<CapRecord>`
+    SELECT * FROM cap WHERE scope = 'member' AND scope_id = ANY (${memberIds}::text[]) AND window_kind = 'utc_day'
+      AND unit = ANY (${[...CEILING_UNITS]}::text[])
+    ORDER BY id FOR UPDATE`.execute(trx);
+  return rows.map(capOf);
 }
 
-/** Changes the limit of a locked cap; undefined removes it. */
-export async function updateCap(trx: Transaction, id: string, limit: bigint | undefined): Promise<CapRow> {
-  const row = await trx
-    .updateTable('cap')
-    .set({ limit_amount: limit ?? null, version: sql<number>`version + 1` })
-    .where('id', '=', id)
+export async function insertCaps(trx: Transaction, caps: readonly Omit<CapRow, 'version'>[], createdAtMs: number): Promise<CapRow[]> {
+  if (caps.length === 0) return [];
+  const rows = await trx
+    .insertInto('cap')
+    .values(
+      caps.map((cap) => ({
+        id: cap.id,
+        account_id: cap.accountId,
+        scope: cap.scope,
+        scope_id: cap.scopeId,
+        window_kind: cap.window,
+        unit: cap.unit,
+        limit_amount: cap.limit ?? null,
+        chosen_amount: cap.chosen ?? null,
+        ceiling_amount: cap.ceiling ?? null,
+        ceiling_is_own: cap.ceilingIsOwn,
+        created_at: new Date(createdAtMs),
+      })),
+    )
     .returningAll()
-    .executeTakeFirstOrThrow();
-  return capOf(row);
+    .execute();
+  return rows.map(capOf);
+}
+
+/** Writes what locked caps come to, and counts their versions on. */
+export async function updateCaps(
+  trx: Transaction,
+  caps: readonly Pick<CapRow, 'id' | 'limit' | 'chosen' | 'ceiling' | 'ceilingIsOwn'>[],
+): Promise<CapRow[]> {
+  if (caps.length === 0) return [];
+  const { rows } = await sql<CapRecord>`
+    UPDATE cap c SET limit_amount = n.limit_amount, chosen_amount = n.chosen_amount, ceiling_amount = n.ceiling_amount,
+      ceiling_is_own = n.ceiling_is_own, version = c.version + 1
+    FROM unnest(
+      ${caps.map((cap) => cap.id)}::text[],
+      ${caps.map((cap) => cap.limit ?? null)}::bigint[],
+      ${caps.map((cap) => cap.chosen ?? null)}::bigint[],
+      ${caps.map((cap) => cap.ceiling ?? null)}::bigint[],
+      ${caps.map((cap) => cap.ceilingIsOwn)}::boolean[]) AS n (id, limit_amount, chosen_amount, ceiling_amount, ceiling_is_own)
+    WHERE c.id = n.id RETURNING c.*`.execute(trx);
+  return rows.map(capOf);
 }
 
 export interface BudgetFigures {

@@ -11,6 +11,7 @@ import { testDatabase } from '../database/testing.ts';
 import { KeyService } from '../keys/service.ts';
 import { createLedger } from '../ledger/service.ts';
 import { NodeService } from '../nodes/service.ts';
+import { PlanService } from '../plans/service.ts';
 import { PricingService, salesOf } from '../pricing/service.ts';
 import { RestoreService } from '../restore/service.ts';
 import { allRoutes, type RoutedServices } from '../routes.ts';
@@ -72,12 +73,13 @@ export function testStack(db: Database): TestStack {
   };
   const ids = { nowMs: clock.nowMs, randomBytes: (count: number) => randomBytes(count) };
   const tiers = createTierService({ db, clock, publish });
-  const accounts = new AccountService({ db, ids, publish, tiers });
   const limitChanges: TestStack['limitChanges'] = [];
   const onLimitChanged: LimitListener = (budgetIds, direction) => void limitChanges.push({ budgetIds, direction });
   const budgets = new BudgetService({ db, ids, publish, onLimitChanged });
   const catalog = new CatalogService({ db, ids, publish, sales: salesOf(tiers) });
   const pricing = new PricingService({ db, ids, publish, catalog, tiers });
+  const plans = new PlanService({ db, ids, publish, budgets, catalog });
+  const accounts = new AccountService({ db, ids, publish, tiers, plans });
   const keys = new KeyService({ db, ids, publish, budgets, catalog, keyPrefix: KEY_PREFIX, pepper: PEPPER });
   const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: SEALING_KEY });
   const sessions = new Sessions(
@@ -87,6 +89,7 @@ export function testStack(db: Database): TestStack {
   );
   const services: RoutedServices = {
     accounts,
+    plans,
     budgets,
     keys,
     catalog,
@@ -118,15 +121,15 @@ export function testStack(db: Database): TestStack {
       ...(body === undefined ? {} : { payload: body as object }),
     });
   const admin: TestHttp['admin'] = (...request) => as(ADMIN_TOKEN, ...request);
-  return { app, db, services, seedDeps: { db, ids, publish, accounts, catalog, pricing }, clock, limitChanges, as, admin };
+  return { app, db, services, seedDeps: { db, ids, publish, plans, catalog, pricing }, clock, limitChanges, as, admin };
 }
 
 /** The same on a database of its own, with the starter plan. Call `close()` when the test is done. */
 export async function testHttp(): Promise<TestHttp> {
   const database = await testDatabase();
   const stack = testStack(database.db);
-  const { accounts, sessions } = stack.services;
-  await accounts.savePlan({ id: 'starter', name: 'Starter', apiAccess: true });
+  const { accounts, plans, sessions } = stack.services;
+  await plans.save({ id: 'starter', name: 'Starter', apiAccess: true });
   return {
     ...stack,
     async account(name) {

@@ -5,6 +5,7 @@ import type { QuestionsRunner } from '../budgets/questions-runner.ts';
 import type { Database } from '../database/connect.ts';
 import type { Ledger } from '../ledger/service.ts';
 import type { NodeService } from '../nodes/service.ts';
+import type { PlanService } from '../plans/service.ts';
 import type { RestoreService } from '../restore/service.ts';
 import type { LeaseHub } from '../rpc/lease-service.ts';
 import type { SyncHub } from '../rpc/sync-service.ts';
@@ -28,6 +29,9 @@ const FIGURES_MS = 30_000;
 const ENDED_LEASES_MS = 600_000;
 const PRUNE_MS = 60_000;
 const HOUR_MS = 3_600_000;
+/** A plan whose daily limits changed reaches its members so many at a time. */
+const PLAN_CAPS_MS = 1_000;
+const MAX_CAPPED_MEMBERS_A_RUN = 500;
 const RETRY_MS = 1_000;
 const HOURLY_RETRY_MS = 60_000;
 
@@ -37,6 +41,7 @@ export interface JobsDeps {
   readonly sync: SyncHub;
   readonly nodes: NodeService;
   readonly accounts: Pick<AccountService, 'publishChangedBalances'>;
+  readonly plans: Pick<PlanService, 'capNextMembers'>;
   readonly usage: Pick<UsageService, 'makePartitions'>;
   readonly ledger: Pick<Ledger, 'makePartitions' | 'takeSnapshot'>;
   readonly restore: Pick<RestoreService, 'refresh'>;
@@ -56,7 +61,7 @@ export interface Jobs {
 }
 
 export function startJobs(deps: JobsDeps): Jobs {
-  const { db, tail, sync, nodes, accounts, usage, ledger, restore, leaseHub, questions, leaseUpkeep, onPolled, onError } = deps;
+  const { db, tail, sync, nodes, accounts, plans, usage, ledger, restore, leaseHub, questions, leaseUpkeep, onPolled, onError } = deps;
   const start = (name: string, retryMs: number, run: () => Promise<number>): Job => repeat({ name, run, retryMs, onError });
   const balances = start('balances', RETRY_MS, async () => {
     const count = await accounts.publishChangedBalances(MAX_BALANCES_A_RUN);
@@ -100,6 +105,7 @@ export function startJobs(deps: JobsDeps): Jobs {
       await leaseUpkeep.count();
       return FIGURES_MS;
     }),
+    start('plan caps', RETRY_MS, async () => ((await plans.capNextMembers(MAX_CAPPED_MEMBERS_A_RUN)) ? 0 : PLAN_CAPS_MS)),
     start('log retention', PRUNE_MS, async () => ((await pruneLog(db)) ? 0 : PRUNE_MS)),
     start('partitions', HOURLY_RETRY_MS, async () => {
       await usage.makePartitions();

@@ -41,7 +41,7 @@ async function world() {
   closing.push(() => live.drop());
   // Its connections are cut when it is copied.
   const replica = await start(live, { polling: false });
-  await replica.accounts.savePlan({ id: 'starter', name: 'Starter', apiAccess: true });
+  await replica.plans.save({ id: 'starter', name: 'Starter', apiAccess: true });
   const { account, owner } = await replica.accounts.create({ name: 'A', ownerName: 'O' });
   const member = await replica.accounts.addMember(account.id, { name: 'M', role: 'member' });
   const terms = { name: 'k', expiresAtMs: undefined, models: [], regions: [] };

@@ -3,10 +3,10 @@ import { hash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { IdSource } from '@meridian/domain/ids';
 import type { ConfigEntry } from '@meridian/domain/snapshot';
-import type { AccountService } from '../accounts/service.ts';
 import type { CatalogService } from '../catalog/service.ts';
 import type { Database } from '../database/connect.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
+import type { PlanService } from '../plans/service.ts';
 import type { PricingService } from '../pricing/service.ts';
 import type { Publish } from '../snapshots/publish.ts';
 import { type Catalogue, readCatalogue } from './catalogue-file.ts';
@@ -16,7 +16,7 @@ export interface SeedDeps {
   readonly db: Database;
   readonly ids: IdSource;
   readonly publish: Publish;
-  readonly accounts: AccountService;
+  readonly plans: PlanService;
   readonly catalog: CatalogService;
   readonly pricing: PricingService;
 }
@@ -61,10 +61,10 @@ export async function applySeed(deps: SeedDeps, file: string): Promise<SeedResul
 
 /** In the order in which they may refer to each other. */
 function itemsOf(deps: SeedDeps, catalogue: Catalogue): Item[] {
-  const { accounts, catalog, pricing } = deps;
+  const { plans, catalog, pricing } = deps;
   const models = catalogue.models;
   return [
-    ...catalogue.plans.map((plan): Item => ({ kind: 'plan', id: plan.id, content: plan, apply: (trx) => accounts.savePlanIn(trx, plan) })),
+    ...catalogue.plans.map((plan): Item => ({ kind: 'plan', id: plan.id, content: plan, apply: (trx) => plans.saveIn(trx, plan) })),
     ...catalogue.providers.map(
       (provider): Item => ({
         kind: 'provider',

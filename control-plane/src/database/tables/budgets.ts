@@ -1,4 +1,4 @@
-/** Tables of migration 0007_budgets. */
+/** Tables of migration 0007_budgets, with the columns of 0012_plan_limits. */
 import type { BudgetUnit, CapScope, CapWindow } from '@meridian/domain/budget';
 import type { Generated } from 'kysely';
 
@@ -12,6 +12,9 @@ export interface BudgetTables {
     unit: BudgetUnit;
     /** Null: removed. */
     limit_amount: bigint | null;
+    chosen_amount: bigint | null;
+    ceiling_amount: bigint | null;
+    ceiling_is_own: Generated<boolean>;
     version: Generated<number>;
     created_at: Date;
   };
