@@ -1,6 +1,6 @@
 /**
  * The records in the region's Redis, shared by its nodes. Each script is one transition of the state machine in record.ts, on a hash:
- * s state · o owner · f fingerprint · r request id · a sealed answer · w why there is a receipt only. The expiry is the key's own.
+ * s state · o owner · f fingerprint · r request id · a sealed answer (base64) · w why there is a receipt only. The expiry is the key's own.
  */
 import { createHash } from 'node:crypto';
 import { type Claim, type Finding, KEPT_MS, type Kept, LEASE_MS, type ReceiptReason, SETTLING_MS } from './record.ts';
@@ -8,7 +8,8 @@ import type { RecordStore } from './store.ts';
 
 /** What is used of a connection; satisfied by the client of the region's Redis. */
 export interface CommandRunner {
-  callBuffer(command: string, args: (string | Buffer)[]): Promise<unknown>;
+  evalsha(sha1: string, keys: number, ...args: string[]): Promise<unknown>;
+  eval(script: string, keys: number, ...args: string[]): Promise<unknown>;
 }
 
 /** Rejects when Redis is away. */
@@ -86,18 +87,18 @@ export class RedisStore implements RecordStore {
 
   async claim(name: string, by: Claim): Promise<Finding> {
     const answer = await this.#run(CLAIM, name, [by.owner, by.fingerprint, by.requestId]);
-    const [kind, requestId = NOTHING, rest = NOTHING] = answer as readonly Buffer[];
-    switch (kind?.toString()) {
+    const [kind, requestId = '', rest = ''] = answer as readonly string[];
+    switch (kind) {
       case 'claimed':
-        return { kind: 'claimed' };
+        return { kind };
       case 'other_body':
-        return { kind: 'other_body' };
+        return { kind };
       case 'running':
-        return { kind: 'running', requestId: requestId.toString() };
+        return { kind, requestId };
       case 'answer':
-        return { kind: 'answer', requestId: requestId.toString(), sealed: rest };
+        return { kind, requestId, sealed: Buffer.from(rest, 'base64') };
       case 'receipt':
-        return { kind: 'receipt', requestId: requestId.toString(), reason: rest.toString() as ReceiptReason };
+        return { kind, requestId, reason: rest as ReceiptReason };
       default:
         throw new Error('the script that claims an idempotency key gave an answer that it cannot give');
     }
@@ -108,7 +109,7 @@ export class RedisStore implements RecordStore {
   }
 
   async keep(name: string, by: Claim, kept: Kept): Promise<boolean> {
-    const content = kept.kind === 'answer' ? kept.sealed : kept.reason;
+    const content = kept.kind === 'answer' ? kept.sealed.toString('base64') : kept.reason;
     return (await this.#run(KEEP, name, [by.owner, by.fingerprint, by.requestId, kept.kind, content])) === 1;
   }
 
@@ -116,17 +117,15 @@ export class RedisStore implements RecordStore {
     await this.#run(RELEASE, name, [owner]);
   }
 
-  #run({ sha1, text }: Script, name: string, args: readonly (string | Buffer)[]): Promise<unknown> {
+  #run({ sha1, text }: Script, name: string, args: readonly string[]): Promise<unknown> {
     return this.#redis.run(async (redis) => {
       try {
-        return await redis.callBuffer('EVALSHA', [sha1, '1', name, ...args]);
+        return await redis.evalsha(sha1, 1, name, ...args);
       } catch (thrown) {
         // A server that was started anew does not know the scripts.
         if (!(thrown instanceof Error) || !thrown.message.startsWith('NOSCRIPT')) throw thrown;
-        return redis.callBuffer('EVAL', [text, '1', name, ...args]);
+        return redis.eval(text, 1, name, ...args);
       }
     }, ANSWER_WITHIN_MS);
   }
 }
-
-const NOTHING = Buffer.alloc(0);
