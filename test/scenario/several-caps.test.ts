@@ -20,7 +20,7 @@ let key: string;
 
 beforeAll(async () => {
   world = await World.start();
-  customer = await provisionAccount(world.operator, 'Capped all over', '20');
+  customer = await provisionAccount(world.operator, 'Capped all over', '20', 'unlimited');
   account = new ApiClient(world.controlUrl, customer.accountToken);
   const made = await account.post('/v1/keys', { name: 'capped', caps: { daily_usd: 5 } });
   keyId = textField(made, 'id');

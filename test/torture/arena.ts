@@ -107,7 +107,7 @@ export class Arena {
       const controlUrl = `http://127.0.0.1:${http0}`;
       const operator = new ApiClient(controlUrl, common.secrets.adminToken);
       await provisionProvider(operator, providerTarget('openai', `${upstream.readyText('origin')}/v1`, 'sk-simulated-openai'));
-      const customer = await provisionAccount(operator, 'Torture', options.creditUsd);
+      const customer = await provisionAccount(operator, 'Torture', options.creditUsd, 'unlimited');
       const account = new ApiClient(controlUrl, customer.accountToken);
       const otherAccount = new ApiClient(`http://127.0.0.1:${http1}`, customer.accountToken);
       for (const region of REGIONS) running.set(region, await launcher.node(region));

@@ -95,7 +95,8 @@ export class World {
       ] as const) {
         await provisionProvider(operator, providerTarget(provider, upstreamUrl + base, `sk-simulated-${provider}`));
       }
-      const customer = await provisionAccount(operator, 'World', options.creditUsd ?? '1000');
+      // Tests send more in a minute than the starter plan allows a member in a day.
+      const customer = await provisionAccount(operator, 'World', options.creditUsd ?? '1000', 'unlimited');
       const account = new ApiClient(controlUrl, customer.accountToken);
       const apiKey = await provisionKey(account, 'world');
       const nodes = new Map<RegionName, ManagedProcess>();

@@ -1,5 +1,6 @@
 /** What an API key of the account API is, and how it is published. */
 import type { ConfigEntry } from '@meridian/domain/snapshot';
+import { type RateLimitsJson, rateLimitsOf } from '../plans/rate-limits.ts';
 
 /** Active and unexpired keys one member may have. */
 export const MAX_ACTIVE_KEYS_PER_MEMBER = 10;
@@ -18,12 +19,16 @@ export interface KeyRow {
   readonly expires_at: Date | null;
   readonly allowed_models: string[];
   readonly allowed_regions: string[];
+  readonly rate_limits: RateLimitsJson | null;
+  readonly model_rate_limits: RateLimitsJson | null;
   readonly version: number;
   readonly created_at: Date;
   readonly revoked_at: Date | null;
 }
 
 export function keyEntry(row: KeyRow): ConfigEntry {
+  const rateLimits = rateLimitsOf(row.rate_limits);
+  const modelRateLimits = rateLimitsOf(row.model_rate_limits);
   return {
     kind: 'api_key',
     id: row.id,
@@ -40,6 +45,8 @@ export function keyEntry(row: KeyRow): ConfigEntry {
         expiresAtMs: row.expires_at?.getTime(),
         allowedModels: row.allowed_models,
         allowedRegions: row.allowed_regions,
+        ...(rateLimits === undefined ? {} : { rateLimits }),
+        ...(modelRateLimits === undefined ? {} : { modelRateLimits }),
       },
     },
   };

@@ -20,6 +20,7 @@ describe('/v1/keys', () => {
       expires_at: '2027-01-01T00:00:00Z',
       models: ['openai/gpt-5.4'],
       regions: ['us'],
+      rate_limits: { requests_per_minute: 60, concurrency: 5 },
     });
     expect(made.statusCode).toBe(201);
     const { key, ...shown } = made.json();
@@ -33,11 +34,18 @@ describe('/v1/keys', () => {
       member_id: ownerId,
       models: ['gpt-5.4'],
       regions: ['us'],
+      rate_limits: { requests_per_minute: 60, concurrency: 5 },
+      model_rate_limits: null,
       expires_at: '2027-01-01T00:00:00.000Z',
       caps: [],
       created_at: '2026-07-01T12:00:00.000Z',
     });
     expect((await http.as(token, 'GET', `/v1/keys/${shown.id}`)).json()).toEqual(shown);
+    const slower = { rate_limits: null, model_rate_limits: { tokens_per_minute: 1_000 } };
+    const { accountId: _, ...other } = await http.account('other');
+    const mine = (await http.as(other.token, 'POST', '/v1/keys', { name: 'k', rate_limits: { concurrency: 1 } })).json();
+    expect((await http.as(other.token, 'PATCH', `/v1/keys/${mine.id}`, slower)).json()).toMatchObject(slower);
+    expect((await http.as(other.token, 'PATCH', `/v1/keys/${mine.id}`, { name: 'renamed' })).json()).toMatchObject(slower);
     expect((await http.as(token, 'GET', '/v1/keys')).body).not.toContain(key);
     const row = await http.db.selectFrom('api_key').selectAll().where('id', '=', shown.id).executeTakeFirstOrThrow();
     expect(row.hash).toBe(hashApiKey(PEPPER, key));
@@ -57,6 +65,7 @@ describe('/v1/keys', () => {
         expiresAtMs: Date.UTC(2027, 0, 1),
         allowedModels: ['gpt-5.4'],
         allowedRegions: ['us'],
+        rateLimits: { requestsPerMinute: 60, concurrency: 5 },
       },
     });
   });

@@ -7,6 +7,7 @@ import { listed, listOf, PAGE_FIELDS, pageOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
 import { type Caller, callerOf } from '../http/session.ts';
+import { RATE_LIMITS, RATE_LIMITS_OUT, rateLimitsOf } from '../plans/rate-limits.ts';
 import { type KeyRow, MAX_MODELS_PER_KEY, MAX_REGIONS_PER_KEY, shownStatus } from './key.ts';
 import type { KeyScope, KeyService } from './service.ts';
 
@@ -23,6 +24,8 @@ const KEY_FIELDS = {
   member_id: z.string(),
   models: z.array(z.string()).describe('Models the key may use; empty means all.'),
   regions: z.array(z.string()).describe('Regions the key may be used in; empty means all.'),
+  rate_limits: RATE_LIMITS_OUT.describe("Besides those of the account's plan."),
+  model_rate_limits: RATE_LIMITS_OUT.describe('For each model.'),
   expires_at: TIME_OUT.nullable(),
   caps: z.array(CAP_OUT),
   created_at: TIME_OUT,
@@ -39,6 +42,8 @@ export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes 
     member_id: row.member_id,
     models: row.allowed_models,
     regions: row.allowed_regions,
+    rate_limits: row.rate_limits,
+    model_rate_limits: row.model_rate_limits,
     expires_at: row.expires_at === null ? null : time(row.expires_at),
     caps: (caps.get(row.id) ?? []).map(presentCap),
     created_at: time(row.created_at),
@@ -57,6 +62,8 @@ export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes 
           expires_at: TIME.nullish(),
           models: MODELS.nullish(),
           regions: REGIONS.nullish(),
+          rate_limits: RATE_LIMITS.nullish(),
+          model_rate_limits: RATE_LIMITS.nullish(),
           caps: CAPS.optional(),
         }),
         answer: z.object({ ...KEY_FIELDS, key: z.string() }),
@@ -67,6 +74,8 @@ export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes 
           expiresAtMs: body.expires_at ?? undefined,
           models: body.models ?? [],
           regions: body.regions ?? [],
+          rateLimits: rateLimitsOf(body.rate_limits),
+          modelRateLimits: rateLimitsOf(body.model_rate_limits),
           caps: body.caps,
         });
         return { ...(await presentOne(row)), key };
@@ -105,13 +114,21 @@ export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes 
           expires_at: TIME.nullish(),
           models: MODELS.optional(),
           regions: REGIONS.optional(),
+          rate_limits: RATE_LIMITS.nullish(),
+          model_rate_limits: RATE_LIMITS.nullish(),
           caps: CAPS.optional(),
         }),
         answer: KEY,
       },
       async ({ request, params, body }) => {
-        const { expires_at, ...rest } = body;
-        return presentOne(await keys.change(scopeOf(callerOf(request)), params.id, { ...rest, expiresAtMs: expires_at }));
+        const { expires_at, rate_limits, model_rate_limits, ...rest } = body;
+        const change = {
+          ...rest,
+          expiresAtMs: expires_at,
+          rateLimits: rate_limits === undefined ? undefined : (rateLimitsOf(rate_limits) ?? null),
+          modelRateLimits: model_rate_limits === undefined ? undefined : (rateLimitsOf(model_rate_limits) ?? null),
+        };
+        return presentOne(await keys.change(scopeOf(callerOf(request)), params.id, change));
       },
     );
     addRoute(

@@ -2,6 +2,7 @@
 import { displayApiKey, formatApiKey, hashApiKey, isWellFormedApiKey } from '@meridian/domain/api-key';
 import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
+import type { RateLimits } from '@meridian/domain/rate-limit';
 import type { ConfigEntry, Denial } from '@meridian/domain/snapshot';
 import type { CapStanding, CapsChange } from '../budgets/caps.ts';
 import type { BudgetService, CapsSet } from '../budgets/service.ts';
@@ -9,6 +10,7 @@ import type { CatalogService } from '../catalog/service.ts';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
+import { rateLimitsText } from '../plans/rate-limits.ts';
 import type { Publish } from '../snapshots/publish.ts';
 import { KEY_RANDOM_BYTES, type KeyRow, keyEntry, MAX_ACTIVE_KEYS_PER_MEMBER, shownStatus } from './key.ts';
 import * as store from './store.ts';
@@ -34,6 +36,9 @@ export interface KeyTerms {
   readonly models: readonly string[];
   /** Empty means all. */
   readonly regions: readonly string[];
+  /** Besides those of the account's plan. */
+  readonly rateLimits?: RateLimits | undefined;
+  readonly modelRateLimits?: RateLimits | undefined;
   readonly caps?: CapsChange | undefined;
 }
 
@@ -43,6 +48,9 @@ export interface KeyChange {
   readonly expiresAtMs?: number | null | undefined;
   readonly models?: readonly string[] | undefined;
   readonly regions?: readonly string[] | undefined;
+  /** null: none. */
+  readonly rateLimits?: RateLimits | null | undefined;
+  readonly modelRateLimits?: RateLimits | null | undefined;
   readonly caps?: CapsChange | undefined;
 }
 
@@ -78,6 +86,8 @@ export class KeyService {
         expires_at: terms.expiresAtMs === undefined ? null : new Date(terms.expiresAtMs),
         allowed_models: models,
         allowed_regions: [...new Set(terms.regions)],
+        rate_limits: rateLimitsText(terms.rateLimits),
+        model_rate_limits: rateLimitsText(terms.modelRateLimits),
         created_at: now,
       });
       const { entries, limits } = await this.#setCapsIn(trx, inserted, terms.caps);
@@ -110,6 +120,8 @@ export class KeyService {
         ...(change.expiresAtMs === undefined ? {} : { expires_at: change.expiresAtMs === null ? null : new Date(change.expiresAtMs) }),
         ...(models === undefined ? {} : { allowed_models: models }),
         ...(change.regions === undefined ? {} : { allowed_regions: [...new Set(change.regions)] }),
+        ...(change.rateLimits === undefined ? {} : { rate_limits: rateLimitsText(change.rateLimits ?? undefined) }),
+        ...(change.modelRateLimits === undefined ? {} : { model_rate_limits: rateLimitsText(change.modelRateLimits ?? undefined) }),
       });
       // A key that is bound to a region or ends sooner is a lock, which must not wait behind other news.
       const restricts = change.regions !== undefined || change.expiresAtMs !== undefined || models !== undefined;

@@ -38,7 +38,16 @@ export async function countActive(trx: Transaction, memberId: string, now: Date)
   return Number(count);
 }
 
-export function insertKey(trx: Transaction, key: Omit<KeyRow, 'version' | 'revoked_at'>): Promise<KeyRow> {
+/** Rate limits are JSON text. */
+interface RateTexts {
+  readonly rate_limits: string | null;
+  readonly model_rate_limits: string | null;
+}
+
+export function insertKey(
+  trx: Transaction,
+  key: Omit<KeyRow, 'version' | 'revoked_at' | keyof RateTexts> & RateTexts,
+): Promise<KeyRow> {
   return trx.insertInto('api_key').values(key).returningAll().executeTakeFirstOrThrow();
 }
 
@@ -72,6 +81,8 @@ export function updateKey(
     readonly expires_at?: Date | null;
     readonly allowed_models?: string[];
     readonly allowed_regions?: string[];
+    readonly rate_limits?: string | null;
+    readonly model_rate_limits?: string | null;
     readonly status?: KeyRow['status'];
     readonly revoked_at?: Date;
   },

@@ -96,6 +96,7 @@ describe('plans', () => {
   });
 
   it('change the caps of all members when they change, in pages, and tell those who hand out shares', async () => {
+    await settle();
     const plan = { ...LIMITED, id: 'moving' };
     await http.admin('POST', '/admin/v1/plans', plan);
     const accounts = [await accountOn('moving'), await accountOn('moving')];

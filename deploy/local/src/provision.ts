@@ -43,9 +43,9 @@ export interface Customer {
   readonly accountToken: string;
 }
 
-/** Finds the account of that name or makes it, and mints a token for its owner. */
-export async function provisionAccount(operator: ApiClient, name: string, creditUsd: string): Promise<Customer> {
-  const account = (await oldestAccount(operator, name)) ?? (await operator.post('/admin/v1/accounts', { name, plan_id: 'starter' }));
+/** Finds the account of that name or makes it on a plan, and mints a token for its owner. */
+export async function provisionAccount(operator: ApiClient, name: string, creditUsd: string, planId = 'starter'): Promise<Customer> {
+  const account = (await oldestAccount(operator, name)) ?? (await operator.post('/admin/v1/accounts', { name, plan_id: planId }));
   const accountId = textField(account, 'id');
   await operator.post(
     `/admin/v1/accounts/${accountId}/credits`,
