@@ -13,7 +13,8 @@ export interface ControlRequest {
 export interface ControlSubjects {
   rules: FaultRules;
   journal: Journal;
-  open: () => number;
+  /** The client's marker of each open call. */
+  open: () => (string | null)[];
 }
 
 /** Answers one control request; a wrong one gets a 400 that says what is wrong. */
@@ -24,7 +25,7 @@ export function controlReply(request: ControlRequest, subjects: ControlSubjects)
   const ok = (value: unknown): { status: number; text: string } => ({ status: 200, text: JSON.stringify(value) });
   switch (`${request.method} ${room}`) {
     case 'GET health':
-      return ok({ ok: true, open: open() });
+      return ok({ ok: true, open: open().length, markers: open().filter((marker) => marker !== null) });
     case 'GET faults':
       return ok(rules.list());
     case 'POST faults':

@@ -88,7 +88,8 @@ export async function startUpstream(options: UpstreamOptions): Promise<Upstream>
     newId,
   };
   const lane = fast ? new FastLane() : null;
-  const deliveries = new Set<Delivery>();
+  /** With the client's marker of each. */
+  const deliveries = new Map<Delivery, string | null>();
   const headerWriter = new HeaderWriter(newId);
 
   const answer = (request: IncomingMessage, response: ServerResponse, call: Call, startMs: number): void => {
@@ -129,7 +130,7 @@ export async function startUpstream(options: UpstreamOptions): Promise<Upstream>
         pieces_sent: delivered.piecesSent,
       });
     });
-    deliveries.add(delivery);
+    deliveries.set(delivery, served.marker);
     delivery.start();
   };
 
@@ -138,7 +139,7 @@ export async function startUpstream(options: UpstreamOptions): Promise<Upstream>
     if (path.startsWith('/__sim/')) {
       const { status, text } = controlReply(
         { method: request.method ?? 'GET', path, body },
-        { rules: around.rules, journal, open: () => deliveries.size },
+        { rules: around.rules, journal, open: () => [...deliveries.values()] },
       );
       response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
       response.end(text);
@@ -187,7 +188,7 @@ export async function startUpstream(options: UpstreamOptions): Promise<Upstream>
     close: () => {
       closing ??= new Promise<void>((resolve) => {
         server.close(() => resolve());
-        for (const delivery of [...deliveries]) delivery.abandon();
+        for (const delivery of deliveries.keys().toArray()) delivery.abandon();
         server.closeAllConnections();
       }).then(() => journal.close());
       return closing;
