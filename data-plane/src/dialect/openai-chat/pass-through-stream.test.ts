@@ -122,6 +122,7 @@ describe('the end of a stream', () => {
     [sse('[1]'), 'could not be read'],
     [sse(delta({ content: 'a' }), '<html>'), 'could not be read'],
     [sse(delta({ content: 'a' }), '{"usage":{'), 'could not be read'],
+    [sse(delta({ content: 'a' }), '{"choices":[{"index":0,"delta":{"content":"cut'), 'could not be read'],
   ])('is broken by an error or by rubbish: %j', (text, message) => {
     const { end } = run(text, QUIET, false).stream;
     expect(end).toMatchObject({ state: 'broken' });

@@ -43,7 +43,7 @@ const FIRST_TEXT = SEARCHED.indexOf('content');
  *
  * Until the commit every event is parsed. After it an event is only searched for a quoted `usage`, `error` or finish
  * reason: inside a string of JSON a quote is always escaped, so text that speaks of usage is never taken for it. What
- * is found is parsed; every other event goes out with the same bytes but for the model's name.
+ * is found is parsed, and so is an event that does not begin and end as an object; every other event goes out with the same bytes but for the model's name.
  *
  * Output tokens of a stream that was abandoned are counted from the bytes of its text members (the first of each event;
  * escapes as they are written), four to a token, and at least one an event. Over the recorded streams of text that is
@@ -158,7 +158,7 @@ export class ChatPassThroughStream implements PassThroughStream {
       return;
     }
     this.#search.search(event.raw);
-    if (data[0] !== OPEN_BRACE || this.#mustParse(event.raw)) this.#takeParsed(event, data);
+    if (data[0] !== OPEN_BRACE || data[data.length - 1] !== CLOSE_BRACE || this.#mustParse(event.raw)) this.#takeParsed(event, data);
     else this.#forward(event.raw);
   }
 
@@ -313,6 +313,7 @@ export class ChatPassThroughStream implements PassThroughStream {
 }
 
 const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
 
 function parseChunk(data: Buffer): JsonObject {
   let chunk: unknown;
