@@ -5,7 +5,7 @@ import type { World } from '../world/world.ts';
 import { type Expectation, expectedCharge } from './oracle.ts';
 
 /** A count of ours may miss the provider's by this share of the charge. */
-const ESTIMATE_TOLERANCE = 0.5;
+export const ESTIMATE_TOLERANCE = 0.5;
 
 export interface Books {
   /** Requests in the ledger. */

@@ -53,7 +53,7 @@ export function expectedCharge(line: JournalLine, operation: 'chat' | 'embedding
 }
 
 /** tokens × USD per million × 1.4, in nano-USD, rounded once half to even. All amounts as integers of 10⁻¹² USD per token. */
-function price(upstreamModel: string, input: number, cached: number, output: number): bigint {
+export function price(upstreamModel: string, input: number, cached: number, output: number): bigint {
   const prices = pricesOf(upstreamModel);
   const picoPerToken = (usdPerMillion: string): bigint => {
     const [whole = '0', fraction = ''] = usdPerMillion.split('.');

@@ -22,6 +22,8 @@ export interface WorldOptions {
   /** Where the logs go: else the folder that MERIDIAN_TEST_LOG_FOLDER names, else nowhere. */
   readonly logFolder?: string;
   readonly nodeEnv?: Readonly<Record<string, string>>;
+  /** Beside `nodeEnv`, for the node of one region. */
+  readonly regionEnv?: Readonly<Partial<Record<RegionName, Readonly<Record<string, string>>>>>;
 }
 
 export class World {
@@ -242,7 +244,7 @@ function nodeOptions(region: RegionName, folder: string, ports: Ports, options: 
     healthPort: 0,
     controlGrpcAddress: `127.0.0.1:${ports.controlGrpc}`,
     controlUrl: `http://127.0.0.1:${ports.controlHttp}`,
-    ...(options.nodeEnv === undefined ? {} : { env: options.nodeEnv }),
+    env: { ...options.nodeEnv, ...options.regionEnv?.[region] },
   };
 }
 
