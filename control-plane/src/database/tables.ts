@@ -8,6 +8,7 @@ import type { DenialTables } from './tables/denials.ts';
 import type { LeaseClockTables } from './tables/lease-clock.ts';
 import type { LedgerTables } from './tables/ledger.ts';
 import type { RestoreTables } from './tables/restore.ts';
+import type { TierRunTables } from './tables/tier-runs.ts';
 import type { TierTables } from './tables/tiers.ts';
 import type { UsageTables } from './tables/usage.ts';
 
@@ -19,6 +20,7 @@ export interface Tables
     CreditTables,
     UsageTables,
     TierTables,
+    TierRunTables,
     BudgetTables,
     LeaseClockTables,
     RestoreTables,

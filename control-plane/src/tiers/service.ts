@@ -1,11 +1,12 @@
 /** Which tier an account is on, and the ladder it climbs. */
+import { GatewayError } from '@meridian/domain/error';
 import type { ConfigEntry, TierAssignment } from '@meridian/domain/snapshot';
 import { type Ladder, nextTier, type Tier } from '@meridian/domain/tier';
 import type { Database } from '../database/connect.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import type { Publish } from '../snapshots/publish.ts';
 import * as store from './store.ts';
-import { assignmentEntry, firstTier, ladderEntry, lowestMarkup } from './tier.ts';
+import { assignmentEntry, firstTier, ladderEntry, ladderProblem, lowestMarkup } from './tier.ts';
 
 export interface TierDependencies {
   readonly db: Database;
@@ -16,14 +17,27 @@ export interface TierDependencies {
 export interface TierStanding {
   readonly tier: Tier;
   readonly spend30dNano: bigint;
-  /** The end of the 30 days that were last counted; undefined before the account was ever assigned. */
+  /** The end of the 30 days in which its figures last changed; undefined before the account was ever assigned. */
   readonly windowToMs: number | undefined;
   /** Undefined at the top of the ladder. */
   readonly next: Tier | undefined;
 }
 
+export interface LadderVersion {
+  readonly tiers: Ladder;
+  readonly version: number;
+}
+
 export interface TierService {
   ladder(): Promise<Ladder>;
+  /** The ladder with the number of its version, which grows with every change. */
+  ladderVersion(): Promise<LadderVersion>;
+  /**
+   * Puts another ladder in the place of the present one, and publishes it on CATALOG: markups hold as soon as nodes have it,
+   * thresholds from the next run on. Throws `invalid_request_error` for one that is not a ladder, `conflict` when accounts stand on
+   * a tier that it leaves out.
+   */
+  setLadder(tiers: Ladder): Promise<LadderVersion>;
   /** In basis points: what the best customer pays on top of the list price. */
   lowestMarkupBasisPoints(): Promise<number>;
   /** Publishes the ladder on CATALOG unless nodes know this version of it. For the start of each replica; says whether it did. */
@@ -46,8 +60,32 @@ export function createTierService({ db, clock, publish }: TierDependencies): Tie
     const rows = await store.insertAssignments(trx, accountIds, first.id, clock.nowMs());
     return rows.map(({ assignment, version }) => assignmentEntry(assignment, version));
   };
+  const ladderVersion = async (reader: Database | Transaction): Promise<LadderVersion> => ({
+    tiers: await store.selectLadder(reader),
+    version: await store.selectLadderVersion(reader),
+  });
   return {
     ladder: () => store.selectLadder(db),
+    ladderVersion: () => transaction(db, (trx) => ladderVersion(trx)),
+    setLadder: (tiers) =>
+      transaction(db, async (trx) => {
+        const problem = ladderProblem(tiers);
+        if (problem !== undefined)
+          throw new GatewayError('invalid_request_error', { message: `Not a ladder: ${problem}.`, param: 'tiers' });
+        await store.lockLadder(trx, 'update');
+        const present = await ladderVersion(trx);
+        if (isSame(present.tiers, tiers)) return present;
+        const left = await store.countAssignedElsewhere(
+          trx,
+          tiers.map((tier) => tier.id),
+        );
+        if (left > 0n) {
+          throw new GatewayError('conflict', { message: `${left} accounts stand on a tier that this ladder leaves out.`, param: 'tiers' });
+        }
+        const version = await store.replaceLadder(trx, tiers, clock.nowMs());
+        await publish(trx, 'catalog', [ladderEntry(tiers, version)]);
+        return { tiers, version };
+      }),
     lowestMarkupBasisPoints: async () => lowestMarkup(await store.selectLadder(db)),
     publishLadder: () =>
       transaction(db, async (trx) => {
@@ -68,6 +106,12 @@ export function createTierService({ db, clock, publish }: TierDependencies): Tie
       return standingOf(ladder, row?.assignment);
     },
   };
+}
+
+function isSame(one: Ladder, other: Ladder): boolean {
+  const text = (ladder: Ladder): string =>
+    JSON.stringify(ladder.map((tier) => [tier.id, tier.name, tier.fromSpendNano.toString(), tier.markupBasisPoints]));
+  return text(one) === text(other);
 }
 
 function standingOf(ladder: Ladder, assignment: TierAssignment | undefined): TierStanding {

@@ -4,7 +4,7 @@
  */
 import { type BudgetRef, type BudgetUnit, type Cap, prepaidCapId } from '@meridian/domain/budget';
 import { nanoToUsd } from '@meridian/domain/money';
-import { nextTier } from '@meridian/domain/tier';
+import { missingToTier, nextTier } from '@meridian/domain/tier';
 import { nextWindowStartMs, type WindowKind, windowStartMs } from '@meridian/domain/window';
 import type { Principal } from '../admission/authenticate.ts';
 import type { Grants } from '../admission/grants.ts';
@@ -109,7 +109,6 @@ function present({ grants, region, nowMs }: MeRooms, told: Fields): Fields {
 /** From the picture of the configuration. */
 function ownCopy({ keys, nowMs }: MeRooms, { account, key, plan, standing }: Principal): Fields {
   const next = nextTier(keys.ladder(), standing.tier.id);
-  const missingNano = next === undefined ? 0n : next.fromSpendNano - standing.spend30dNano;
   return {
     object: 'me',
     account: { id: account.id, name: account.name, status: account.status },
@@ -129,7 +128,7 @@ function ownCopy({ keys, nowMs }: MeRooms, { account, key, plan, standing }: Pri
               id: next.id,
               name: next.name,
               markup_percent: next.markupBasisPoints / 100,
-              missing_usd: nanoToUsd(missingNano > 0n ? missingNano : 0n),
+              missing_usd: nanoToUsd(missingToTier(next, standing.spend30dNano)),
             },
     },
     balance: {

@@ -1,4 +1,4 @@
-/** Tables of migration 0006_tiers. */
+/** Tables of migration 0006_tiers, with what 0014_tier_runs added to them. */
 import type { Generated } from 'kysely';
 
 export interface TierTables {
@@ -20,5 +20,6 @@ export interface TierTables {
     spend_30d_nano: Generated<bigint>;
     window_to: Date;
     version: Generated<number>;
+    lowered_at: Generated<Date | null>;
   };
 }
