@@ -13,7 +13,7 @@ import { type Sketch, samplePicture } from './control/testing.ts';
 import { openaiChat } from './dialect/openai-chat/index.ts';
 import type { Spool } from './metering/spool/spool.ts';
 import { type HeldIds, newFolder, openTestSpool, retainedFinals } from './metering/spool/testing.ts';
-import { createRequestPath, type RequestPath } from './request-path.ts';
+import { createRequestPath, type RequestPath, type RequestPathDeps } from './request-path.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { Deadlines } from './upstream/deadline.ts';
@@ -48,7 +48,12 @@ const HEX_32 = '07'.repeat(32);
  * Starts a node whose provider (and control plane, for the account paths) is `provider`, on a port of this machine. Its
  * leases come from a bank that has the account's balance, and the caps.
  */
-export async function startTestNode(provider: Provider, sketch: Sketch = {}, caps: readonly Cap[] = []): Promise<TestNode> {
+export async function startTestNode(
+  provider: Provider,
+  sketch: Sketch = {},
+  caps: readonly Cap[] = [],
+  idempotency: Pick<RequestPathDeps, 'idempotencyStore' | 'idempotencyWaitMs'> = {},
+): Promise<TestNode> {
   const asked: IncomingMessage[] = [];
   const vendor = createServer((request, response) => {
     asked.push(request);
@@ -105,6 +110,7 @@ export async function startTestNode(provider: Provider, sketch: Sketch = {}, cap
     metrics,
     log,
     ids,
+    ...idempotency,
   });
   await path.server.listen({ host: '127.0.0.1', port: 0 });
   const port = portOf(path.server.server);
