@@ -18,6 +18,8 @@ import { ADMITTED_AT_MS, creditLeaseId, openCredit, settledFinal, TEST_PRICES, w
 import { audit } from './service.ts';
 
 const clock = { nowMs: () => ADMITTED_AT_MS };
+const LOTS = "what is unspent of all lots = customers' balances";
+const WRITE_OFFS = 'write-offs = shortfalls covered + charges that no lease could pay + debts of lost disputes − corrections of them';
 const MAIN = join(import.meta.dirname, 'main.ts');
 
 let database: TestDatabase;
@@ -149,11 +151,11 @@ describe('an audit', () => {
   it.each([
     [
       'UPDATE ledger_balance SET paid_nano = paid_nano + 1',
-      ["customers' balances = snapshot + tail", "prepaid limits − settled = customers' balances"],
+      ["customers' balances = snapshot + tail", LOTS, "prepaid limits − settled = customers' balances"],
     ],
     [
       "DELETE FROM ledger_balance WHERE account_id = 'acc_1'",
-      ["customers' balances = snapshot + tail", "prepaid limits − settled = customers' balances"],
+      ["customers' balances = snapshot + tail", LOTS, "prepaid limits − settled = customers' balances"],
     ],
     [
       "UPDATE ledger_snapshot SET balance_nano = balance_nano - 1 WHERE ledger_account = 'paid:acc_1'",
@@ -161,7 +163,7 @@ describe('an audit', () => {
     ],
     [
       "DELETE FROM ledger_transfer WHERE code = 'usage' AND id = (SELECT max(id) FROM ledger_transfer WHERE code = 'usage')",
-      ["customers' balances = snapshot + tail", 'the charges of each batch = its transfers'],
+      ["customers' balances = snapshot + tail", LOTS, 'the charges of each batch = its transfers'],
     ],
     [
       "UPDATE ledger_transfer SET amount_nano = amount_nano + 1 WHERE code = 'upstream_cost' AND batch_id = 3",
@@ -184,13 +186,14 @@ describe('an audit', () => {
     ],
     [
       "INSERT INTO ledger_transfer (posted_at, code, debit, credit, amount_nano) VALUES (now(), 'adjustment', 'write_off', 'revenue', 5)",
-      ['write-offs = shortfalls covered + charges that no lease could pay'],
+      [WRITE_OFFS],
     ],
     [
       `INSERT INTO ledger_transfer (posted_at, code, debit, credit, amount_nano, account_id, batch_id)
        SELECT posted_at, code, debit, credit, 1, account_id, batch_id FROM ledger_transfer WHERE code = 'usage' AND batch_id = 3`,
       [
         "customers' balances = snapshot + tail",
+        LOTS,
         'the charges of each batch = its transfers',
         'one charge for each batch, account and kind of credit',
       ],
@@ -249,7 +252,7 @@ describe('an audit', () => {
     [
       'a wallet has no prepaid budget',
       "INSERT INTO ledger_balance (account_id, paid_nano) VALUES ('acc_3', 1)",
-      ["customers' balances = snapshot + tail", BUDGETS.prepaid],
+      ["customers' balances = snapshot + tail", LOTS, BUDGETS.prepaid],
     ],
     [
       'more credit is granted than there is',

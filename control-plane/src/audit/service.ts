@@ -55,11 +55,50 @@ async function ledgerChecks(trx: Transaction): Promise<AuditCheck[]> {
       differences(kept, customers),
     ),
     {
-      check: 'write-offs = shortfalls covered + charges that no lease could pay',
-      ok: writeOff === covered.shortfall + covered.written_off,
-      figures: { writeOffNano: writeOff, shortfallNano: covered.shortfall, unpaidNano: covered.written_off },
+      check: 'write-offs = shortfalls covered + charges that no lease could pay + debts of lost disputes − corrections of them',
+      ok: writeOff === covered.shortfall + covered.written_off + covered.chargeback - covered.correction,
+      figures: {
+        writeOffNano: writeOff,
+        shortfallNano: covered.shortfall,
+        unpaidNano: covered.written_off,
+        chargebackNano: covered.chargeback,
+        correctionNano: covered.correction,
+      },
       examples: [],
     },
+    ...(await creditChecks(trx, -(balances.get('receivable') ?? 0n))),
+  ];
+}
+
+/** Whether credit is what was bought and given, less what was spent and taken back. */
+async function creditChecks(trx: Transaction, receivable: bigint): Promise<AuditCheck[]> {
+  const purchases = await store.countRows(trx, 'credit_purchase');
+  const missing = await store.sumMissing(trx);
+  return [
+    checkNone(
+      "what is unspent of all lots = customers' balances",
+      { lots: await store.countRows(trx, 'credit_lot') },
+      await store.selectLotDifferences(trx),
+    ),
+    checkNone('purchases gave the credit that they say', { purchases }, await store.selectPurchaseDifferences(trx)),
+    checkNone('no more is paid back of a purchase than was paid', { purchases }, await store.selectOverpaidPurchases(trx)),
+    checkNone(
+      'refunds, disputes and corrections = their transfers',
+      {
+        refunds: await store.countRows(trx, 'credit_refund'),
+        disputes: await store.countRows(trx, 'credit_dispute'),
+        corrections: await store.countRows(trx, 'ledger_correction'),
+      },
+      await store.selectClaimDifferences(trx),
+    ),
+    {
+      check: 'receivable = what is missing of disputed payments',
+      ok: receivable === missing,
+      figures: { receivableNano: receivable, missingNano: missing },
+      examples: [],
+    },
+    checkNone('corrections ≤ charges', {}, await store.selectOvercorrected(trx)),
+    checkNone('promotions gave what was redeemed of them', {}, await store.selectPromotionDifferences(trx)),
   ];
 }
 

@@ -153,10 +153,89 @@ export const selectPrepaidDifferences = list(sql`
   FROM (SELECT * FROM budget WHERE cap_id = 'prepaid_' || account_id) b FULL JOIN ledger_balance w USING (account_id)
   WHERE coalesce(b.limit_amount - b.settled, 0) <> coalesce(w.paid_nano + w.bonus_nano, 0) ORDER BY 1`);
 
-/** Accounts of whose credit more is handed out than there is. */
+/**
+ * Accounts of whose credit more is handed out than there is. A dispute takes credit whatever nodes hold of it, so that as much as
+ * disputes took may be handed out beyond.
+ */
 export const selectOverdrawnCredit = list(sql`
-  SELECT account_id || ': ' || settled || ' + ' || held || ' > ' || limit_amount AS item FROM budget
-  WHERE cap_id = 'prepaid_' || account_id AND settled + held > limit_amount ORDER BY 1`);
+  SELECT account_id || ': ' || settled || ' + ' || held || ' > ' || limit_amount AS item FROM budget b
+  WHERE cap_id = 'prepaid_' || account_id AND settled + held > limit_amount + (
+    SELECT coalesce(sum(amount_nano), 0) FROM ledger_transfer t
+    WHERE t.account_id = b.account_id AND t.code IN ('dispute', 'chargeback')) ORDER BY 1`);
+
+/** Kinds of credit whose lots, less what was taken of them and what usage has spent, do not leave the balance. */
+export const selectLotDifferences = list(sql`
+  WITH lot AS (SELECT account_id, kind, sum(amount_nano - taken_nano) AS rest FROM credit_lot GROUP BY 1, 2),
+  spent AS (
+    SELECT account_id, kind, sum(amount) AS amount FROM (
+      SELECT account_id, split_part(debit, ':', 1) AS kind, amount_nano AS amount FROM ledger_transfer
+      WHERE account_id IS NOT NULL AND code = 'usage'
+      UNION ALL
+      SELECT account_id, split_part(credit, ':', 1), -amount_nano FROM ledger_transfer
+      WHERE account_id IS NOT NULL AND code IN ('shortfall', 'correction')) moved
+    GROUP BY 1, 2),
+  wallet AS (
+    SELECT account_id, 'paid' AS kind, paid_nano AS balance FROM ledger_balance
+    UNION ALL SELECT account_id, 'bonus', bonus_nano FROM ledger_balance)
+  SELECT kind || ':' || account_id || ': unspent ' || coalesce(lot.rest, 0) - coalesce(spent.amount, 0) || ' ≠ ' || coalesce(balance, 0) AS item
+  FROM lot FULL JOIN spent USING (account_id, kind) FULL JOIN wallet USING (account_id, kind)
+  WHERE coalesce(lot.rest, 0) - coalesce(spent.amount, 0) <> coalesce(balance, 0) ORDER BY 1`);
+
+/** Purchases that gave other credit than they say. */
+export const selectPurchaseDifferences = list(sql`
+  SELECT p.id || ': price ' || price_nano || ', bonus ' || bonus_nano || ' ≠ ' || coalesce(sum(amount_nano) FILTER (WHERE kind = 'paid'), 0) ||
+    ', ' || coalesce(sum(amount_nano) FILTER (WHERE kind = 'bonus'), 0) AS item
+  FROM credit_purchase p LEFT JOIN credit_lot l ON l.purchase_id = p.id AND l.account_id = p.account_id GROUP BY p.id
+  HAVING (price_nano, bonus_nano) IS DISTINCT FROM
+    (coalesce(sum(amount_nano) FILTER (WHERE kind = 'paid'), 0), coalesce(sum(amount_nano) FILTER (WHERE kind = 'bonus'), 0)) ORDER BY 1`);
+
+/** Purchases of which more was paid back than was paid. */
+export const selectOverpaidPurchases = list(sql`
+  SELECT p.id || ': ' || paid_back || ' > ' || p.price_nano AS item FROM credit_purchase p JOIN (
+    SELECT purchase_id, sum(amount_nano) AS paid_back FROM (
+      SELECT purchase_id, amount_nano FROM credit_refund
+      UNION ALL SELECT purchase_id, amount_nano FROM credit_dispute WHERE state <> 'won') back
+    GROUP BY purchase_id) b ON b.purchase_id = p.id
+  WHERE paid_back > p.price_nano ORDER BY 1`);
+
+/** Accounts whose refunds, disputes and corrections are not what was transferred for them. */
+export const selectClaimDifferences = list(sql`
+  WITH claim AS (
+    SELECT account_id, code, sum(amount) AS amount FROM (
+      SELECT account_id, 'refund' AS code, amount_nano AS amount FROM credit_refund
+      UNION ALL SELECT account_id, 'bonus_cancelled', bonus_cancelled_nano FROM credit_refund
+      UNION ALL SELECT d.account_id, 'dispute', l.amount_nano FROM credit_dispute_lot l JOIN credit_dispute d ON d.id = l.dispute_id
+      UNION ALL SELECT d.account_id, 'dispute_won', l.amount_nano FROM credit_dispute_lot l JOIN credit_dispute d ON d.id = l.dispute_id
+        WHERE d.state = 'won'
+      UNION ALL SELECT account_id, 'chargeback', collected_nano FROM credit_dispute
+      UNION ALL SELECT account_id, 'correction', paid_nano + bonus_nano FROM ledger_correction) each_claim
+    GROUP BY 1, 2),
+  moved AS (
+    SELECT account_id, code, sum(amount_nano) AS amount FROM ledger_transfer
+    WHERE account_id IS NOT NULL AND code IN ('refund', 'bonus_cancelled', 'dispute', 'dispute_won', 'chargeback', 'correction')
+    GROUP BY 1, 2)
+  SELECT account_id || ' ' || code || ': ' || coalesce(claim.amount, 0) || ' ≠ ' || coalesce(moved.amount, 0) AS item
+  FROM claim FULL JOIN moved USING (account_id, code) WHERE coalesce(claim.amount, 0) <> coalesce(moved.amount, 0) ORDER BY 1`);
+
+/** Requests of whose charge more was given back than there was. */
+export const selectOvercorrected = list(sql`
+  SELECT request_id || ': ' || sum(amount_nano) || ' > ' || coalesce(charge, 0) AS item
+  FROM ledger_correction c LEFT JOIN LATERAL (
+    SELECT sum(charge_nano) AS charge FROM usage_event e WHERE e.request_id = c.request_id AND e.account_id = c.account_id) e ON true
+  GROUP BY request_id, c.account_id, charge HAVING sum(amount_nano) > coalesce(charge, 0) ORDER BY 1`);
+
+/** Promotions that did not give what was redeemed of them. */
+export const selectPromotionDifferences = list(sql`
+  SELECT id || ': ' || given_nano || ' ≠ ' || coalesce(redeemed, 0) AS item FROM credit_promotion LEFT JOIN (
+    SELECT promotion_id AS id, sum(amount_nano) AS redeemed FROM credit_redemption GROUP BY 1) r USING (id)
+  WHERE given_nano <> coalesce(redeemed, 0) ORDER BY 1`);
+
+/** What customers owe for payments that are disputed. */
+export async function sumMissing(trx: Transaction): Promise<bigint> {
+  const { rows } = await sql<{ missing: bigint }>`
+    SELECT coalesce(sum(missing_nano), 0)::bigint AS missing FROM credit_dispute WHERE state = 'open'`.execute(trx);
+  return rows[0]?.missing ?? 0n;
+}
 
 /** Windows of caps that more was taken from than their limit is now: it was lowered since. */
 export const selectExceededCaps = list(sql`
@@ -186,13 +265,25 @@ async function count(trx: Transaction, from: RawBuilder<unknown>): Promise<bigin
   return rows[0]?.n ?? 0n;
 }
 
-/** What was paid for accounts whose credit was short, and what no lease could pay. */
-export async function sumWriteOffs(trx: Transaction): Promise<{ readonly shortfall: bigint; readonly written_off: bigint }> {
-  const { rows } = await sql<{ shortfall: bigint; written_off: bigint }>`
+export interface WriteOffs {
+  /** Paid for accounts whose credit was short. */
+  readonly shortfall: bigint;
+  /** What no lease could pay. */
+  readonly written_off: bigint;
+  /** Debts of lost disputes that nobody paid. */
+  readonly chargeback: bigint;
+  /** Of what was paid for accounts: not owed after all. */
+  readonly correction: bigint;
+}
+
+export async function sumWriteOffs(trx: Transaction): Promise<WriteOffs> {
+  const { rows } = await sql<WriteOffs>`
     SELECT coalesce(sum(amount_nano) FILTER (WHERE code = 'shortfall'), 0)::bigint AS shortfall,
-      coalesce(sum(amount_nano) FILTER (WHERE code = 'written_off'), 0)::bigint AS written_off
+      coalesce(sum(amount_nano) FILTER (WHERE code = 'written_off'), 0)::bigint AS written_off,
+      (SELECT coalesce(sum(written_off_nano), 0) FROM credit_dispute)::bigint AS chargeback,
+      (SELECT coalesce(sum(covered_nano), 0) FROM ledger_correction)::bigint AS correction
     FROM ledger_transfer WHERE code IN ('shortfall', 'written_off')`.execute(trx);
-  return rows[0] ?? { shortfall: 0n, written_off: 0n };
+  return rows[0] ?? { shortfall: 0n, written_off: 0n, chargeback: 0n, correction: 0n };
 }
 
 function list(query: RawBuilder<unknown>): (trx: Transaction) => Promise<string[]> {
