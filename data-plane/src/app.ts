@@ -15,7 +15,9 @@ import { SnapshotStore } from './control/snapshot-store.ts';
 import { startSyncClient } from './control/sync-client.ts';
 import { startUsageClient } from './control/usage-client.ts';
 import { openaiChat } from './dialect/openai-chat/index.ts';
+import { RedisStore } from './idempotency/redis-store.ts';
 import { openSpool } from './metering/spool/spool.ts';
+import { connectRegionRedis } from './redis/client.ts';
 import { createRequestPath } from './request-path.ts';
 import { createHealthServer } from './server/health.ts';
 import { createLogger } from './telemetry/logger.ts';
@@ -80,6 +82,10 @@ export async function createNode(config: Config): Promise<RunningNode> {
   leases.start(desk);
 
   const counter = new TokenCounter({ after: (delayMs, expired) => deadlines.after(delayMs, expired), log });
+  const redis =
+    config.redisUrl === undefined
+      ? undefined
+      : connectRegionRedis({ url: config.redisUrl, log, nowMs: () => performance.now(), random: Math.random });
   const path = createRequestPath({
     config,
     dialect: openaiChat,
@@ -92,6 +98,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
     metrics,
     log,
     ids,
+    ...(redis === undefined ? {} : { idempotencyStore: new RedisStore(redis) }),
   });
 
   const health = createHealthServer(metrics, () => {
@@ -123,6 +130,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
   } catch (error) {
     health.close();
     health.closeAllConnections();
+    redis?.close();
     leases.close();
     usage.close();
     await sync.close();
@@ -139,6 +147,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
       log.info({ why, running: path.running }, 'draining');
       await path.drain(config.drainTimeoutMs);
       await path.server.close();
+      redis?.close();
       await counter.close();
       const reported = await handBack({ desk, leases, usage, clock: ids }, REPORT_WITHIN_MS);
       if (!reported) log.warn({ records: unacked() }, 'the control plane has not acknowledged everything: the next start reports the rest');
