@@ -76,6 +76,8 @@ export interface AnswerFacts {
   readonly empty: boolean;
   /** Counted from the answer's text for when `usage` is absent or interim: about one token in four bytes. */
   readonly countedOutputTokens: number;
+  /** Reasoning tokens, a part of `usage`'s output; undefined where they were not told. */
+  readonly reasoningTokens?: number | undefined;
 }
 
 /** A whole JSON answer in the pass-through lane. */

@@ -1,6 +1,7 @@
 import { GatewayError } from '@meridian/domain/error';
+import type { RateCard } from '@meridian/domain/price';
 import type { Endpoint } from '@meridian/domain/snapshot';
-import type { Intent } from '@meridian/domain/usage-record';
+import type { Final, Intent } from '@meridian/domain/usage-record';
 import { describe, expect, it } from 'vitest';
 import { type CallTrace, type Ending, type Measured, type SetAside, settle as settleWith } from './settle.ts';
 
@@ -103,6 +104,59 @@ describe('settling a request', () => {
   it('charges the tier that the upstream answered with, and standard when it does not say', () => {
     expect(settle(INTENT, 0, ending('success', call({ ...USED, serviceTier: 'priority' }))).chargeNano).toBe(3_920_000n);
     expect(settle(INTENT, 0, ending('success', call(USED))).serviceTier).toBe('standard');
+  });
+
+  describe('with prices beside those of tokens', () => {
+    const priced = (list: RateCard['prices'], cost: RateCard['prices'], facts: Partial<Measured>): Final => {
+      const card = (prices: RateCard['prices']): RateCard => ({ serviceTier: 'standard', aboveInputTokens: 0, prices });
+      const made = call(facts);
+      const { listPrice, endpoint } = made.candidate;
+      const candidate = {
+        ...made.candidate,
+        listPrice: { ...listPrice, cards: [card(list)] },
+        endpoint: { ...endpoint, cost: { ...endpoint.cost, cards: [card(cost)] } },
+      };
+      return settle(INTENT, 0, ending('success', { ...made, candidate }));
+    };
+
+    it('leaves to us what the answer shows without a list price: nobody is charged, and what it costs us is variance', () => {
+      const usage = { input: 1_000, 'per_tool_call:web_search': 3 };
+      const final = priced({ input: 1_000_000_000n }, { input: 500_000_000n, per_tool_call: 10_000_000_000n }, { usage });
+      expect(final).toMatchObject({ usage, chargeNano: 1_400_000n, varianceNano: 30_000n });
+      expect(final.attempts[0]?.costNano).toBe(530_000n);
+    });
+
+    it('adds such a cost to what is above the reservation', () => {
+      const usage = { input: 1_000_000, audio_out: 10 };
+      const final = priced({ input: 1_000_000_000n }, { audio_out: 1_000_000_000n }, { usage });
+      expect(final).toMatchObject({ chargeNano: 1_000_000_000n, varianceNano: 400_000_000n + 10_000n });
+    });
+
+    it('bills reasoning apart from the output where list or cost price it apart, each by itself', () => {
+      const facts = { usage: { output: 1_000 }, reasoningTokens: 800 };
+      const final = priced({ output: 4_000_000_000n, reasoning: 1_000_000_000n }, { output: 2_000_000_000n }, facts);
+      expect(final).toMatchObject({ usage: { output: 200, reasoning: 800 }, chargeNano: 2_240_000n, varianceNano: 0n });
+      expect(final.attempts[0]?.costNano).toBe(2_000_000n);
+      const other = priced({ output: 4_000_000_000n }, { output: 2_000_000_000n, reasoning: 1_000_000_000n }, facts);
+      expect(other).toMatchObject({ usage: { output: 1_000 }, chargeNano: 5_600_000n });
+      expect(other.attempts[0]?.costNano).toBe(1_200_000n);
+    });
+
+    it('bills the request itself where it has a price', () => {
+      const final = priced({ per_request: 5_000_000_000n }, { per_request: 4_000_000_000n }, { usage: { input: 0 } });
+      expect(final).toMatchObject({ usage: { per_request: 1 }, chargeNano: 7_000n });
+      expect(final.attempts[0]?.costNano).toBe(4_000n);
+    });
+
+    it('costs us nothing for a call of which nothing was measured', () => {
+      const failed = call(undefined, 'upstream_error');
+      const cost = {
+        ...ENDPOINT.cost,
+        cards: [{ serviceTier: 'standard' as const, aboveInputTokens: 0, prices: { per_request: 9_000_000n } }],
+      };
+      const candidate = { ...failed.candidate, endpoint: { ...ENDPOINT, cost } };
+      expect(settle(INTENT, 0, ending('failed', undefined, [{ ...failed, candidate }])).attempts[0]?.costNano).toBe(0n);
+    });
   });
 
   it('never charges more than was reserved: the rest is variance', () => {

@@ -1,10 +1,11 @@
 /** How a request ended + its terms → the final record: usage, charge, variance, and what each attempt cost us. */
+import { billedUsage } from '@meridian/domain/billed-usage';
 import type { BudgetUnit } from '@meridian/domain/budget';
 import type { DialectName } from '@meridian/domain/dialect';
 import type { GatewayError } from '@meridian/domain/error';
 import type { ErrorCode } from '@meridian/domain/error-code';
 import type { Nano } from '@meridian/domain/money';
-import type { ListPrice, ServiceTier } from '@meridian/domain/price';
+import type { ListPrice, RateCard, ServiceTier } from '@meridian/domain/price';
 import { rate } from '@meridian/domain/rating';
 import type { Endpoint } from '@meridian/domain/snapshot';
 import type { Exactness, Usage } from '@meridian/domain/usage';
@@ -16,6 +17,8 @@ export interface Measured {
   readonly usageIsInterim: boolean;
   readonly serviceTier: ServiceTier | undefined;
   readonly countedOutputTokens: number;
+  /** A part of the output; undefined where it was not told. */
+  readonly reasoningTokens?: number | undefined;
 }
 
 /** One call to a provider, whether it answered or not; satisfied by routing's trace. */
@@ -74,8 +77,31 @@ function meteredUsage(measured: Measured | undefined, inputTokensBound: number):
   };
 }
 
+/** A measured usage as the cards bill it. A call of which nothing was measured used nothing. */
+function billed(usage: Usage, measured: Measured | undefined, cards: readonly RateCard[]): Usage {
+  return measured === undefined ? usage : billedUsage(usage, measured.reasoningTokens, cards);
+}
+
+interface Rated {
+  readonly usage: Usage;
+  readonly amountNano: Nano;
+  /** What the answer showed that has no list price: charged to nobody, at what it costs us. */
+  readonly unpricedCostNano: Nano;
+}
+
+function rateAnswer(served: CallTrace, metered: Usage, serviceTier: ServiceTier, markupBasisPoints: number): Rated {
+  const { listPrice, endpoint } = served.candidate;
+  const usage = billed(metered, served.facts, listPrice.cards);
+  const { amountNano, unpriced } = rate(usage, listPrice.cards, { serviceTier, markupBasisPoints });
+  if (unpriced.length === 0) return { usage, amountNano, unpricedCostNano: 0n };
+  const ours: Usage = Object.fromEntries(unpriced.map((meter) => [meter, usage[meter] ?? 0]));
+  const { amountNano: unpricedCostNano } = rate(ours, endpoint.cost.cards, { serviceTier, markupBasisPoints: 0 });
+  return { usage, amountNano, unpricedCostNano };
+}
+
 /**
- * Settles a request. The charge is never above the reservation: the excess is variance, ours. Leases are named in the order
+ * Settles a request. The charge is never above the reservation: the excess is variance, ours, and so is what the answer
+ * showed without a list price. Leases are named in the order
  * in which they were reserved: one of money with the charge, one of a count with all of its amount or nothing.
  */
 export function settle(intent: Intent, reserved: readonly SetAside[], inputTokensBound: number, ending: Ending): Final {
@@ -85,11 +111,11 @@ export function settle(intent: Intent, reserved: readonly SetAside[], inputToken
   // A tier that the upstream did not confirm is not charged for.
   const serviceTier = served?.facts?.serviceTier ?? 'standard';
   const price = served?.candidate.listPrice;
-  const rated =
-    price !== undefined && charged
-      ? rate(metered.usage, price.cards, { serviceTier, markupBasisPoints: intent.markupBasisPoints }).amountNano
-      : 0n;
-  const chargeNano = rated < intent.maxCostNano ? rated : intent.maxCostNano;
+  const rated: Rated =
+    served !== undefined && charged
+      ? rateAnswer(served, metered.usage, serviceTier, intent.markupBasisPoints)
+      : { usage: metered.usage, amountNano: 0n, unpricedCostNano: 0n };
+  const chargeNano = rated.amountNano < intent.maxCostNano ? rated.amountNano : intent.maxCostNano;
   return {
     requestId: intent.requestId,
     admittedAtMs: intent.admittedAtMs,
@@ -113,9 +139,9 @@ export function settle(intent: Intent, reserved: readonly SetAside[], inputToken
     askedPriceVersion: intent.priceVersions[0]?.version ?? 0,
     answeringPriceVersion: price?.version ?? 0,
     serviceTier,
-    usage: metered.usage,
+    usage: rated.usage,
     chargeNano,
-    varianceNano: recordable(rated - chargeNano),
+    varianceNano: recordable(rated.amountNano - chargeNano + rated.unpricedCostNano),
     attempts: ending.calls.map((call) => settleCall(call, inputTokensBound)),
     stream: ending.stream,
     status: ending.status,
@@ -128,7 +154,11 @@ export function settle(intent: Intent, reserved: readonly SetAside[], inputToken
 function settleCall(call: CallTrace, inputTokensBound: number): Attempt {
   const { endpoint, model } = call.candidate;
   const { usage } = meteredUsage(call.facts, inputTokensBound);
-  const { amountNano } = rate(usage, endpoint.cost.cards, { serviceTier: call.facts?.serviceTier ?? 'standard', markupBasisPoints: 0 });
+  const { cards } = endpoint.cost;
+  const { amountNano } = rate(billed(usage, call.facts, cards), cards, {
+    serviceTier: call.facts?.serviceTier ?? 'standard',
+    markupBasisPoints: 0,
+  });
   return {
     endpointId: endpoint.id,
     providerId: endpoint.providerId,

@@ -79,7 +79,7 @@ export interface Final extends Omit<Intent, 'priceVersions'> {
   readonly serviceTier: ServiceTier;
   readonly usage: Usage;
   readonly chargeNano: Nano;
-  /** What the usage would have cost above `maxCostNano`: ours, alarmed. */
+  /** What the usage would have cost above `maxCostNano`, and what it costs us where it has no list price: ours, alarmed. */
   readonly varianceNano: Nano;
   readonly attempts: readonly Attempt[];
   readonly stream: boolean;

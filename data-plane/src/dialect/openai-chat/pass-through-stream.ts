@@ -4,11 +4,12 @@ import type { ServiceTier } from '@meridian/domain/price';
 import type { AnswerFacts, PassThroughStream, StreamEnd, StreamTerms } from '../dialect.ts';
 import { MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
+import { mergeUsage } from '../usage-object.ts';
 import { errorFromAnswer } from './error.ts';
 import { hasFinished } from './finish.ts';
 import { contentBytes, hasContent, hasNoOutput, TEXT_BYTES_PER_TOKEN, withCost } from './response.ts';
 import { isObject, type JsonObject, servedTier } from './schema.ts';
-import { mergeUsage, readUsage, withoutUpstreamCost } from './usage.ts';
+import { readUsage, reasoningTokens, withoutUpstreamCost } from './usage.ts';
 
 /** A preamble that is longer than this is no preamble: it goes out, and with it the chance to fail over. */
 export const MAX_HELD_BYTES = 64 * 1024;
@@ -96,6 +97,7 @@ export class ChatPassThroughStream implements PassThroughStream {
       model: this.#upstreamModel,
       empty: this.#contentEvents === 0 && hasNoOutput(usage),
       countedOutputTokens: Math.max(this.#contentEvents, Math.ceil(this.#textBytes / TEXT_BYTES_PER_TOKEN)),
+      reasoningTokens: reasoningTokens(this.#usage),
     };
   }
 
@@ -257,6 +259,7 @@ export class ChatPassThroughStream implements PassThroughStream {
     const usage = isObject(chunk.usage) ? chunk.usage : nested;
     if (!isObject(usage)) return false;
     this.#usage = mergeUsage(this.#usage, usage);
+    this.#serviceTier ??= servedTier(usage.service_tier);
     this.#usageChunk = chunk;
     return true;
   }

@@ -61,15 +61,17 @@ function read(operation: Operation, body: Buffer): PassThroughAnswer {
   if (failure !== undefined && failure !== null && choices === undefined) throw errorFromAnswer({ error: failure });
 
   const model = field('model');
-  const usage = readUsage(field('usage'));
+  const rawUsage = field('usage');
+  const usage = readUsage(rawUsage);
   const content = operation === 'chat' ? readContent(body, choices) : { empty: false, textBytes: 0 };
   const facts: AnswerFacts = {
     usage,
     usageIsInterim: false,
-    serviceTier: servedTier(field('service_tier')),
+    serviceTier: servedTier(field('service_tier')) ?? (isObject(rawUsage) ? servedTier(rawUsage.service_tier) : undefined),
     model: typeof model === 'string' ? model : undefined,
     empty: content.empty && hasNoOutput(usage),
     countedOutputTokens: Math.ceil(content.textBytes / TEXT_BYTES_PER_TOKEN),
+    reasoningTokens: reasoningTokens(rawUsage),
   };
   return { facts, rewrite: (edits) => splice(body, answerEdits(body, spans, edits)) };
 }

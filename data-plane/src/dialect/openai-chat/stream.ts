@@ -6,12 +6,13 @@ import type { Part } from '../../canonical/message.ts';
 import type { UsageReport } from '../../canonical/response.ts';
 import type { EncodeStreamTerms, StreamDecoder, StreamEncoder } from '../dialect.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
+import { mergeUsage } from '../usage-object.ts';
 import { errorFromAnswer, renderStreamError } from './error.ts';
 import { hasFinished, readFinish, writeFinish } from './finish.ts';
 import { readAudio, readCarrier, readCitation, readContent, writeAudio, writeCarrier, writeCitation, writeImage } from './message.ts';
 import { readReport, withCost } from './response.ts';
 import { isObject, type JsonObject, NO_REST, number, rest, servedTier, text, writeTier } from './schema.ts';
-import { mergeUsage, writeUsage } from './usage.ts';
+import { writeUsage } from './usage.ts';
 
 /** What stands in every chunk beside what is read; `obfuscation` is padding that differs from chunk to chunk. */
 const CHUNK_KEYS = ['id', 'object', 'created', 'model', 'choices', 'usage', 'service_tier', 'obfuscation', 'x_groq'];

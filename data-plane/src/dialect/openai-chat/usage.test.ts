@@ -2,7 +2,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { assertUsage, inputTokens, outputTokens } from '@meridian/domain/usage';
 import { describe, expect, it } from 'vitest';
-import { mergeUsage, readUsage, writeUsage } from './usage.ts';
+import { mergeUsage } from '../usage-object.ts';
+import { readUsage, writeUsage } from './usage.ts';
 
 const SHARED = join(import.meta.dirname, '../../../../../shared');
 const FIXTURES = join(SHARED, 'fixtures/open');
@@ -101,7 +102,29 @@ describe('usage', () => {
     expect(merged).toEqual({ prompt_tokens: 5, completion_tokens: 7, prompt_tokens_details: { cached_tokens: 3, audio_tokens: 0 } });
   });
 
+  it('takes pictures and films out of the prompt where they are told', () => {
+    const raw = {
+      prompt_tokens: 100,
+      completion_tokens: 1,
+      prompt_tokens_details: { image_tokens: 40, video_tokens: 25, text_tokens: 35 },
+    };
+    expect(readUsage(raw)).toEqual({ input: 35, image_in: 40, 'image_in:video': 25, output: 1 });
+  });
+
+  it.each([
+    [{ num_search_queries: 4 }, { 'per_tool_call:web_search': 4 }],
+    [{ num_sources_used: 7 }, { 'per_tool_call:web_source': 7 }],
+    [{ num_sources_used: 0 }, {}],
+    [{ server_tool_use: { web_search_requests: 2 } }, { 'per_tool_call:web_search': 2 }],
+    [{ server_tool_use_details: { web_search_requests: 1, tool_calls_executed: 1 } }, { 'per_tool_call:web_search': 1 }],
+    [{ server_side_tool_usage_details: { x_search_calls: 3 } }, { 'per_tool_call:x_search': 3 }],
+  ])('counts the calls of the vendor’s own tools in %j', (told, calls) => {
+    expect(readUsage({ prompt_tokens: 5, ...told })).toEqual({ input: 5, ...calls });
+  });
+
   it('is written so that it reads back the same', () => {
+    const searched = { input: 5, image_in: 2, 'image_in:video': 3, output: 1, 'per_tool_call:web_search': 2 };
+    expect(readUsage(writeUsage(searched, undefined))).toEqual(searched);
     const usage = { input: 55, cached_input: 30, cache_write_5m: 10, audio_in: 5, output: 16, audio_out: 4 };
     expect(readUsage(writeUsage(usage, 8))).toEqual(usage);
     expect(writeUsage(usage, 8)).toMatchObject({

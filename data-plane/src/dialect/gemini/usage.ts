@@ -1,0 +1,127 @@
+/** `usageMetadata` as Gemini writes it, and our disjoint components. */
+import type { ServiceTier } from '@meridian/domain/price';
+import type { Usage } from '@meridian/domain/usage';
+import { addToolCalls, count, isUsageObject, objectIn, takeParts, type UsageDraft, type UsageObject } from '../usage-object.ts';
+
+/**
+ * Reads a `usageMetadata` object; undefined when it holds no token count.
+ *
+ * `promptTokenCount` contains what was read from a cache; what the provider's own tools gave the model to read stands
+ * beside it and is billed as input. `candidatesTokenCount` is without thoughts, which are billed as output. Modalities are
+ * told in lists that may be shorter than their whole: what they leave out is text.
+ */
+export function readUsage(raw: unknown): Usage | undefined {
+  if (!isUsageObject(raw)) return undefined;
+  const prompt = count(raw, 'promptTokenCount');
+  const candidates = count(raw, 'candidatesTokenCount');
+  const thoughts = count(raw, 'thoughtsTokenCount');
+  const total = count(raw, 'totalTokenCount');
+  if (prompt === undefined && candidates === undefined && total === undefined) return undefined;
+  const usage: UsageDraft = {};
+  readInput(usage, raw, prompt ?? Math.max(0, (total ?? 0) - (candidates ?? 0) - (thoughts ?? 0)));
+
+  const told = (prompt ?? 0) + (candidates ?? 0) + (thoughts ?? 0) + (count(raw, 'toolUsePromptTokenCount') ?? 0);
+  // What the total has beyond its parts was generated as well.
+  const outside = total === undefined || prompt === undefined ? 0 : Math.max(0, total - told);
+  if (candidates !== undefined || thoughts !== undefined || outside > 0) {
+    const made = modalities(raw, 'candidatesTokensDetails');
+    const text = takeParts(usage, candidates ?? 0, [
+      ['audio_out', made.AUDIO],
+      ['image_out', made.IMAGE],
+      ['image_out:video', made.VIDEO],
+    ]);
+    usage.output = text + (thoughts ?? 0) + outside;
+  }
+  return usage;
+}
+
+function readInput(usage: UsageDraft, raw: UsageObject, prompt: number): void {
+  const given = modalities(raw, 'promptTokensDetails', 'promptTokenDetails');
+  const cachedTotal = count(raw, 'cachedContentTokenCount');
+  const cachedModalities = modalities(raw, 'cacheTokensDetails');
+  const cached = Math.min(cachedTotal ?? 0, prompt);
+  const cachedParts = { ...cachedModalities };
+  if (cachedTotal !== undefined) {
+    usage.cached_input = takeParts(usage, cached, [
+      ['cached_input:audio', cachedModalities.AUDIO],
+      ['cached_input:image', sum(cachedModalities.IMAGE, cachedModalities.DOCUMENT)],
+      ['cached_input:video', cachedModalities.VIDEO],
+    ]);
+  }
+  const fresh = (modality: Modality): number | undefined => {
+    const tokens = given[modality];
+    return tokens === undefined ? undefined : Math.max(0, tokens - (cachedParts[modality] ?? 0));
+  };
+  usage.input = takeParts(usage, prompt - cached, [
+    ['audio_in', fresh('AUDIO')],
+    ['image_in', sum(fresh('IMAGE'), fresh('DOCUMENT'))],
+    ['image_in:video', fresh('VIDEO')],
+  ]);
+  const tools = modalities(raw, 'toolUsePromptTokensDetails');
+  usage.input += takeParts(usage, count(raw, 'toolUsePromptTokenCount') ?? 0, [
+    ['audio_in', tools.AUDIO],
+    ['image_in', sum(tools.IMAGE, tools.DOCUMENT)],
+    ['image_in:video', tools.VIDEO],
+  ]);
+}
+
+const MODALITIES = ['TEXT', 'AUDIO', 'IMAGE', 'DOCUMENT', 'VIDEO'] as const;
+type Modality = (typeof MODALITIES)[number];
+
+function modalities(raw: UsageObject, ...keys: readonly string[]): Partial<Record<Modality, number>> {
+  const found: Partial<Record<Modality, number>> = {};
+  for (const list of keys.map((key) => raw[key])) {
+    for (const entry of Array.isArray(list) ? list : []) {
+      if (!isUsageObject(entry)) continue;
+      const modality = MODALITIES.find((known) => known === entry.modality);
+      if (modality !== undefined) found[modality] = (found[modality] ?? 0) + (count(entry, 'tokenCount') ?? 0);
+    }
+  }
+  return found;
+}
+
+function sum(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined && b === undefined ? undefined : (a ?? 0) + (b ?? 0);
+}
+
+/** Models of the first generations that search are billed by the answer, the later ones by the query. */
+const BILLED_BY_ANSWER = /^(models\/)?gemini-[12]([.-]|$)/;
+
+/** The usage of a whole answer: its `usageMetadata`, and the searches that its candidates were grounded by. */
+export function readAnswerUsage(answer: UsageObject): Usage | undefined {
+  const usage = readUsage(answer.usageMetadata);
+  if (usage === undefined) return undefined;
+  let queries = 0;
+  for (const candidate of Array.isArray(answer.candidates) ? answer.candidates : []) {
+    const grounding = isUsageObject(candidate) ? objectIn(candidate, 'groundingMetadata') : undefined;
+    if (Array.isArray(grounding?.webSearchQueries)) queries += new Set(grounding.webSearchQueries).size;
+  }
+  const shown: UsageDraft = {};
+  const byAnswer = typeof answer.modelVersion === 'string' && BILLED_BY_ANSWER.test(answer.modelVersion);
+  addToolCalls(shown, 'web_search', byAnswer ? Math.min(queries, 1) : queries);
+  return { ...usage, ...shown };
+}
+
+/** Thought tokens, a part of the output; undefined where they were not told. */
+export function reasoningTokens(raw: unknown): number | undefined {
+  return isUsageObject(raw) ? count(raw, 'thoughtsTokenCount') : undefined;
+}
+
+/** Tier words of the developer's API and of the cloud's. Bought throughput is not billed by the token; nobody else has it. */
+const TIERS: ReadonlyMap<string, ServiceTier> = new Map([
+  ['standard', 'standard'],
+  ['on_demand', 'standard'],
+  ['provisioned_throughput', 'standard'],
+  ['priority', 'priority'],
+  ['on_demand_priority', 'priority'],
+  ['flex', 'flex'],
+  ['on_demand_flex', 'flex'],
+  ['batch', 'batch'],
+]);
+
+/** The tier that a `usageMetadata` says was served; undefined when it says none that is known. */
+export function servedTier(raw: unknown): ServiceTier | undefined {
+  if (!isUsageObject(raw)) return undefined;
+  const word = raw.serviceTier ?? raw.trafficType;
+  return typeof word === 'string' ? TIERS.get(word.toLowerCase()) : undefined;
+}
