@@ -259,6 +259,15 @@ export class CatalogService {
     return { row, entries: [endpointEntry(row)] };
   }
 
+  /** Makes an endpoint, or takes the cost alone for one that is there: the rest of it is the operator's. */
+  async offerEndpointIn(trx: Transaction, input: EndpointInput): Promise<Saved<EndpointRow>> {
+    await this.requireModelIn(trx, input.modelId);
+    await this.requireProviderIn(trx, input.providerId);
+    const id = await store.lockEndpointLike(trx, input);
+    if (id === undefined) return this.saveEndpointIn(trx, input, 'refuse');
+    return this.#putEndpoint(trx, id, (present) => ({ ...endpointOf(present), cost: input.cost }));
+  }
+
   /** The newest cost of each enabled endpoint of a model. */
   async costsOfModelIn(trx: Transaction, modelId: string): Promise<EndpointCost[]> {
     const rows = await store.listEndpoints(trx, { modelId });

@@ -21,6 +21,8 @@ export interface RouteContract<Params, Query, Headers, Body, Answer> {
   readonly answer: z.ZodType<Answer>;
   /** Another form of the answer, for the document: `text/csv`. */
   readonly alsoProduces?: string;
+  /** Where a body may be larger than others. */
+  readonly bodyLimitBytes?: number;
 }
 
 /** A contract whose types are forgotten, as the document needs it. */
@@ -64,6 +66,7 @@ export function addRoute<Answer, Params = unknown, Query = unknown, Headers = un
     method: contract.method,
     url: contract.url,
     config: { contract },
+    ...(contract.bodyLimitBytes === undefined ? {} : { bodyLimit: contract.bodyLimitBytes }),
     async handler(request, reply) {
       // A misspelt parameter would silently widen what is asked for.
       if (contract.query === undefined) NOTHING.parse(request.query);

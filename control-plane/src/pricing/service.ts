@@ -104,6 +104,11 @@ export class PricingService {
     return store.somePriceVersions(this.#deps.db, wanted);
   }
 
+  /** The newest version of each model's price, announced ones included. */
+  newestOf(modelIds: readonly string[]): Promise<ListPrice[]> {
+    return store.newestPricesOf(this.#deps.db, modelIds);
+  }
+
   listNewest(page: Page): Promise<ListPrice[]> {
     return store.newestPrices(this.#deps.db, page);
   }

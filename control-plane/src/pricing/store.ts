@@ -1,5 +1,6 @@
 /** The SQL of list prices: rows are only ever added. */
 import type { ListPrice } from '@meridian/domain/price';
+import { sql } from 'kysely';
 import { readCards, storeCards } from '../catalog/rate-card.ts';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
@@ -37,6 +38,20 @@ export async function newestPrices(db: Database, page: Page): Promise<ListPrice[
     .limit(page.limit + 1);
   if (page.after !== undefined) query = query.where('model_id', '>', page.after);
   return (await query.execute()).map(listPrice);
+}
+
+/** The newest version of the prices of these models, of those that have one. */
+export async function newestPricesOf(db: Database, modelIds: readonly string[]): Promise<ListPrice[]> {
+  if (modelIds.length === 0) return [];
+  const rows = await db
+    .selectFrom('list_price')
+    .selectAll()
+    .distinctOn('model_id')
+    .where(sql<boolean>`model_id = ANY(${modelIds}::text[])`)
+    .orderBy('model_id')
+    .orderBy('version', 'desc')
+    .execute();
+  return rows.map(listPrice);
 }
 
 export async function insertPrice(trx: Transaction, price: ListPrice, now: Date): Promise<void> {
