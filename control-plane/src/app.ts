@@ -5,6 +5,7 @@ import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { newId } from '@meridian/domain/ids';
 import { AccountService } from './accounts/service.ts';
+import { TeamService } from './accounts/team-service.ts';
 import type { LimitListener } from './budgets/caps.ts';
 import { LeaseSignals } from './budgets/lease-signals.ts';
 import { Leases } from './budgets/leases.ts';
@@ -243,6 +244,7 @@ function buildServices(
   const plans = new PlanService({ db, ids, publish, budgets, catalog });
   const accounts = new AccountService({ db, ids, publish, tiers, plans });
   const keys = new KeyService({ db, ids, publish, budgets, catalog, keyPrefix: config.keyPrefix, pepper: config.keyPepper });
+  const teams = new TeamService({ db, ids, publish, accounts, keys, budgets, pepper: config.keyPepper });
   const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: config.sealingKey });
   const sessions = new Sessions({ jwtSecret: config.jwtSecret, adminToken: config.adminToken, nowMs: ids.nowMs }, accounts, keys);
   const ledger = createLedger({ db, clock: ids, onLimitChanged });
@@ -261,7 +263,7 @@ function buildServices(
     onBehind: (sign) => restore.detected(sign),
   });
   const nodes = new NodeService({ db: pools.nodes, clock: ids });
-  return { accounts, plans, budgets, limitListeners, catalog, pricing, keys, credentials, sessions, ledger, usage, ingest, tiers, nodes };
+  return { accounts, teams, plans, budgets, limitListeners, catalog, pricing, keys, credentials, sessions, ledger, usage, ingest, tiers, nodes };
 }
 
 interface LeaseParts {

@@ -1,6 +1,8 @@
 /** All routes of the HTTP server, put together from the features: the half of the composition root that is about HTTP. */
 import { accountOperatorRoutes, accountRoutes } from './accounts/routes.ts';
 import type { AccountService } from './accounts/service.ts';
+import { teamRoutes } from './accounts/team-routes.ts';
+import type { TeamService } from './accounts/team-service.ts';
 import { auditRoutes } from './audit/routes.ts';
 import type { BudgetService } from './budgets/service.ts';
 import { catalogRoutes } from './catalog/routes.ts';
@@ -32,6 +34,7 @@ export interface RoutedServices {
   /** For the audit, which is a reading of everything. */
   readonly db: Database;
   readonly accounts: AccountService;
+  readonly teams: TeamService;
   readonly plans: PlanService;
   readonly budgets: BudgetService;
   readonly keys: KeyService;
@@ -56,6 +59,7 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
     sessions,
     accountRoutes: [
       accountRoutes(accounts, services.plans, tiers, services.budgets, clock),
+      teamRoutes({ teams: services.teams, accounts, budgets: services.budgets, sessions, clock }),
       keyRoutes(services.keys, clock),
       creditRoutes(ledger),
       usageRoutes(services.usage, clock),

@@ -8,20 +8,25 @@ export interface AccountRow {
   readonly status: 'active' | 'disabled';
   readonly version: number;
   readonly created_at: Date;
+  readonly uncharged_ceiling_until?: Date | null;
 }
 
 export interface MemberRow {
   readonly id: string;
   readonly account_id: string;
+  readonly person_id: string;
   readonly name: string;
   readonly role: 'owner' | 'admin' | 'member' | 'billing';
   readonly status: 'active' | 'disabled';
   readonly version: number;
   readonly created_at: Date;
+  /** Kept for what names the member; a removed one is in no list. */
+  readonly removed_at: Date | null;
 }
 
 /** What decides whether a member may act now. */
 export interface MemberStanding {
+  readonly personId: string;
   readonly memberId: string;
   readonly accountId: string;
   readonly role: MemberRow['role'];
@@ -33,11 +38,18 @@ export const ROLES = ['owner', 'admin', 'member', 'billing'] as const satisfies 
 
 /** The balance belongs to the entry: what the wallet held when it was read. */
 export function accountEntry(row: AccountRow, balanceNano: bigint, asOfMs: number): ConfigEntry {
+  const unchargedCeilingUntilMs = row.uncharged_ceiling_until?.getTime();
   return {
     kind: 'account',
     id: row.id,
     version: row.version,
-    body: { kind: 'account', value: { id: row.id, name: row.name, planId: row.plan_id, status: row.status, balanceNano, asOfMs } },
+    body: {
+      kind: 'account',
+      value: {
+        ...{ id: row.id, name: row.name, planId: row.plan_id, status: row.status, balanceNano, asOfMs },
+        ...(unchargedCeilingUntilMs === undefined ? {} : { unchargedCeilingUntilMs }),
+      },
+    },
   };
 }
 

@@ -1,5 +1,4 @@
 /** `/v1/account` and `/v1/me` for members; accounts, members and tokens for operators. */
-import { GatewayError } from '@meridian/domain/error';
 import { nanoToUsd } from '@meridian/domain/money';
 import type { Tier } from '@meridian/domain/tier';
 import { z } from 'zod';
@@ -9,14 +8,13 @@ import { ID, money, NAME, NANO_OUT, TIME_OUT, time, USD_OUT } from '../http/fiel
 import { listed, listOf, PAGE_QUERY, pageOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
-import { type Caller, callerOf, DEFAULT_TOKEN_SECONDS, MAX_TOKEN_SECONDS, type Sessions } from '../http/session.ts';
+import { callerOf, DEFAULT_TOKEN_SECONDS, MAX_TOKEN_SECONDS, type Sessions } from '../http/session.ts';
 import type { PlanService } from '../plans/service.ts';
 import type { TierService, TierStanding } from '../tiers/service.ts';
 import { type AccountRow, type MemberRow, ROLES } from './account.ts';
+import { ID_PARAMS, MEMBER, MEMBER_WITH_CAPS, presentMember, presentMemberWithCaps, reachableMember, STATUS } from './member-field.ts';
 import type { AccountService } from './service.ts';
 
-const ID_PARAMS = z.strictObject({ id: ID });
-const STATUS = z.enum(['active', 'disabled']);
 const ACCOUNT_FIELDS = {
   id: z.string(),
   object: z.literal('account'),
@@ -26,17 +24,9 @@ const ACCOUNT_FIELDS = {
   created_at: TIME_OUT,
 };
 const ACCOUNT = z.object(ACCOUNT_FIELDS);
-const MEMBER = z.object({
-  id: z.string(),
-  object: z.literal('member'),
-  account_id: z.string(),
-  name: z.string(),
-  role: z.enum(ROLES),
-  status: STATUS,
-  created_at: TIME_OUT,
-});
 const WHOLE_ACCOUNT = z.object({ ...ACCOUNT_FIELDS, members: z.array(MEMBER), caps: z.array(CAP_OUT) });
-const MEMBER_WITH_CAPS = MEMBER.extend({ caps: z.array(CAP_OUT) });
+/** Who the member is, for adding the same person to other accounts. */
+const OPERATORS_MEMBER = MEMBER.extend({ person_id: z.string() });
 const TIER = z.object({ id: z.string(), name: z.string(), markup_percent: z.number() });
 /** The same fields as a node's answer; what only a node or only a key can say is null. */
 const ME = z.object({
@@ -67,10 +57,6 @@ export function accountRoutes(
     ]);
     return { ...presentAccount(account), members: members.map(presentMember), caps: caps.map(presentCap) };
   };
-  const presentOneMember = async (member: MemberRow): Promise<z.infer<typeof MEMBER_WITH_CAPS>> => ({
-    ...presentMember(member),
-    caps: (await budgets.standings(member.account_id, [member.id])).map(presentCap),
-  });
   return (app) => {
     addRoute(
       app,
@@ -100,7 +86,7 @@ export function accountRoutes(
     addRoute(
       app,
       { method: 'GET', url: '/v1/account/members/:id', summary: 'Read a member.', params: ID_PARAMS, answer: MEMBER_WITH_CAPS },
-      async ({ request, params }) => presentOneMember(await reachableMember(accounts, callerOf(request), params.id)),
+      async ({ request, params }) => presentMemberWithCaps(budgets, await reachableMember(accounts, callerOf(request), params.id)),
     );
     addRoute(
       app,
@@ -115,7 +101,7 @@ export function accountRoutes(
       async ({ request, params, body }) => {
         const member = await reachableMember(accounts, callerOf(request), params.id);
         await budgets.setCaps({ accountId: member.account_id, scope: 'member', scopeId: member.id }, body.caps);
-        return presentOneMember(member);
+        return presentMemberWithCaps(budgets, member);
       },
     );
     addRoute(
@@ -157,7 +143,7 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
         summary: 'Make an account with its owner.',
         status: 201,
         body: z.strictObject({ name: NAME, plan_id: ID.optional(), owner: z.strictObject({ name: NAME }).optional() }),
-        answer: z.object({ ...ACCOUNT_FIELDS, owner: MEMBER }),
+        answer: z.object({ ...ACCOUNT_FIELDS, owner: OPERATORS_MEMBER }),
       },
       async ({ body }) => {
         const { account, owner } = await accounts.create({
@@ -165,7 +151,7 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
           planId: body.plan_id,
           ownerName: body.owner?.name ?? body.name,
         });
-        return { ...presentAccount(account), owner: presentMember(owner) };
+        return { ...presentAccount(account), owner: presentToOperator(owner) };
       },
     );
     addRoute(
@@ -183,12 +169,12 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
         url: '/admin/v1/accounts/:id',
         summary: 'Read an account with its members and balance.',
         params: ID_PARAMS,
-        answer: z.object({ ...ACCOUNT_FIELDS, members: z.array(MEMBER), balance_usd: USD_OUT, balance_nano: NANO_OUT }),
+        answer: z.object({ ...ACCOUNT_FIELDS, members: z.array(OPERATORS_MEMBER), balance_usd: USD_OUT, balance_nano: NANO_OUT }),
       },
       async ({ params }) => {
         const account = await accounts.get(params.id);
         const [members, balanceNano] = await Promise.all([accounts.listMembers(account.id), accounts.balanceNano(account.id)]);
-        return { ...presentAccount(account), members: members.map(presentMember), ...money('balance', balanceNano) };
+        return { ...presentAccount(account), members: members.map(presentToOperator), ...money('balance', balanceNano) };
       },
     );
     addRoute(
@@ -230,10 +216,15 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
         summary: 'Add a member to an account.',
         status: 201,
         params: ID_PARAMS,
-        body: z.strictObject({ name: NAME, role: z.enum(ROLES) }),
-        answer: MEMBER,
+        body: z.strictObject({
+          name: NAME,
+          role: z.enum(ROLES),
+          person_id: ID.optional().describe('Who it is; somebody new unless told.'),
+        }),
+        answer: OPERATORS_MEMBER,
       },
-      async ({ params, body }) => presentMember(await accounts.addMember(params.id, body)),
+      async ({ params, body }) =>
+        presentToOperator(await accounts.addMember(params.id, { name: body.name, role: body.role, personId: body.person_id })),
     );
     addRoute(
       app,
@@ -243,9 +234,9 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
         summary: 'Change the name, role or status of a member.',
         params: z.strictObject({ id: ID, member_id: ID }),
         body: z.strictObject({ name: NAME.optional(), role: z.enum(ROLES).optional(), status: STATUS.optional() }),
-        answer: MEMBER,
+        answer: OPERATORS_MEMBER,
       },
-      async ({ params, body }) => presentMember(await accounts.changeMember(params.id, params.member_id, body)),
+      async ({ params, body }) => presentToOperator(await accounts.changeMember(params.id, params.member_id, body)),
     );
     addRoute(
       app,
@@ -267,21 +258,12 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
   };
 }
 
-/** Throws `not_found` also for a member whom the caller may not see. */
-async function reachableMember(accounts: AccountService, caller: Caller, memberId: string): Promise<MemberRow> {
-  if (caller.reach === 'own' && caller.memberId !== memberId) {
-    throw new GatewayError('not_found', { message: `There is no member ${memberId}.` });
-  }
-  return accounts.member(caller.accountId, memberId);
-}
-
 function presentAccount(row: AccountRow): z.infer<typeof ACCOUNT> {
   return { id: row.id, object: 'account', name: row.name, plan_id: row.plan_id, status: row.status, created_at: time(row.created_at) };
 }
 
-function presentMember(row: MemberRow): z.infer<typeof MEMBER> {
-  const { id, account_id, name, role, status } = row;
-  return { id, object: 'member', account_id, name, role, status, created_at: time(row.created_at) };
+function presentToOperator(row: MemberRow): z.infer<typeof OPERATORS_MEMBER> {
+  return { ...presentMember(row), person_id: row.person_id };
 }
 
 function presentStanding({ tier, next, spend30dNano }: TierStanding): z.infer<typeof ME>['tier'] {

@@ -13,7 +13,16 @@ export function insertAccount(trx: Transaction, account: Omit<AccountRow, 'versi
   return trx.insertInto('account').values(account).returningAll().executeTakeFirstOrThrow();
 }
 
-export function insertMember(trx: Transaction, member: Omit<MemberRow, 'version'>): Promise<MemberRow> {
+/** Somebody who is a member nowhere yet. */
+export async function insertPerson(trx: Transaction, id: string, createdAt: Date): Promise<void> {
+  await trx.insertInto('person').values({ id, created_at: createdAt }).execute();
+}
+
+export async function personExists(trx: Transaction, id: string): Promise<boolean> {
+  return (await trx.selectFrom('person').select('id').where('id', '=', id).executeTakeFirst()) !== undefined;
+}
+
+export function insertMember(trx: Transaction, member: Omit<MemberRow, 'version' | 'removed_at'>): Promise<MemberRow> {
   return trx.insertInto('member').values(member).returningAll().executeTakeFirstOrThrow();
 }
 
@@ -41,6 +50,17 @@ export function updateAccount(
     .updateTable('account')
     .set({ ...change, version: NEXT_VERSION })
     .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirst();
+}
+
+/** Undefined where there is no such account, or it is marked until then already. */
+export function markUnchargedCeiling(trx: Transaction, id: string, until: Date): Promise<AccountRow | undefined> {
+  return trx
+    .updateTable('account')
+    .set({ uncharged_ceiling_until: until, version: NEXT_VERSION })
+    .where('id', '=', id)
+    .where(({ eb, or }) => or([eb('uncharged_ceiling_until', 'is', null), eb('uncharged_ceiling_until', '<', until)]))
     .returningAll()
     .executeTakeFirst();
 }
@@ -82,36 +102,62 @@ export async function bumpAccounts(trx: Transaction, ids: readonly string[]): Pr
     .execute();
 }
 
+/** Those who were not removed. */
 export function listMembers(db: Database, accountId: string): Promise<MemberRow[]> {
-  return db.selectFrom('member').selectAll().where('account_id', '=', accountId).orderBy('id').execute();
+  return present(db).where('account_id', '=', accountId).orderBy('id').execute();
+}
+
+export function findMember(db: Database, accountId: string, memberId: string): Promise<MemberRow | undefined> {
+  return present(db).where('account_id', '=', accountId).where('id', '=', memberId).executeTakeFirst();
+}
+
+export function lockMember(trx: Transaction, accountId: string, memberId: string): Promise<MemberRow | undefined> {
+  return present(trx).where('account_id', '=', accountId).where('id', '=', memberId).forUpdate().executeTakeFirst();
+}
+
+function present(db: Database | Transaction) {
+  return db.selectFrom('member').selectAll().where('removed_at', 'is', null);
 }
 
 export function updateMember(
   trx: Transaction,
   accountId: string,
   memberId: string,
-  change: { readonly name?: string; readonly role?: MemberRow['role']; readonly status?: MemberRow['status'] },
+  change: { readonly name?: string; readonly role?: MemberRow['role']; readonly status?: MemberRow['status']; readonly removed_at?: Date },
 ): Promise<MemberRow | undefined> {
   return trx
     .updateTable('member')
     .set({ ...change, version: NEXT_VERSION })
     .where('id', '=', memberId)
     .where('account_id', '=', accountId)
+    .where('removed_at', 'is', null)
     .returningAll()
     .executeTakeFirst();
 }
 
 export function memberStanding(db: Database, memberId: string): Promise<MemberStanding | undefined> {
+  return standings(db).where('member.id', '=', memberId).executeTakeFirst();
+}
+
+/** Of a person in an account that the person was not removed from. */
+export function personStanding(db: Database, personId: string, accountId: string): Promise<MemberStanding | undefined> {
+  return standings(db)
+    .where('member.person_id', '=', personId)
+    .where('member.account_id', '=', accountId)
+    .where('member.removed_at', 'is', null)
+    .executeTakeFirst();
+}
+
+function standings(db: Database) {
   return db
     .selectFrom('member')
     .innerJoin('account', 'account.id', 'member.account_id')
-    .where('member.id', '=', memberId)
     .select([
+      'member.person_id as personId',
       'member.id as memberId',
       'member.account_id as accountId',
       'member.role as role',
       'member.status as memberStatus',
       'account.status as accountStatus',
-    ])
-    .executeTakeFirst();
+    ]);
 }

@@ -1,4 +1,9 @@
-/** Who is calling: a member with an account token, or an operator with the admin token. */
+/**
+ * Who is calling: a member with an account token, or an operator with a token of theirs.
+ *
+ * An account token names one member of one account, and stands for the person who that member is: on the routes of a team (`/v1/teams/:id…`)
+ * the caller is that person's member in the team.
+ */
 import { hash, timingSafeEqual } from 'node:crypto';
 import { GatewayError } from '@meridian/domain/error';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -12,7 +17,11 @@ export const MAX_TOKEN_SECONDS = 366 * 24 * 60 * 60;
 const ISSUER = 'meridian';
 const AUDIENCE = 'account-api';
 
+/** Routes whose path names the account that they are about. */
+const TEAM_ROUTE = /^\S+ \/v1\/teams\/:id(\/|$)/;
+
 export interface Caller {
+  readonly personId: string;
   readonly accountId: string;
   readonly memberId: string;
   readonly role: Role;
@@ -20,6 +29,8 @@ export interface Caller {
   readonly key: { readonly id: string; readonly name: string } | undefined;
   /** How far the caller reaches on this route; never `none`. */
   readonly reach: Exclude<Reach, 'none'>;
+  /** When the token ends that was shown; now, with an API key. */
+  readonly sessionEndsAtMs: number;
 }
 
 declare module 'fastify' {
@@ -29,6 +40,7 @@ declare module 'fastify' {
 }
 
 export interface MemberStanding {
+  readonly personId: string;
   readonly memberId: string;
   readonly accountId: string;
   readonly role: Role;
@@ -39,6 +51,8 @@ export interface MemberStanding {
 /** What a session needs to know of members; `accounts/service` satisfies it. */
 export interface Members {
   standing(memberId: string): Promise<MemberStanding | undefined>;
+  /** Of a person in an account. */
+  membership(personId: string, accountId: string): Promise<MemberStanding | undefined>;
 }
 
 export interface KeyOwner {
@@ -63,6 +77,7 @@ interface Identity {
   readonly memberId: string;
   readonly accountId: string | undefined;
   readonly key: KeyOwner['key'] | undefined;
+  readonly endsAtMs: number;
 }
 
 /** Routes on which an API key is as good as an account token: they tell a key about itself. */
@@ -103,14 +118,16 @@ export class Sessions {
     reply.header('cache-control', 'no-store');
     const route = routeName(request.method === 'HEAD' ? 'GET' : request.method, request.routeOptions.url ?? '');
     const shown = await this.#identity(request, KEY_ROUTES.includes(route));
-    const standing = await this.#members.standing(shown.memberId);
-    if (standing === undefined || standing.memberStatus !== 'active' || standing.accountStatus !== 'active') throw invalidToken();
-    if (shown.accountId !== undefined && shown.accountId !== standing.accountId) throw invalidToken();
+    const named = await this.#members.standing(shown.memberId);
+    if (named === undefined || !isInForce(named)) throw invalidToken();
+    if (shown.accountId !== undefined && shown.accountId !== named.accountId) throw invalidToken();
+    const standing = TEAM_ROUTE.test(route) ? await this.#inTeam(named, request) : named;
     const reach = reachOf(standing.role, route);
     if (reach === 'none') {
       throw new GatewayError('permission_denied', { message: `A member with the role ${standing.role} may not do this.` });
     }
-    request.caller = { accountId: standing.accountId, memberId: standing.memberId, role: standing.role, key: shown.key, reach };
+    const { personId, accountId, memberId, role } = standing;
+    request.caller = { personId, accountId, memberId, role, key: shown.key, reach, sessionEndsAtMs: shown.endsAtMs };
   };
 
   /** Fastify's `onRequest` of the operator API. */
@@ -121,13 +138,21 @@ export class Sessions {
     if (token === undefined || !timingSafeEqual(hash('sha256', token, 'buffer'), this.#adminTokenHash)) throw invalidToken();
   };
 
+  /** A team that somebody is not in is one that is not there. */
+  async #inTeam(named: MemberStanding, request: FastifyRequest): Promise<MemberStanding> {
+    const { id } = request.params as { readonly id: string };
+    const standing = await this.#members.membership(named.personId, id);
+    if (standing === undefined || !isInForce(standing)) throw new GatewayError('not_found', { message: `There is no team ${id}.` });
+    return standing;
+  }
+
   async #identity(request: FastifyRequest, keysAllowed: boolean): Promise<Identity> {
     const token = bearer(request) ?? (keysAllowed ? header(request, 'x-api-key') : undefined);
     if (token === undefined) throw invalidToken();
     if (token.split('.').length === 3) return this.#verify(token);
     const owner = keysAllowed ? await this.#keys.ownerOfKey(token) : undefined;
     if (owner === undefined) throw keysAllowed ? new GatewayError('invalid_api_key') : invalidToken();
-    return { ...owner, accountId: undefined };
+    return { ...owner, accountId: undefined, endsAtMs: this.#settings.nowMs() };
   }
 
   async #verify(token: string): Promise<Identity> {
@@ -141,8 +166,12 @@ export class Sessions {
       throw invalidToken(cause);
     });
     if (typeof payload.sub !== 'string' || typeof payload.account !== 'string') throw invalidToken();
-    return { memberId: payload.sub, accountId: payload.account, key: undefined };
+    return { memberId: payload.sub, accountId: payload.account, key: undefined, endsAtMs: (payload.exp ?? 0) * 1000 };
   }
+}
+
+function isInForce(standing: MemberStanding): boolean {
+  return standing.memberStatus === 'active' && standing.accountStatus === 'active';
 }
 
 /** The caller of a route of the account API. */

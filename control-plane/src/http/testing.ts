@@ -2,6 +2,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify';
 import { AccountService } from '../accounts/service.ts';
+import { TeamService } from '../accounts/team-service.ts';
 import type { LimitListener, LimitNews } from '../budgets/caps.ts';
 import { BudgetService } from '../budgets/service.ts';
 import { CatalogService } from '../catalog/service.ts';
@@ -81,6 +82,7 @@ export function testStack(db: Database): TestStack {
   const plans = new PlanService({ db, ids, publish, budgets, catalog });
   const accounts = new AccountService({ db, ids, publish, tiers, plans });
   const keys = new KeyService({ db, ids, publish, budgets, catalog, keyPrefix: KEY_PREFIX, pepper: PEPPER });
+  const teams = new TeamService({ db, ids, publish, accounts, keys, budgets, pepper: PEPPER });
   const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: SEALING_KEY });
   const sessions = new Sessions(
     { jwtSecret: hash('sha256', 'jwt', 'buffer'), adminToken: ADMIN_TOKEN, nowMs: clock.nowMs },
@@ -89,6 +91,7 @@ export function testStack(db: Database): TestStack {
   );
   const services: RoutedServices = {
     accounts,
+    teams,
     plans,
     budgets,
     keys,

@@ -157,6 +157,11 @@ export class KeyService {
     });
   }
 
+  /** Ends all keys of a member for good, inside the caller's transaction, which publishes the entries on SECURITY. */
+  async revokeOfMemberIn(trx: Transaction, owner: { readonly accountId: string; readonly memberId: string }): Promise<ConfigEntry[]> {
+    return (await store.revokeKeysOfMember(trx, owner, new Date(this.#deps.ids.nowMs()))).map(keyEntry);
+  }
+
   /**
    * Revokes or disables the keys that nodes were told are so, where they are less strictly refused here; what is not a key is left
    * out. The entries are for the caller to publish on SECURITY. No key may be named twice.

@@ -15,13 +15,14 @@ export interface KeyScope {
   readonly memberId: string | undefined;
 }
 
-/** Serialises the making of a member's keys, so that two requests cannot both be the tenth. */
+/** Serialises the making of a member's keys, so that two requests cannot both be the tenth. False for one who may not act any more. */
 export async function lockMember(trx: Transaction, scope: { readonly accountId: string; readonly memberId: string }): Promise<boolean> {
   const row = await trx
     .selectFrom('member')
     .select('id')
     .where('id', '=', scope.memberId)
     .where('account_id', '=', scope.accountId)
+    .where('status', '=', 'active')
     .forUpdate()
     .executeTakeFirst();
   return row !== undefined;
@@ -44,10 +45,7 @@ interface RateTexts {
   readonly model_rate_limits: string | null;
 }
 
-export function insertKey(
-  trx: Transaction,
-  key: Omit<KeyRow, 'version' | 'revoked_at' | keyof RateTexts> & RateTexts,
-): Promise<KeyRow> {
+export function insertKey(trx: Transaction, key: Omit<KeyRow, 'version' | 'revoked_at' | keyof RateTexts> & RateTexts): Promise<KeyRow> {
   return trx.insertInto('api_key').values(key).returningAll().executeTakeFirstOrThrow();
 }
 
@@ -93,6 +91,31 @@ export function updateKey(
     .where('id', '=', id)
     .returningAll()
     .executeTakeFirstOrThrow();
+}
+
+/** Revokes what is not revoked yet, locked in the order of their ids. */
+export async function revokeKeysOfMember(
+  trx: Transaction,
+  { accountId, memberId }: { readonly accountId: string; readonly memberId: string },
+  now: Date,
+): Promise<KeyRow[]> {
+  return trx
+    .with('locked', (cte) =>
+      cte
+        .selectFrom('api_key')
+        .select('id')
+        .where('account_id', '=', accountId)
+        .where('member_id', '=', memberId)
+        .where('status', '!=', 'revoked')
+        .orderBy('id')
+        .forUpdate(),
+    )
+    .updateTable('api_key')
+    .from('locked')
+    .set({ status: 'revoked', revoked_at: now, version: sql<number>`api_key.version + 1` })
+    .whereRef('api_key.id', '=', 'locked.id')
+    .returningAll('api_key')
+    .execute();
 }
 
 /** Revokes or disables those keys that are not refused as strictly, locked in the order of their ids, and returns them. */

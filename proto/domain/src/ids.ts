@@ -2,7 +2,23 @@
  * Identifiers: a prefix that names the kind, and 128 bits in Crockford's base 32 whose first 48 bits are the
  * time in milliseconds, so that ids made later sort later.
  */
-export type IdPrefix = 'acc' | 'mem' | 'key' | 'crd' | 'end' | 'prv' | 'req' | 'trf' | 'bat' | 'spl' | 'nod' | 'snp' | 'cap';
+export type IdPrefix =
+  | 'acc'
+  | 'mem'
+  | 'key'
+  | 'crd'
+  | 'end'
+  | 'prv'
+  | 'req'
+  | 'trf'
+  | 'bat'
+  | 'spl'
+  | 'nod'
+  | 'snp'
+  | 'cap'
+  | 'per'
+  | 'inv'
+  | 'trl';
 
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
 

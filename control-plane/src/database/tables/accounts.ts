@@ -1,4 +1,4 @@
-/** Tables of migration 0002_accounts, with the columns of 0012_plan_limits. */
+/** Tables of migration 0002_accounts, with the columns of 0012_plan_limits, and the tables of 0016_teams. */
 import type { ColumnType, Generated } from 'kysely';
 
 /** What a rate is limited to; absent is not limited. */
@@ -33,16 +33,38 @@ export interface AccountTable {
   status: 'active' | 'disabled';
   version: Generated<number>;
   created_at: Date;
+  uncharged_ceiling_until: Generated<Date | null>;
 }
 
 export interface MemberTable {
   id: string;
   account_id: string;
+  person_id: string;
   name: string;
   role: 'owner' | 'admin' | 'member' | 'billing';
   status: 'active' | 'disabled';
   version: Generated<number>;
   created_at: Date;
+  removed_at: ColumnType<Date | null, undefined, Date>;
+}
+
+export interface PersonTable {
+  id: string;
+  created_at: Date;
+}
+
+export interface InviteTable {
+  id: string;
+  account_id: string;
+  role: 'admin' | 'member' | 'billing';
+  email: string | null;
+  token_hash: string;
+  invited_by: string;
+  created_at: Date;
+  expires_at: Date;
+  revoked_at: ColumnType<Date | null, undefined, Date>;
+  accepted_at: ColumnType<Date | null, undefined, Date>;
+  member_id: ColumnType<string | null, undefined, string>;
 }
 
 export interface ApiKeyTable {
@@ -67,5 +89,7 @@ export interface AccountTables {
   plan: PlanTable;
   account: AccountTable;
   member: MemberTable;
+  person: PersonTable;
+  invite: InviteTable;
   api_key: ApiKeyTable;
 }
