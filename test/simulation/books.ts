@@ -84,7 +84,7 @@ export interface CommitListener {
   /** The first final of a request was counted. */
   counted(event: EventRow): void;
   /** A spool does not retain what was not ingested. */
-  gap(nodeId: string, seqs: number): void;
+  gap(nodeId: string, incarnation: bigint, firstSeq: number, lastSeq: number): void;
   /** Something that nodes with sound counters never report. */
   alarm(alarm: SettlementAlarm): void;
 }
@@ -258,7 +258,7 @@ export class Books {
         const key = cursorKey(spool.spoolId, incarnation);
         const at = this.cursors.get(key) ?? 0;
         const from = Math.max(at, firstSeq - 1);
-        if (from > at) this.#listener.gap(spool.nodeId, from - at);
+        if (from > at) this.#listener.gap(spool.nodeId, incarnation, at + 1, from);
         this.cursors.put(key, from);
         acked.set(incarnation, from);
       }

@@ -158,7 +158,7 @@ export function checkRested(books: Books, node: Node): void {
 }
 
 /** On this node: what is set aside is what requests have set aside, and no lease is overdrawn. */
-export function checkLeases(books: Books, node: Node, reservedOn: (leaseId: string) => number, restored: boolean): void {
+export function checkLeases(books: Books, node: Node, reservedOn: (leaseId: string) => number, forgets: boolean): void {
   const { desk } = node;
   if (desk === undefined) return;
   for (const record of desk.declarations()) {
@@ -177,7 +177,7 @@ export function checkLeases(books: Books, node: Node, reservedOn: (leaseId: stri
       throw new Violation('reserved is what requests have set aside', `${node.life.name} ${id}: ${reserved}, requests ${reservedOn(id)}`);
     }
     const book = books.leases.get(id);
-    if (restored || book === undefined || book.closed) continue;
+    if (forgets || book === undefined || book.closed) continue;
     if (received > book.granted) throw new Violation('a grant is committed before it is sent', `${id}: ${received} of ${book.granted}`);
     if (book.returned > returned) throw new Violation('nothing is given back that a node has', `${id}: ${book.returned} of ${returned}`);
     if (book.used > used) throw new Violation('nothing is charged that a node did not use', `${id}: ${book.used} of ${used}`);

@@ -64,6 +64,8 @@ interface Place {
   starting: boolean;
   /** A process died on it whose last syncs had failed: what it had written and not made durable may be gone. */
   droppedPages: boolean;
+  /** By incarnation: up to where its records were durable when a process that had them died. */
+  readonly durableSeqs: Map<bigint, number>;
   /** Keys that its picture has ever refused. */
   readonly revoked: Set<string>;
 }
@@ -104,7 +106,7 @@ export class Simulation {
         this.#limits.committed(this.#books, what, ids);
       },
       counted: (event) => this.#counted(event),
-      gap: (nodeId, seqs) => this.#gap(nodeId, seqs),
+      gap: (nodeId, incarnation, firstSeq, lastSeq) => this.#gap(nodeId, incarnation, firstSeq, lastSeq),
       alarm: (alarm) => this.#settlementAlarm(alarm),
     });
     this.#books.priceAt = (modelId, version) => this.#prices.get(`${modelId}/${version}`);
@@ -159,7 +161,9 @@ export class Simulation {
     // One node at a time: a lease that is wrong stays wrong.
     const place = this.#places[this.#checked++ % this.#places.length];
     if (place?.node?.life.alive === true) {
-      checkLeases(this.#books, place.node, (leaseId) => this.#truth.reservedOn(leaseId), this.#restored);
+      // A disk that has lost records does not tell what was used of a lease whose grant is among them.
+      const forgets = this.#restored || place.droppedPages;
+      checkLeases(this.#books, place.node, (leaseId) => this.#truth.reservedOn(leaseId), forgets);
     }
   }
 
@@ -190,7 +194,15 @@ export class Simulation {
         clockOffsetMs: this.dice.between(-200, 200),
         picture: undefined,
       };
-      this.#places.push({ machine, node: undefined, lost: false, starting: false, droppedPages: false, revoked: new Set() });
+      this.#places.push({
+        machine,
+        node: undefined,
+        lost: false,
+        starting: false,
+        droppedPages: false,
+        durableSeqs: new Map(),
+        revoked: new Set(),
+      });
     }
     for (const place of this.#places) this.#startNode(place, this.dice.between(0, 1_000));
   }
@@ -247,6 +259,7 @@ export class Simulation {
   #nodeDied(place: Place, life: Life, powerCut: boolean): void {
     this.#network.processDied(life, powerCut);
     place.droppedPages ||= place.machine.disk.hasDropped;
+    for (const { incarnation, lastSeq } of place.node?.spool?.incarnations() ?? []) place.durableSeqs.set(incarnation, lastSeq);
     this.#truth.processDied(place.machine.name, powerCut || place.machine.disk.hasDropped);
     place.machine.disk.processDied();
     place.node = undefined;
@@ -281,9 +294,13 @@ export class Simulation {
   }
 
   /** Retention yields to a full disk: what was acknowledged may be gone when a restored database wants it again. */
-  #gap(machine: string, seqs: number): void {
-    if (this.#placeOf(machine).droppedPages) return;
-    if (!this.#restored) this.#fail(new Violation('nothing is deleted before it is acknowledged', `${seqs} records of ${machine}`));
+  #gap(machine: string, incarnation: bigint, firstSeq: number, lastSeq: number): void {
+    const { droppedPages, durableSeqs } = this.#placeOf(machine);
+    // A power cut may take what was never durable, and leave what was written behind it.
+    if (droppedPages || firstSeq > (durableSeqs.get(incarnation) ?? 0)) return;
+    if (!this.#restored) {
+      this.#fail(new Violation('nothing is deleted before it is acknowledged', `records ${firstSeq} to ${lastSeq} of ${machine}`));
+    }
     this.#gaps.add(machine);
   }
 
@@ -468,7 +485,8 @@ export class Simulation {
       ...{ accountId: account.id, tierId: this.dice.pick(TIER_IDS), spend30dNano: 0n },
       windowToMs: Math.floor(this.timeline.nowMs),
     };
-    this.#books.publish(this.timeline.nowMs, 'customer', [{ kind: 'tier_assignment', value }]);
+    // The first is published with the account, what is reckoned anew among many.
+    this.#books.publish(this.timeline.nowMs, this.dice.chance(0.2) ? 'customer' : 'bulk', [{ kind: 'tier_assignment', value }]);
     this.#control?.published();
   }
 
