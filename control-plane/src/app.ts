@@ -45,6 +45,7 @@ import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { createTierService } from './tiers/service.ts';
 import { createUsageService, type UsageAlarm } from './usage/service.ts';
+import { UnchargedCeiling } from './usage/uncharged-ceiling.ts';
 
 const VERSION = '0.1.0';
 /** A log that was not read for this long makes a replica unready: it would keep changes from its nodes. */
@@ -258,9 +259,13 @@ function buildServices(
   };
   // Members read on other connections than those on which nodes report.
   const usage = createUsageService({ db, ...usageDeps });
+  const ceiling = new UnchargedCeiling({ db, clock: ids, accounts });
   const ingest = createUsageService({
     ...{ db: pools.ingest, ...usageDeps, onLimitChanged },
     onBehind: (sign) => restore.detected(sign),
+    onUncharged: (days) => {
+      ceiling.check(days).catch((error: unknown) => logger.error({ err: error }, 'a ceiling of uncharged cost could not be looked at'));
+    },
   });
   const nodes = new NodeService({ db: pools.nodes, clock: ids });
   return { accounts, teams, plans, budgets, limitListeners, catalog, pricing, keys, credentials, sessions, ledger, usage, ingest, tiers, nodes };

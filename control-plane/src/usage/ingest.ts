@@ -4,6 +4,7 @@ import { GatewayError } from '@meridian/domain/error';
 import type { LeaseRecord } from '@meridian/domain/lease';
 import type { Nano } from '@meridian/domain/money';
 import type { ListPrice } from '@meridian/domain/price';
+import { LEAST_UNCHARGED_CEILING_NANO } from '@meridian/domain/uncharged-ceiling';
 import type { LeaseAmount } from '@meridian/domain/usage-record';
 import { escrowOf, writeBack } from '../budgets/books.ts';
 import { Escrow } from '../budgets/escrow.ts';
@@ -84,6 +85,8 @@ export interface Work {
 export interface Ingested {
   readonly ackedSeq: number;
   readonly alarms: readonly UsageAlarm[];
+  /** Accounts whose uncharged cost of a day this raised, and that may be above their ceiling of it. */
+  readonly uncharged: readonly store.UnchargedDay[];
   /** Budgets that this changed, on which more is settled and held than their limit allows now; by `budgetId`. */
   readonly overdrawn: readonly string[];
 }
@@ -148,7 +151,7 @@ async function ingestIn(
     throw new GatewayError('overloaded', { message: 'The database was restored since.', retryAfterSeconds: 1 });
   }
   const acked = cursor.ackedSeq;
-  if (batch.lastSeq <= acked) return { ackedSeq: acked, alarms: [], overdrawn: [] };
+  if (batch.lastSeq <= acked) return { ackedSeq: acked, alarms: [], uncharged: [], overdrawn: [] };
   if (batch.firstSeq > acked + 1) throw new SequenceGapError(acked + 1, batch.firstSeq);
   const step = { kind: 'ingested', firstSeq: acked + 1, lastSeq: batch.lastSeq } as const;
   const batchId = await store.insertBatch(trx, batch, step, nowMs);
@@ -175,7 +178,7 @@ async function ingestIn(
     platform: platformPostings(batchId, sums),
   });
   if (sums.hourly.length > 0) await store.addHourly(trx, batch.region, sums.hourly);
-  if (sums.uncharged.length > 0) await store.addUncharged(trx, sums.uncharged);
+  const uncharged = sums.uncharged.length > 0 ? await store.addUncharged(trx, sums.uncharged) : [];
   await store.advanceCursor(trx, batch, batch.lastSeq, nowMs);
 
   const alarms: UsageAlarm[] = [
@@ -200,7 +203,10 @@ async function ingestIn(
       }),
   ];
   const overdrawn = changes.budgets.filter(isOverdrawn).map(({ ref }) => budgetId(ref));
-  return { ackedSeq: batch.lastSeq, alarms, overdrawn };
+  return {
+    ...{ ackedSeq: batch.lastSeq, alarms, overdrawn },
+    uncharged: uncharged.filter(({ costNano }) => costNano > LEAST_UNCHARGED_CEILING_NANO),
+  };
 }
 
 function isOverdrawn({ limit, settled, held }: BudgetBook): boolean {

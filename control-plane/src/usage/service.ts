@@ -38,6 +38,8 @@ export interface UsageDependencies {
    * not be called back then, and what they left of it is free now.
    */
   readonly onLimitChanged?: LimitListener;
+  /** Told, after the commit, of accounts that may have passed their ceiling of uncharged cost in a day. */
+  readonly onUncharged?: (days: readonly store.UnchargedDay[]) => void;
   /** Told that a node knows what the database does not. True: the database is taken for a restored one, and the batch is refused. */
   readonly onBehind?: (sign: SignOfRestore) => Promise<boolean>;
 }
@@ -117,9 +119,10 @@ export function createUsageService(dependencies: UsageDependencies): UsageServic
       assertBatch(batch);
       const sorted = await sortRecords(batch.records, prices);
       const work = { batch, sorted, dbEpoch, nowMs: clock.nowMs() };
-      const { ackedSeq, alarms, overdrawn } = await ingestUnlessBehind(db, work, dependencies.onBehind);
+      const { ackedSeq, alarms, uncharged, overdrawn } = await ingestUnlessBehind(db, work, dependencies.onBehind);
       for (const alarm of alarms) dependencies.onAlarm(alarm);
       if (overdrawn.length > 0) dependencies.onLimitChanged?.(overdrawn, 'lowered');
+      if (uncharged.length > 0) dependencies.onUncharged?.(uncharged);
       return { ackedSeq };
     },
     open: async ({ retained, ...spool }) => {

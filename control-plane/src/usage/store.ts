@@ -318,13 +318,26 @@ export async function addHourly(trx: Transaction, region: string, sums: BatchSum
     ${sql.raw(HOURLY_SUMS.map((name) => `${name} = h.${name} + excluded.${name}`).join(', '))}`.execute(trx);
 }
 
-/** Adds to the daily rows of uncharged cost, in the order given. */
-export async function addUncharged(trx: Transaction, sums: BatchSums['uncharged']): Promise<void> {
+/** What an account's calls cost us without a charge in a day (UTC). */
+export type UnchargedDay = BatchSums['uncharged'][number];
+
+/** Adds to the daily rows of uncharged cost, in the order given, and returns what they have come to. */
+export async function addUncharged(trx: Transaction, sums: readonly UnchargedDay[]): Promise<UnchargedDay[]> {
   const rows = sums.map((sum) => ({ account_id: sum.accountId, day: dayOf(sum.dayMs), cost_nano: sum.costNano }));
-  await sql`
+  const added = await sql<{ account_id: string; day: string; cost_nano: bigint }>`
     INSERT INTO usage_uncharged_daily AS d (account_id, day, cost_nano)
     SELECT account_id, day, cost_nano FROM json_to_recordset(${toJson(rows)}::json) AS sum (account_id text, day date, cost_nano bigint)
-    ON CONFLICT (account_id, day) DO UPDATE SET cost_nano = d.cost_nano + excluded.cost_nano`.execute(trx);
+    ON CONFLICT (account_id, day) DO UPDATE SET cost_nano = d.cost_nano + excluded.cost_nano
+    RETURNING account_id, day::text, cost_nano`.execute(trx);
+  return added.rows.map((row) => ({ accountId: row.account_id, dayMs: Date.parse(row.day), costNano: row.cost_nano }));
+}
+
+/** What an account was charged in the hours of a window. */
+export async function selectSpend(db: Reader, accountId: string, window: { fromMs: number; toMs: number }): Promise<bigint> {
+  const { rows } = await sql<{ spend: bigint }>`
+    SELECT coalesce(sum(charge_nano), 0)::bigint AS spend FROM usage_hourly
+    WHERE account_id = ${accountId} AND hour >= ${new Date(window.fromMs)} AND hour < ${new Date(window.toMs)}`.execute(db);
+  return rows[0]?.spend ?? 0n;
 }
 
 const DIMENSION_SQL: Readonly<Record<UsageDimension, string>> = {
