@@ -2,7 +2,7 @@
  * A request through the data plane, top to bottom. Each step may throw a GatewayError; whatever happens after the intent
  * was written, a final is written, and it is written before the terminal bytes go to the client.
  *
- *   read → plan → admit → open (INTENT) → attempt → settle (FINAL) → finish
+ *   read → plan → entitle → admit → open (INTENT) → attempt → settle (FINAL) → finish
  *
  * Routes and authentication come before (the body is not read for a key that is refused).
  */
@@ -20,6 +20,8 @@ import type { Plan } from './routing/plan.ts';
 
 export interface Rooms {
   readonly plan: (facts: RequestFacts, principal: Principal, nowMs: number) => Plan;
+  /** Throws for what the plan of the account, or its rate limits for the model, do not allow. */
+  readonly entitle: (exchange: Exchange, facts: RequestFacts, plan: Plan) => void;
   /**
    * Sets aside what the request can cost. `done` is called once, before this returns where the leases suffice; the function
    * returned gives up a wait. Throws for a request whose cost has no bound.
@@ -51,6 +53,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   try {
     request = dialect.readPassThrough(exchange.operation, exchange.body);
     plan = rooms.plan(request.facts, principal, exchange.arrivedMs);
+    rooms.entitle(exchange, request.facts, plan);
     const verdict = admission(rooms, exchange, request.facts, plan, reply);
     admitted = admittedBy(verdict instanceof Promise ? await verdict : verdict);
     intent = intentOf(exchange, request.facts, plan, admitted, rooms.nowMs());

@@ -6,6 +6,7 @@ import { nanoToUsdNumberLiteral } from '@meridian/domain/money';
 import type { Final, Intent } from '@meridian/domain/usage-record';
 import { type AdmitRooms, type Admitted, admit } from './admission/admit.ts';
 import { authenticate, type Principal, presentedKey } from './admission/authenticate.ts';
+import { checkMessages } from './admission/entitle.ts';
 import type { Grants } from './admission/grants.ts';
 import type { KeyTable } from './admission/key-table.ts';
 import type { TokenCounts } from './admission/token-counter.ts';
@@ -106,7 +107,8 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
   };
   const admitRooms: AdmitRooms = { grants, keys: picture, nowMs, counter };
   const rooms: Rooms = {
-    plan: (facts, principal, atMs) => plan(picture, facts, principal.key, config.region, atMs),
+    plan: (facts, principal, atMs) => plan(picture, facts, principal, config.region, atMs),
+    entitle: (exchange, facts) => checkMessages(exchange.principal.plan, facts.longestMessageBytes, exchange),
     admit: (exchange, facts, planned, done) => admit(admitRooms, exchange.principal, facts, planned, done, exchange),
     release: ({ reservation }) =>
       grants.settle(

@@ -71,7 +71,7 @@ function measure(what: string, limits: object): Figures {
     const begun = performance.now();
     const atMs = Date.now();
     const principal = authenticate(picture, SETTINGS, apiKey, atMs);
-    const planned = plan(picture, facts, principal.key, 'us', atMs);
+    const planned = plan(picture, facts, principal, 'us', atMs);
     let verdict: Verdict | undefined;
     admit(rooms, principal, facts, planned, (given) => {
       verdict = given;
@@ -102,7 +102,7 @@ async function warm(): Promise<void> {
   const { facts } = openaiChat.readPassThrough('chat', body({ max_tokens: 100 }));
   const principal = authenticate(picture, SETTINGS, apiKey, Date.now());
   const verdict = await new Promise<Verdict>((resolve) => {
-    admit(rooms, principal, facts, plan(picture, facts, principal.key, 'us', Date.now()), resolve);
+    admit(rooms, principal, facts, plan(picture, facts, principal, 'us', Date.now()), resolve);
   });
   const { reservation } = reserved(verdict);
   bank.desk.settle(

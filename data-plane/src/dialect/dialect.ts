@@ -29,6 +29,8 @@ export interface RequestFacts {
   readonly serviceTier: ServiceTier;
   /** An upper bound in tokens for what the body holds: UTF-8 bytes of text + overhead a message and tool + maximum a medium. */
   readonly inputTokensBound: number;
+  /** An upper bound for the characters of each message's text: bytes as they stand in the body. Absent where there are no messages. */
+  readonly longestMessageBytes?: number;
   /** The model may read more than the body holds (documents, things it names, what a tool of the provider fetches): only its context is a bound. */
   readonly readsBeyondBody: boolean;
   /** The parameter whose cost the body does not bound, where there is one; the client has to give an output limit with it. */
@@ -169,6 +171,8 @@ export interface Dialect {
   readPassThrough(operation: Operation, body: Buffer): PassThroughRequest;
   /** Of a body that `readPassThrough` has read, with the bound that it has found. */
   inputText(operation: Operation, body: Buffer, inputTokensBound: number): InputText;
+  /** The message with the longest text of a chat request that `readPassThrough` has read, in UTF-16 units. */
+  longestMessage?(body: Buffer): { readonly index: number; readonly characters: number };
   readAnswer(operation: Operation, body: Buffer): PassThroughAnswer;
   passThroughStream(terms: StreamTerms): PassThroughStream;
   /** Throws GatewayError (400 `invalid_request_error` with `param`). */

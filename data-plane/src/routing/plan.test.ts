@@ -26,7 +26,9 @@ function planned(facts: Partial<RequestFacts>, sketch: Sketch = {}): Plan | Gate
   const key = picture.keyByHash(hashApiKey(PEPPER, apiKey));
   if (key === undefined) throw new Error('the picture does not know its key');
   try {
-    return plan(picture, { ...CHAT, ...facts }, key, 'us', 2_000);
+    const customerPlan = picture.plan('starter');
+    if (customerPlan === undefined) throw new Error('the picture does not know its plan');
+    return plan(picture, { ...CHAT, ...facts }, { key, plan: customerPlan }, 'us', 2_000);
   } catch (thrown) {
     if (thrown instanceof GatewayError) return thrown;
     throw thrown;
@@ -55,6 +57,14 @@ describe('planning', () => {
 
   it('keeps a key to its models', () => {
     expect(planned({}, { key: { allowedModels: ['m-2'] } })).toMatchObject({ code: 'model_not_allowed', status: 403 });
+  });
+
+  it('keeps an account to the models of its plan, whatever its keys allow', () => {
+    const plan = { allowedModels: ['m-2'] };
+    expect(planned({}, { plan })).toMatchObject({ code: 'model_not_allowed', status: 403, message: expect.stringContaining('plan') });
+    expect(planned({}, { plan, key: { allowedModels: ['m-1.5'] } })).toMatchObject({ code: 'model_not_allowed' });
+    expect(planned({}, { plan: { allowedModels: ['m-1.5'] } })).toMatchObject({ model: { id: 'm-1.5' } });
+    expect(planned({ model: 'm-1.6' }, { plan })).toMatchObject({ details: { near_names: ['m-2'] } });
   });
 
   it('refuses an operation that the model is not for', () => {

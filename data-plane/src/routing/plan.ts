@@ -3,7 +3,7 @@ import { GatewayError } from '@meridian/domain/error';
 import { type Model, modelServes, nearestModelNames } from '@meridian/domain/model';
 import type { ListPrice } from '@meridian/domain/price';
 import type { Region } from '@meridian/domain/region';
-import { type ApiKey, type Endpoint, type Provider, priceInForce } from '@meridian/domain/snapshot';
+import { type ApiKey, type Plan as CustomerPlan, type Endpoint, type Provider, priceInForce } from '@meridian/domain/snapshot';
 import type { RequestFacts } from '../dialect/dialect.ts';
 import type { Catalogue } from './catalogue.ts';
 
@@ -37,21 +37,34 @@ export function unusable(catalogue: Catalogue, endpoint: Endpoint, region: Regio
   return undefined;
 }
 
-/** Whether a key may use a model at all. */
-export function keyAllows(key: ApiKey, model: Model): boolean {
-  return key.allowedModels.length === 0 || key.allowedModels.includes(model.id);
+/** Who asks, and the plan of the account. */
+export interface Entitled {
+  readonly key: ApiKey;
+  readonly plan: CustomerPlan;
+}
+
+/** Whether the plan and the key let a model be used at all. */
+export function mayUse({ key, plan }: Entitled, model: Model): boolean {
+  return planAllows(plan, model) && (key.allowedModels.length === 0 || key.allowedModels.includes(model.id));
+}
+
+function planAllows({ allowedModels }: CustomerPlan, model: Model): boolean {
+  return allowedModels === undefined || allowedModels.length === 0 || allowedModels.includes(model.id);
 }
 
 /**
  * Throws GatewayError 404 `model_not_found` (with near names), 403 `model_not_allowed`, or 503 `overloaded` when the
  * model exists but nothing can serve it here at the moment.
  */
-export function plan(catalogue: Catalogue, facts: RequestFacts, key: ApiKey, region: Region, nowMs: number): Plan {
+export function plan(catalogue: Catalogue, facts: RequestFacts, who: Entitled, region: Region, nowMs: number): Plan {
   const found = catalogue.modelByName(facts.model);
-  if (found === undefined || !found.model.enabled) throw notFound(catalogue, facts.model, key);
+  if (found === undefined || !found.model.enabled) throw notFound(catalogue, facts.model, who);
   const { model } = found;
-  if (!keyAllows(key, model)) {
-    throw new GatewayError('model_not_allowed', { message: `This key may not use the model '${model.id}'.`, param: 'model' });
+  if (!mayUse(who, model)) {
+    const message = planAllows(who.plan, model)
+      ? `This key may not use the model '${model.id}'.`
+      : `The plan of this account does not include the model '${model.id}'.`;
+    throw new GatewayError('model_not_allowed', { message, param: 'model' });
   }
   if (!modelServes(model.mode, facts.operation)) {
     throw new GatewayError('model_not_found', {
@@ -90,9 +103,9 @@ export function plan(catalogue: Catalogue, facts: RequestFacts, key: ApiKey, reg
   return { model, candidates: [first, ...others], listPrice };
 }
 
-function notFound(catalogue: Catalogue, asked: string, key: ApiKey): GatewayError {
+function notFound(catalogue: Catalogue, asked: string, who: Entitled): GatewayError {
   const names: string[] = [];
-  for (const model of catalogue.models()) if (model.enabled && keyAllows(key, model)) names.push(model.id);
+  for (const model of catalogue.models()) if (model.enabled && mayUse(who, model)) names.push(model.id);
   const near = nearestModelNames(asked, names, NEAR_NAMES);
   const hint = near.length === 0 ? '' : ` Did you mean ${near.map((name) => `'${name}'`).join(', ')}?`;
   return new GatewayError('model_not_found', {

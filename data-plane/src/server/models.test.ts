@@ -35,6 +35,8 @@ describe('the list of models', () => {
   it('leaves out what this key, this region or this hour does not have', () => {
     const allowed = sample({ key: { allowedModels: ['embed-1'] } });
     expect(ids(allowed.picture, allowed.principal)).toEqual(['embed-1']);
+    const ofPlan = sample({ plan: { allowedModels: ['embed-1'] } });
+    expect(ids(ofPlan.picture, ofPlan.principal)).toEqual(['embed-1']);
     const elsewhere = sample({ endpoint: { regions: ['eu'] } });
     expect(ids(elsewhere.picture, elsewhere.principal)).toEqual([]);
     const off = sample({ endpoint: { enabled: false } });

@@ -6,7 +6,7 @@ import { type Model, modelServes, nearestModelNames } from '@meridian/domain/mod
 import { priceInForce } from '@meridian/domain/snapshot';
 import type { Principal } from '../admission/authenticate.ts';
 import type { Catalogue } from '../routing/catalogue.ts';
-import { keyAllows, unusable } from '../routing/plan.ts';
+import { mayUse, unusable } from '../routing/plan.ts';
 
 const PATHS: Readonly<Record<Operation, string>> = { chat: '/v1/chat/completions', embeddings: '/v1/embeddings' };
 
@@ -20,7 +20,7 @@ export interface ModelObject {
   readonly [extension: string]: unknown;
 }
 
-/** Every model that this key may use and that a live endpoint in this region serves, by id. */
+/** Every model that this key and its account's plan may use and that a live endpoint in this region serves, by id. */
 export function listModels(
   catalogue: Catalogue,
   principal: Principal,
@@ -51,7 +51,7 @@ export function retrieveModel(catalogue: Catalogue, name: string, principal: Pri
 
 /** Undefined for a model that the key cannot call now. */
 function modelObject(catalogue: Catalogue, model: Model, principal: Principal, region: string, nowMs: number): ModelObject | undefined {
-  if (!model.enabled || !keyAllows(principal.key, model)) return undefined;
+  if (!model.enabled || !mayUse(principal, model)) return undefined;
   const book = catalogue.priceBook(model.id);
   const price = book === undefined ? undefined : priceInForce(book, nowMs);
   if (book === undefined || price === undefined) return undefined;

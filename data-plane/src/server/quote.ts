@@ -43,7 +43,7 @@ export function quotedOperation(query: unknown, body: Buffer): Operation {
   }
 }
 
-export type QuoteRooms = Pick<Rooms, 'plan' | 'admit' | 'release'>;
+export type QuoteRooms = Pick<Rooms, 'plan' | 'entitle' | 'admit' | 'release'>;
 
 /**
  * Admits the request as if it were to be served, and gives back at once what was set aside. Rejects with the errors that
@@ -53,6 +53,7 @@ export type QuoteRooms = Pick<Rooms, 'plan' | 'admit' | 'release'>;
 export async function quote(rooms: QuoteRooms, exchange: Exchange, reply: Pick<Reply, 'onGone'>): Promise<Quote> {
   const { facts } = exchange.dialect.readPassThrough(exchange.operation, exchange.body);
   const plan = rooms.plan(facts, exchange.principal, exchange.arrivedMs);
+  rooms.entitle(exchange, facts, plan);
   const verdict = await admission(rooms, exchange, facts, plan, reply);
   if (verdict.kind === 'admitted') rooms.release(verdict);
   // What it would cost is known also where nobody can say what is left.

@@ -2,6 +2,7 @@
 import type { Dialect } from '../dialect.ts';
 import { readUpstreamError, renderError, renderStreamError } from './error.ts';
 import { inputText } from './input-text.ts';
+import { longestMessage } from './message-length.ts';
 import { readPassThrough } from './pass-through-request.ts';
 import { ChatPassThroughStream } from './pass-through-stream.ts';
 import { decodeRequest, encodeRequest } from './request.ts';
@@ -12,6 +13,7 @@ export const openaiChat: Dialect = {
   name: 'openai-chat',
   readPassThrough,
   inputText,
+  longestMessage,
   readAnswer,
   passThroughStream: (terms) => new ChatPassThroughStream(terms),
   decodeRequest,

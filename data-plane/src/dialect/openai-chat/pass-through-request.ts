@@ -49,6 +49,9 @@ const CLIENT_TOOLS: ReadonlySet<unknown> = new Set(['function', 'custom']);
 /** What the walk over `messages` adds up. */
 interface InputTally {
   messages: number;
+  /** Bytes of the text of the message that is walked, and of the longest one. */
+  messageBytes: number;
+  longestMessageBytes: number;
   tools: number;
   /** Bytes of inline media that are not text. */
   mediaBytes: number;
@@ -84,6 +87,8 @@ function readChat(body: Buffer): PassThroughRequest {
   const spans = new Map<string, Span>();
   const tally: InputTally = {
     messages: 0,
+    messageBytes: 0,
+    longestMessageBytes: 0,
     tools: 0,
     mediaBytes: 0,
     mediaTokens: 0,
@@ -130,6 +135,7 @@ function readChat(body: Buffer): PassThroughRequest {
       tally.mediaTokens +
       tally.messages * MESSAGE_OVERHEAD_TOKENS +
       (tally.tools === 0 ? 0 : TOOLS_INSTRUCTION_TOKENS + tally.tools * TOOL_OVERHEAD_TOKENS),
+    longestMessageBytes: tally.longestMessageBytes,
     readsBeyondBody: tally.readsBeyondBody,
     unbounded: tally.unbounded,
     // A prediction and a limit exclude each other upstream.
@@ -179,6 +185,7 @@ function walkMessages(cursor: JsonCursor, tally: InputTally): void {
     }
     const param = `messages[${tally.messages}]`;
     tally.messages++;
+    tally.messageBytes = 0;
     cursor.openObject();
     for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) {
       // A message with a twice-written or escaped `content` is the upstream's to judge: nothing in it is edited, and only
@@ -191,8 +198,10 @@ function walkMessages(cursor: JsonCursor, tally: InputTally): void {
       }
       // Speech of an earlier answer, which the provider has kept.
       if (key === 'audio' && kind === 'object') noteReference(tally, `${param}.audio`);
-      cursor.skipValue();
+      const { start, end } = cursor.skipValue();
+      if (key === 'content') tally.messageBytes += end - start;
     }
+    if (tally.messageBytes > tally.longestMessageBytes) tally.longestMessageBytes = tally.messageBytes;
   }
 }
 
@@ -213,6 +222,11 @@ function walkParts(cursor: JsonCursor, tally: InputTally, message: string): void
 /** One member of a part of a message's content. */
 function walkPart(cursor: JsonCursor, tally: InputTally, param: string): void {
   switch (cursor.key()) {
+    case 'text': {
+      const { start, end } = cursor.skipValue();
+      tally.messageBytes += end - start;
+      break;
+    }
     case 'image_url':
     case 'image':
     case 'image_file': {
