@@ -35,16 +35,49 @@ export class DatabaseUnreachableError extends Error {
  * Close it with `destroy()`.
  */
 export function connect(url: string, options: ConnectOptions): Database {
+  const pool = openPool(url, options, { types: { getTypeParser } });
+  return new Kysely<Tables>({ dialect: new PostgresDialect({ pool: asApplication(pool, describeServer(url)) }) });
+}
+
+/** For a library that brings its own SQL: statements as it writes them, several in one text included, and values as the driver reads them. */
+export interface PlainDatabase {
+  query(text: string, values?: unknown[]): Promise<pg.QueryResult | pg.QueryResult[]>;
+  close(): Promise<void>;
+}
+
+/** Like `connect`, also as `meridian_app`. */
+export function connectPlain(url: string, options: ConnectOptions): PlainDatabase {
+  const opened = openPool(url, options);
+  const pool = asApplication(opened, describeServer(url));
+  return {
+    query: async (text, values) => {
+      const client = await pool.connect();
+      let result: pg.QueryResult | pg.QueryResult[];
+      try {
+        result = await client.query(text, values);
+      } catch (error) {
+        // A text that begins a transaction may have failed before it ended it.
+        client.release(true);
+        throw error;
+      }
+      client.release();
+      return result;
+    },
+    close: () => pool.end(),
+  };
+}
+
+function openPool(url: string, options: ConnectOptions, more: pg.PoolConfig = {}): pg.Pool {
   const pool = new pg.Pool({
     connectionString: url,
     max: options.maxConnections,
     connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
     statement_timeout: options.statementTimeoutMs ?? 30_000,
     application_name: options.applicationName ?? 'meridian',
-    types: { getTypeParser },
+    ...more,
   });
   pool.on('error', options.onIdleError ?? (() => {}));
-  return new Kysely<Tables>({ dialect: new PostgresDialect({ pool: asApplication(pool, describeServer(url)) }) });
+  return pool;
 }
 
 /** Host, port and database of a connection URL, for messages: no user, no password. */
@@ -54,8 +87,12 @@ export function describeServer(url: string): string {
   return `${hostname || searchParams.get('host') || 'localhost'}:${port || '5432'}${pathname}`;
 }
 
+interface ApplicationPool extends PostgresPool {
+  connect(): Promise<pg.PoolClient>;
+}
+
 /** The pool with every connection under the application's role, and one kind of error when there is none to be had. */
-function asApplication(pool: pg.Pool, server: string): PostgresPool {
+function asApplication(pool: pg.Pool, server: string): ApplicationPool {
   const prepared = new WeakSet<pg.PoolClient>();
   return {
     options: {},
