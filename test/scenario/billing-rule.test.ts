@@ -4,10 +4,10 @@
  */
 import OpenAI from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { World } from '../world/world.ts';
+import { until, World } from '../world/world.ts';
 import { type Ask, ask, billed, contentOf, errorOf, isDone, type Seen, servedBy, servedOnce, toldUsd } from './billing.ts';
 import { balanceNano, chargedInAllNano, compareBooks, ESTIMATE_TOLERANCE } from './books.ts';
-import { expectedCharge } from './oracle.ts';
+import { expectedCharge, price } from './oracle.ts';
 
 const CREDIT_USD = 1_000n;
 /** The waits of the node in eu for a provider, and how long it reads on for a client that has left. */
@@ -437,6 +437,63 @@ describe(ROWS.retries, () => {
     expect(receipt.chargeNano).toBe(expectedCharge(lines[1] as (typeof lines)[number], 'chat').chargeNano);
   });
 });
+
+describe('empty text answer of an account above its ceiling of uncharged cost', () => {
+  // A stream that breaks off costs us a dollar and a half: from the next word of the control plane on, empty answers are charged.
+  beforeAll(async () => {
+    await untilDayHasMinutes();
+    const seen = await ask(world, { model: 'gpt-5.4-pro', stream: true, longMessages: 6, maxTokens: 100, sim: 'tokens=30;reset_after=9' });
+    const line = await servedOnce(world, seen);
+    const { chargeNano, costNano } = await billed(world, line.request_id);
+    expect(chargeNano).toBe(0n);
+    expect(costNano).toBeGreaterThan(1_000_000_000n);
+    await until(
+      async () => {
+        const empty = await ask(world, { sim: 'empty' });
+        const told = toldUsd(empty, false) ?? 0;
+        if (told > 0) apart.add((await servedOnce(world, empty)).request_id);
+        return told > 0;
+      },
+      'the node to hear of the ceiling',
+      30_000,
+    );
+  }, 120_000);
+
+  both('empty', 'exact', 'is charged above the ceiling of uncharged cost', async (stream) => {
+    const seen = await ask(world, { stream, sim: 'empty' });
+    expectWhole(seen, stream);
+    const line = await servedOnce(world, seen);
+    apart.add(line.request_id);
+    const receipt = await billed(world, line.request_id);
+    const usage = line.usage as { prompt_tokens: number; completion_tokens: number };
+    expect(usage.completion_tokens).toBe(0);
+    expect(receipt).toMatchObject({ outcome: 'empty', exactness: 'exact', chargeNano: price(line.model ?? '', usage.prompt_tokens, 0, 0) });
+    expect(toldUsd(seen, stream)).toBe(Number(receipt.chargeNano) / 1e9);
+  });
+
+  both('empty', 'estimated', 'is charged above the ceiling by a count of ours where it has no usage', async (stream) => {
+    const seen = await ask(world, { stream, sim: 'empty;no_usage' });
+    expectWhole(seen, stream);
+    const line = await servedOnce(world, seen);
+    apart.add(line.request_id);
+    const receipt = await billed(world, line.request_id);
+    expect(receipt).toMatchObject({ outcome: 'empty', exactness: 'estimated', units: { output: 0 } });
+    expect(receipt.chargeNano).toBeGreaterThan(0n);
+    expect(receipt.chargeNano).toBeLessThanOrEqual(receipt.maxCostNano);
+  });
+
+  both('breaks', 'exact', 'nothing, also above the ceiling', async (stream) => {
+    const seen = await ask(world, { stream, sim: stream ? 'tokens=30;cut_after=9' : 'tokens=30;malformed' });
+    expect(errorOf(seen)).toBe('upstream_error');
+    await expectFree(seen, { outcome: 'failed' });
+  });
+});
+
+/** The ceiling is a day's (UTC): with less than a minute left of it, waits for the next. */
+async function untilDayHasMinutes(): Promise<void> {
+  const leftMs = 86_400_000 - (Date.now() % 86_400_000);
+  if (leftMs < 60_000) await new Promise((resolve) => setTimeout(resolve, leftMs + 1_000));
+}
 
 describe('our node dies', () => {
   both('failed', 'exact', 'nothing for a request whose node was killed before its final was written', async (stream) => {
