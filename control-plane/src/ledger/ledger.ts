@@ -27,30 +27,34 @@ export type PlatformAccount = (typeof PLATFORM_ACCOUNTS)[number];
 /** A ledger account's name: a platform account, or `paid:acc_…`, `bonus:acc_…`. */
 export type LedgerAccount = PlatformAccount | `${CreditKind}:${string}`;
 
-/** Why money moved. */
-export type TransferCode =
+/** Why a customer's credit moved. */
+export const CUSTOMER_CODES = [
   /** A payment, and the bonus of the package that was bought with it. */
-  | 'top_up'
-  | 'bonus'
+  'top_up',
+  'bonus',
   /** Given: by an operator, for a verified address, by a promotion. */
-  | 'grant'
-  | 'trial'
-  | 'promotion'
-  | 'adjustment'
+  'grant',
+  'trial',
+  'promotion',
+  'adjustment',
   /** A charge taken back after it was settled. */
-  | 'correction'
+  'correction',
   /** Paid back, and the bonus that goes with it. */
-  | 'refund'
-  | 'bonus_cancelled'
-  /** Withheld while a bank looks into a payment; given back; lost for good. */
-  | 'dispute'
-  | 'dispute_won'
-  | 'chargeback'
-  | 'usage'
-  | 'shortfall'
-  | 'upstream_cost'
-  | 'variance'
-  | 'written_off';
+  'refund',
+  'bonus_cancelled',
+  /** Withheld while a bank looks into a payment; given back; the debt that a lost dispute leaves. */
+  'dispute',
+  'dispute_won',
+  'chargeback',
+  'usage',
+  /** What write-offs put on a credit that was short of a charge. */
+  'shortfall',
+] as const;
+
+export type CustomerCode = (typeof CUSTOMER_CODES)[number];
+
+/** Why money moved. */
+export type TransferCode = CustomerCode | 'upstream_cost' | 'variance' | 'written_off';
 
 export function creditAccount(kind: CreditKind, accountId: string): LedgerAccount {
   return `${kind}:${accountId}`;

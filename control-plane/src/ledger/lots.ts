@@ -9,12 +9,12 @@ import type { Nano } from '@meridian/domain/money';
 import {
   type Balance,
   type CreditKind,
+  type CustomerCode,
   changeCredit,
   creditAccount,
   type LedgerAccount,
   type PlatformAccount,
   type Posting,
-  type TransferCode,
   totalNano,
 } from './ledger.ts';
 
@@ -36,7 +36,7 @@ export type NewLot = Omit<Lot, 'id' | 'takenNano'>;
 
 /** Why credit moves, and what it is called beside the transfer. */
 export interface Cause {
-  readonly code: TransferCode;
+  readonly code: CustomerCode;
   readonly counterpart: PlatformAccount;
   readonly reference?: string | undefined;
 }

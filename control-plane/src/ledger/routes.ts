@@ -1,12 +1,13 @@
-/** `/v1/credits` for members; top-ups, grants and adjustments for operators. */
+/** `/v1/credits` for members; the same, top-ups, grants and adjustments for operators. */
 import { GatewayError } from '@meridian/domain/error';
 import { z } from 'zod';
 import { ID, money, NANO_OUT, TIME_OUT, text, time, USD, USD_OUT } from '../http/field.ts';
-import { listed, listOf, PAGE_QUERY, pageOf } from '../http/paginate.ts';
+import { listed, listOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
 import { callerOf } from '../http/session.ts';
-import { totalNano } from './ledger.ts';
+import { IDEMPOTENCY_HEADERS, NUMBERED_PAGE_QUERY, numberedPageOf } from './credit-fields.ts';
+import { CUSTOMER_CODES, totalNano } from './ledger.ts';
 import type { CreditAnswer, CreditRequest, Ledger, TransferView } from './service.ts';
 
 /** What the ledger lets be read at once, less the one row that tells whether more follow. */
@@ -15,7 +16,7 @@ const MAX_TRANSFERS = 199;
 const TRANSFER = z.object({
   id: z.string(),
   object: z.literal('transfer'),
-  type: z.string(),
+  type: z.enum(CUSTOMER_CODES),
   credit: z.enum(['paid', 'bonus']),
   amount_usd: USD_OUT,
   amount_nano: NANO_OUT,
@@ -32,7 +33,8 @@ const BALANCE_FIELDS = {
   bonus_nano: NANO_OUT,
 };
 
-const CREDIT_ANSWER = z.object({
+/** What a movement of credit answers. */
+export const CREDIT_ANSWER = z.object({
   object: z.literal('credit'),
   transfer_id: z.string(),
   account_id: z.string(),
@@ -41,6 +43,8 @@ const CREDIT_ANSWER = z.object({
   balance_usd: USD_OUT,
   balance_nano: NANO_OUT,
 });
+
+const STATEMENT = z.intersection(z.object(BALANCE_FIELDS), listOf(TRANSFER));
 
 /** Routes for members. */
 export function creditRoutes(ledger: Ledger): Routes {
@@ -51,26 +55,26 @@ export function creditRoutes(ledger: Ledger): Routes {
         method: 'GET',
         url: '/v1/credits',
         summary: 'The balance, and the transfers that made it, newest first.',
-        query: PAGE_QUERY,
-        answer: z.intersection(z.object(BALANCE_FIELDS), listOf(TRANSFER)),
+        query: NUMBERED_PAGE_QUERY,
+        answer: STATEMENT,
       },
-      async ({ request, query }) => {
-        const { accountId } = callerOf(request);
-        const asked = pageOf(query);
-        const page = { ...asked, limit: Math.min(asked.limit, MAX_TRANSFERS) };
-        const after = transferId(page.after);
-        const [balance, transfers] = await Promise.all([
-          ledger.balanceOf(accountId),
-          ledger.listTransfers(accountId, { limit: page.limit + 1, ...(after === undefined ? {} : { after }) }),
-        ]);
-        return {
-          ...listed(transfers, page, presentTransfer),
-          ...money('balance', totalNano(balance)),
-          ...money('paid', balance.paidNano),
-          ...money('bonus', balance.bonusNano),
-        };
-      },
+      async ({ request, query }) => statement(ledger, callerOf(request).accountId, query),
     );
+  };
+}
+
+async function statement(
+  ledger: Ledger,
+  accountId: string,
+  query: z.infer<typeof NUMBERED_PAGE_QUERY>,
+): Promise<z.infer<typeof STATEMENT>> {
+  const { page, asked } = numberedPageOf(query, MAX_TRANSFERS);
+  const [balance, transfers] = await Promise.all([ledger.balanceOf(accountId), ledger.listTransfers(accountId, asked)]);
+  return {
+    ...listed(transfers, page, presentTransfer),
+    ...money('balance', totalNano(balance)),
+    ...money('paid', balance.paidNano),
+    ...money('bonus', balance.bonusNano),
   };
 }
 
@@ -80,14 +84,27 @@ export function creditOperatorRoutes(ledger: Ledger, requireAccount: (accountId:
     addRoute(
       app,
       {
+        method: 'GET',
+        url: '/admin/v1/accounts/:id/credits',
+        summary: 'The balance of an account, and the transfers that made it, newest first.',
+        params: z.strictObject({ id: ID }),
+        query: NUMBERED_PAGE_QUERY,
+        answer: STATEMENT,
+      },
+      async ({ params, query }) => {
+        await requireAccount(params.id);
+        return statement(ledger, params.id, query);
+      },
+    );
+    addRoute(
+      app,
+      {
         method: 'POST',
         url: '/admin/v1/accounts/:id/credits',
         summary: 'Top up, grant or adjust the credit of an account, once for each idempotency key.',
         status: 201,
         params: z.strictObject({ id: ID }),
-        headers: z.object({
-          'idempotency-key': z.string('the header is required').min(1, 'the header is required').max(255),
-        }),
+        headers: IDEMPOTENCY_HEADERS,
         body: z.strictObject({
           type: z.enum(['topup', 'grant', 'adjustment']),
           amount_usd: USD,
@@ -134,13 +151,6 @@ function moveCredit(
   }
 }
 
-/** Transfers are numbered; anything else is the id of none. */
-function transferId(after: string | undefined): bigint | undefined {
-  if (after === undefined) return undefined;
-  if (/^\d{1,18}$/.test(after)) return BigInt(after);
-  throw new GatewayError('invalid_request_error', { message: 'after: must be the id of a transfer.', param: 'after' });
-}
-
 function presentTransfer(transfer: TransferView): z.infer<typeof TRANSFER> {
   return {
     id: transfer.id.toString(),
@@ -153,7 +163,7 @@ function presentTransfer(transfer: TransferView): z.infer<typeof TRANSFER> {
   };
 }
 
-function presentCredit(answer: CreditAnswer): z.infer<typeof CREDIT_ANSWER> {
+export function presentCredit(answer: CreditAnswer): z.infer<typeof CREDIT_ANSWER> {
   return {
     object: 'credit',
     transfer_id: answer.transferId.toString(),

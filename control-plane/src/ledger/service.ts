@@ -17,12 +17,12 @@ import {
 import {
   type Balance,
   type CreditKind,
+  type CustomerCode,
   creditAccount,
   EMPTY_BALANCE,
   type Posting,
   spendingPostings,
   splitCharge,
-  type TransferCode,
   totalNano,
 } from './ledger.ts';
 import { purchaseIn } from './purchases.ts';
@@ -55,7 +55,7 @@ export interface CreditAnswer {
 export interface TransferView {
   readonly id: bigint;
   readonly postedAtMs: number;
-  readonly code: TransferCode;
+  readonly code: CustomerCode;
   readonly credit: CreditKind;
   /** Positive when the balance grew. */
   readonly amountNano: Nano;
@@ -210,7 +210,7 @@ export async function wallets(db: Database | Transaction): Promise<{ accountId: 
 
 async function moveOnce(
   dependencies: CreditDependencies,
-  code: TransferCode,
+  code: CustomerCode,
   kind: CreditKind,
   request: CreditRequest,
   work: (credit: LockedCredit) => Promise<bigint | undefined>,
@@ -228,8 +228,8 @@ function viewOf(accountId: string, row: store.TransferRow): TransferView {
   return {
     id: row.id,
     postedAtMs: row.postedAt.getTime(),
-    // Only this service writes transfers, and only with these codes.
-    code: row.code as TransferCode,
+    // Only the ledger writes transfers, and those of a customer only with these codes.
+    code: row.code as CustomerCode,
     credit: own.startsWith('bonus:') ? 'bonus' : 'paid',
     amountNano: grew ? row.amountNano : -row.amountNano,
     reference: row.reference ?? undefined,
