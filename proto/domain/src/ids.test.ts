@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { isId, newId } from './ids.ts';
+import { isId, newId, timeOfId } from './ids.ts';
 
 const source = (timeMs: number, bytes: Uint8Array) => ({ nowMs: () => timeMs, randomBytes: () => bytes });
 const randomBytes = fc.uint8Array({ minLength: 10, maxLength: 10 });
@@ -20,6 +20,14 @@ it('holds the time and every random bit', () => {
       const bits = bitsOf(newId('req', source(time, bytes)));
       expect(bits >> 80n).toBe(BigInt(time));
       expect(bits & ((1n << 80n) - 1n)).toBe(BigInt(`0x${Buffer.from(bytes).toString('hex')}`));
+    }),
+  );
+});
+
+it('gives the time back', () => {
+  fc.assert(
+    fc.property(timeMs, randomBytes, (time, bytes) => {
+      expect(timeOfId(newId('req', source(time, bytes)))).toBe(time);
     }),
   );
 });

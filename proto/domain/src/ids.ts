@@ -42,6 +42,12 @@ export function isId(prefix: IdPrefix, text: string): boolean {
   );
 }
 
+/** When an id was made (ms since 1970), by the clock of whoever made it. The text is an id, as `isId` says. */
+export function timeOfId(id: string): number {
+  const time = id.slice(-26, -16);
+  return [...time].reduce((ms, digit) => ms * 32 + ALPHABET.indexOf(digit), 0);
+}
+
 function encodeTime(timeMs: number): string {
   let rest = timeMs;
   let text = '';
