@@ -98,7 +98,7 @@ async function untilWaitingForLocks(sessions: number): Promise<void> {
 
 describe('a replica', () => {
   it('brings a revocation to its nodes at once while more streams of usage wait for the database than it has connections', async () => {
-    const app = await start({ maxDatabaseConnections: 5 });
+    const app = await start({ maxDatabaseConnections: 6 });
     const node = await TestNode.follow(app.grpcAddress, 'us-1');
     closing.push(() => node.close());
     const { id } = await admin(app, 'POST', '/accounts', { name: 'Acme' });

@@ -66,6 +66,7 @@ export async function startApp(config: Config, logger: Logger = createLogger(con
   const metrics = createMetrics();
   const pools = openPools(config.databaseUrl, {
     maxConnections: config.maxDatabaseConnections,
+    usageQueryTimeoutMs: config.usageQueryTimeoutMs,
     applicationName: 'meridian-control-plane',
     onIdleError: (error) => logger.warn({ err: error }, 'a connection to the database broke'),
   });
@@ -258,7 +259,7 @@ function buildServices(
     },
   };
   // Members read on other connections than those on which nodes report.
-  const usage = createUsageService({ db, ...usageDeps });
+  const usage = createUsageService({ db, readingDb: pools.reports, ...usageDeps });
   const ceiling = new UnchargedCeiling({ db, clock: ids, accounts });
   const ingest = createUsageService({
     ...{ db: pools.ingest, ...usageDeps, onLimitChanged },

@@ -5,6 +5,8 @@ import { z } from 'zod';
 export interface Config {
   readonly databaseUrl: string;
   readonly maxDatabaseConnections: number;
+  /** What one question of a customer about usage may take. */
+  readonly usageQueryTimeoutMs: number;
   readonly httpHost: string;
   readonly httpPort: number;
   readonly grpcHost: string;
@@ -42,7 +44,8 @@ const hex = (leastBytes: number, mostBytes: number) =>
 
 const schema = z.object({
   DATABASE_URL: z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgres:// URL'),
-  MERIDIAN_DATABASE_CONNECTIONS: z.coerce.number().int().min(5).max(1_000).default(20),
+  MERIDIAN_DATABASE_CONNECTIONS: z.coerce.number().int().min(6).max(1_000).default(20),
+  MERIDIAN_USAGE_QUERY_TIMEOUT_MS: z.coerce.number().int().min(100).max(60_000).default(5_000),
   MERIDIAN_HTTP_HOST: host,
   MERIDIAN_HTTP_PORT: port.default(8100),
   MERIDIAN_GRPC_HOST: host,
@@ -93,6 +96,7 @@ export function loadConfig(env: Environment): Config {
   return Object.freeze({
     databaseUrl: settings.DATABASE_URL,
     maxDatabaseConnections: settings.MERIDIAN_DATABASE_CONNECTIONS,
+    usageQueryTimeoutMs: settings.MERIDIAN_USAGE_QUERY_TIMEOUT_MS,
     httpHost: settings.MERIDIAN_HTTP_HOST,
     httpPort: settings.MERIDIAN_HTTP_PORT,
     grpcHost: settings.MERIDIAN_GRPC_HOST,

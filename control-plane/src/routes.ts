@@ -27,6 +27,7 @@ import { restoreRoutes } from './restore/routes.ts';
 import type { RestoreService } from './restore/service.ts';
 import { ladderRoutes } from './tiers/routes.ts';
 import type { TierService } from './tiers/service.ts';
+import { requestRoutes } from './usage/request-routes.ts';
 import { usageRoutes } from './usage/routes.ts';
 import type { UsageService } from './usage/service.ts';
 
@@ -63,6 +64,7 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
       keyRoutes(services.keys, clock),
       creditRoutes(ledger),
       usageRoutes(services.usage, clock),
+      requestRoutes(services.usage, clock),
       regionRoutes(nodes),
     ],
     operatorRoutes: [

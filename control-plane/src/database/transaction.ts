@@ -12,6 +12,8 @@ const SERIALIZATION_FAILURE = '40001';
 const DEADLOCK_DETECTED = '40P01';
 export const FOREIGN_KEY_VIOLATION = '23503';
 export const UNIQUE_VIOLATION = '23505';
+/** By the statement timeout, among others. */
+export const QUERY_CANCELED = '57014';
 
 /**
  * READ COMMITTED: work that needs more locks its rows, in the order cursor, budgets, balances, hourly rows, config heads.

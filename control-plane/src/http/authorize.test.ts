@@ -1,5 +1,4 @@
 /** Who may do what: every route of the account API × role × whose object it is, asked of the running server. */
-import { randomBytes } from 'node:crypto';
 import type { LightMyRequestResponse } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { requestIdAt, settledFinal, withCredit } from '../usage/testing.ts';

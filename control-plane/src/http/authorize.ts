@@ -37,7 +37,11 @@ const ACCESS: Readonly<Record<string, readonly [owner: Reach, admin: Reach, memb
   'PATCH /v1/keys/:id': ['any', 'any', 'own', 'none'],
   'DELETE /v1/keys/:id': ['any', 'any', 'own', 'none'],
   'GET /v1/credits': ['any', 'any', 'none', 'any'],
+  'GET /v1/credits/packages': ['any', 'any', 'none', 'any'],
+  'GET /v1/credits/purchases': ['any', 'any', 'none', 'any'],
+  'POST /v1/credits/promotions': ['any', 'any', 'none', 'any'],
   'GET /v1/usage': ['any', 'any', 'own', 'any'],
+  'GET /v1/usage/requests': ['any', 'any', 'own', 'any'],
   'GET /v1/usage/requests/:id': ['any', 'any', 'own', 'any'],
 };
 

@@ -1,26 +1,26 @@
-/** `/v1/usage`: sums over the hours, and the receipt of one request. */
+/** `/v1/usage`: sums over the hours. */
 import { GatewayError } from '@meridian/domain/error';
 import { nanoToUsd } from '@meridian/domain/money';
 import { COMPONENTS } from '@meridian/domain/usage';
-import { OUTCOMES } from '@meridian/domain/usage-record';
 import { z } from 'zod';
-import { csv } from '../http/csv.ts';
-import { ID, money, NANO_OUT, TIME_OUT, time, USD_OUT } from '../http/field.ts';
-import { listOf } from '../http/paginate.ts';
+import { CSV_TYPE, csv, wantsCsv } from '../http/csv.ts';
+import { ID, money, NANO_OUT, REGION, text, USD_OUT } from '../http/field.ts';
+import { listed, listOf, PAGE_FIELDS, pageOf } from '../http/paginate.ts';
 import { addRoute, RawAnswer } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
 import { callerOf } from '../http/session.ts';
-import type { Receipt, UsageService } from './service.ts';
-import { USAGE_DIMENSIONS, type UsageDimension, type UsageRow } from './usage.ts';
+import { groupOfId, idOfGroup, USAGE_DIMENSIONS, type UsageDimension, type UsageRow } from './reading.ts';
+import { FORMAT, MOMENT, memberAsked, spanOf } from './reading-field.ts';
+import type { UsageReading } from './reading-service.ts';
 
-const MAX_ROWS = 1_000;
 const MAX_CSV_ROWS = 10_000;
-const MAX_RANGE_DAYS = 366;
-const DEFAULT_RANGE_DAYS = 30;
-const DAY_MS = 86_400_000;
+const SPAN = { defaultDays: 30, maxDays: 366 };
+/** Every dimension may be a name of 256 characters, written with percent signs. */
+const MAX_ROW_ID_CHARS = 4_096;
 
 const UNITS = z.partialRecord(z.literal([...COMPONENTS]), z.string());
-const ROW_FIELDS = {
+const ROW = z.object({
+  id: z.string().describe('What `after` takes; the same for the same group whenever it is asked for.'),
   object: z.literal('usage'),
   day: z.string().optional(),
   model: z.string().optional(),
@@ -33,114 +33,66 @@ const ROW_FIELDS = {
   units: UNITS.describe('Integers as text, by component; those that are zero are left out.'),
   cost_usd: USD_OUT,
   cost_nano: NANO_OUT,
-};
-const ROW = z.object(ROW_FIELDS);
+});
 
-/** A day (`2026-01-31`, its beginning in UTC) or a moment. */
-const MOMENT = z
-  .union([z.iso.date(), z.iso.datetime({ offset: true })], 'must be a date such as 2026-01-31 or an RFC 3339 time')
-  .transform((text) => Date.parse(text));
-
-const GROUP_BY = z.string().transform((text, context): UsageDimension[] => {
-  const names = text === '' ? [] : text.split(',');
-  const dimensions = names.flatMap((name) => USAGE_DIMENSIONS.filter((dimension) => dimension === name));
-  if (dimensions.length === names.length && new Set(names).size === names.length) return dimensions;
+const GROUP_BY = z.string().transform((names, context): UsageDimension[] => {
+  const asked = names === '' ? [] : names.split(',');
+  const dimensions = asked.flatMap((name) => USAGE_DIMENSIONS.filter((dimension) => dimension === name));
+  if (dimensions.length === asked.length && new Set(asked).size === asked.length) return dimensions;
   context.addIssue({ code: 'custom', message: `must be some of ${USAGE_DIMENSIONS.join(', ')}, separated by commas` });
   return z.NEVER;
 });
 
-const RECEIPT = z.object({
-  object: z.literal('receipt'),
-  id: z.string(),
-  admitted_at: TIME_OUT,
-  region: z.string(),
-  key_id: z.string(),
-  member_id: z.string(),
-  operation: z.string(),
-  asked_model: z.string(),
-  model: z.string().nullable(),
-  outcome: z.enum(OUTCOMES as [(typeof OUTCOMES)[number]]),
-  exactness: z.enum(['exact', 'estimated']),
-  units: z.partialRecord(z.literal([...COMPONENTS]), z.int()),
-  service_tier: z.string(),
-  list_price_version: z.int(),
-  tier: z.string(),
-  markup_percent: z.number(),
-  max_cost_usd: USD_OUT,
-  max_cost_nano: NANO_OUT,
-  cost_usd: USD_OUT,
-  cost_nano: NANO_OUT,
-  stream: z.boolean(),
-  status: z.int(),
-  error_code: z.string().nullable(),
-  first_byte_ms: z.int(),
-  duration_ms: z.int(),
-  attempts: z.array(
-    z.object({
-      provider: z.string(),
-      model: z.string(),
-      status: z.int(),
-      error_code: z.string().nullable(),
-      duration_ms: z.int(),
-    }),
-  ),
+const QUERY = z.strictObject({
+  from: MOMENT.optional().describe(`${SPAN.defaultDays} days before \`to\` unless told; the hour that holds it counts whole.`),
+  to: MOMENT.optional().describe('Now unless told; the hour that holds it counts whole, unless it begins there.'),
+  group_by: GROUP_BY.optional().describe('`day` unless told.'),
+  model: ID.optional().describe('The model that answered.'),
+  key: ID.optional(),
+  member: ID.optional(),
+  region: REGION.optional(),
+  tier: ID.optional().describe('The volume tier that was charged by.'),
+  format: FORMAT.optional(),
+  ...PAGE_FIELDS,
+  after: text(MAX_ROW_ID_CHARS).optional(),
 });
 
-/** Routes for members. */
-export function usageRoutes(usage: UsageService, clock: { nowMs(): number }): Routes {
+/** The route for members. */
+export function usageRoutes(usage: UsageReading, clock: { nowMs(): number }): Routes {
   return (app) => {
     addRoute(
       app,
       {
         method: 'GET',
         url: '/v1/usage',
-        summary: 'Usage and cost by day, model, key, member and region; CSV with `format=csv` or `Accept: text/csv`.',
-        query: z.strictObject({
-          from: MOMENT.optional().describe(`${DEFAULT_RANGE_DAYS} days before \`to\` unless told.`),
-          to: MOMENT.optional().describe('Now unless told.'),
-          group_by: GROUP_BY.optional().describe('`day` unless told.'),
-          format: z.enum(['json', 'csv']).optional(),
-        }),
+        summary: `Usage and cost by day (UTC), model, key, member and region, in pages; with \`format=csv\` or \`Accept: text/csv\` one table of at most ${MAX_CSV_ROWS} rows.`,
+        query: QUERY,
         answer: listOf(ROW),
         alsoProduces: 'text/csv',
       },
       async ({ request, query }) => {
         const caller = callerOf(request);
-        const toMs = query.to ?? clock.nowMs();
-        const fromMs = query.from ?? toMs - DEFAULT_RANGE_DAYS * DAY_MS;
-        requireRange(fromMs, toMs);
         const groupBy = query.group_by ?? ['day'];
-        const wantsCsv = query.format === 'csv' || (query.format === undefined && /\btext\/csv\b/i.test(request.headers.accept ?? ''));
-        const maxRows = wantsCsv ? MAX_CSV_ROWS : MAX_ROWS;
+        const page = pageOf(query);
+        const asTable = wantsCsv(query.format, request.headers.accept);
+        if (asTable && (query.limit ?? query.after) !== undefined) throw noPages();
         const rows = await usage.listUsage({
           accountId: caller.accountId,
-          ...(caller.reach === 'own' ? { memberId: caller.memberId } : {}),
-          fromMs,
-          toMs,
+          ...spanOf(query, clock.nowMs(), SPAN),
+          filters: {
+            modelId: query.model,
+            keyId: query.key,
+            memberId: memberAsked(caller, query.member),
+            region: query.region,
+            tierId: query.tier,
+          },
           groupBy,
-          limit: maxRows + 1,
+          after: page.after === undefined ? undefined : groupAfter(page.after, groupBy),
+          limit: (asTable ? MAX_CSV_ROWS : page.limit) + 1,
         });
-        if (wantsCsv && rows.length > maxRows) throw tooManyRows();
-        if (wantsCsv) return new RawAnswer('text/csv; charset=utf-8', csv(tableOf(rows, groupBy)));
-        return { object: 'list', data: rows.slice(0, maxRows).map(presentRow), has_more: rows.length > maxRows };
-      },
-    );
-    addRoute(
-      app,
-      {
-        method: 'GET',
-        url: '/v1/usage/requests/:id',
-        summary: 'The receipt of a request, by its x-request-id.',
-        params: z.strictObject({ id: ID }),
-        answer: RECEIPT,
-      },
-      async ({ request, params }) => {
-        const caller = callerOf(request);
-        const receipt = await usage.receipt(caller.accountId, params.id);
-        if (caller.reach === 'own' && receipt.memberId !== caller.memberId) {
-          throw new GatewayError('not_found', { message: 'There is no usage of such a request.' });
-        }
-        return presentReceipt(receipt);
+        if (!asTable) return listed(rows, page, (row) => presentRow(row, groupBy));
+        if (rows.length > MAX_CSV_ROWS) throw tooManyRows();
+        return new RawAnswer(CSV_TYPE, csv(tableOf(rows, groupBy)));
       },
     );
   };
@@ -152,19 +104,20 @@ function tooManyRows(): GatewayError {
   return new GatewayError('invalid_request_error', { message, param: 'from' });
 }
 
-function requireRange(fromMs: number, toMs: number): void {
-  const problem =
-    fromMs >= toMs
-      ? 'from must be earlier than to'
-      : toMs - fromMs > MAX_RANGE_DAYS * DAY_MS
-        ? `the time from from to to must be at most ${MAX_RANGE_DAYS} days`
-        : undefined;
-  if (problem !== undefined) throw new GatewayError('invalid_request_error', { message: `${problem}.`, param: 'from' });
+function noPages(): GatewayError {
+  return new GatewayError('invalid_request_error', { message: 'limit, after: a table comes whole.', param: 'limit' });
 }
 
-function presentRow(row: UsageRow): z.infer<typeof ROW> {
+function groupAfter(id: string, groupBy: readonly UsageDimension[]): string[] {
+  const group = groupOfId(id, groupBy);
+  if (group !== undefined) return group;
+  throw new GatewayError('invalid_request_error', { message: 'after: must be the id of a row of the same dimensions.', param: 'after' });
+}
+
+function presentRow(row: UsageRow, groupBy: readonly UsageDimension[]): z.infer<typeof ROW> {
   const units = COMPONENTS.filter((component) => row.units[component] > 0n);
   return {
+    id: idOfGroup(groupBy.map((dimension) => row.group[dimension] ?? '')),
     object: 'usage',
     ...row.group,
     requests: Number(row.requests),
@@ -186,40 +139,4 @@ function tableOf(rows: readonly UsageRow[], groupBy: readonly UsageDimension[]):
       row.chargeNano.toString(),
     ]),
   ];
-}
-
-function presentReceipt(receipt: Receipt): z.infer<typeof RECEIPT> {
-  return {
-    object: 'receipt',
-    id: receipt.requestId,
-    admitted_at: time(receipt.admittedAtMs),
-    region: receipt.region,
-    key_id: receipt.keyId,
-    member_id: receipt.memberId,
-    operation: receipt.operation,
-    asked_model: receipt.askedModel,
-    model: receipt.answeringModelId ?? null,
-    outcome: receipt.outcome,
-    exactness: receipt.exactness,
-    units: receipt.units,
-    service_tier: receipt.serviceTier,
-    list_price_version: receipt.listPriceVersion,
-    tier: receipt.tierId,
-    markup_percent: receipt.markupBasisPoints / 100,
-    ...money('max_cost', receipt.maxCostNano),
-    ...money('cost', receipt.chargeNano),
-    stream: receipt.stream,
-    status: receipt.status,
-    error_code: receipt.errorCode ?? null,
-    first_byte_ms: receipt.firstByteMs,
-    duration_ms: receipt.durationMs,
-    // Which endpoint and what it cost us is ours to know.
-    attempts: receipt.attempts.map((attempt) => ({
-      provider: attempt.providerId,
-      model: attempt.modelId,
-      status: attempt.status,
-      error_code: attempt.errorCode ?? null,
-      duration_ms: attempt.durationMs,
-    })),
-  };
 }

@@ -1,23 +1,18 @@
-/** Usage as nodes report it: ingested exactly once, charged, summed, and read back. */
-import { GatewayError } from '@meridian/domain/error';
+/** Usage as nodes report it: ingested exactly once, charged, summed, and read back by customers and jobs. */
 import type { Nano } from '@meridian/domain/money';
 import type { ListPrice } from '@meridian/domain/price';
-import type { Exactness, Usage } from '@meridian/domain/usage';
-import type { Attempt, Outcome } from '@meridian/domain/usage-record';
 import type { LimitListener } from '../budgets/caps.ts';
 import type { Database } from '../database/connect.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import type { SignOfRestore, UsageAlarm } from './alarm.ts';
 import { assertBatch, type UsageBatch } from './batch.ts';
 import { ingestUnlessBehind, type Prices, sortRecords } from './ingest.ts';
+import { createUsageReading, type UsageReading } from './reading-service.ts';
 import * as store from './store.ts';
-import type { UsageQuery, UsageRow } from './usage.ts';
 
 export type { SignOfRestore, UsageAlarm } from './alarm.ts';
 
 const MAX_CACHED_PRICES = 10_000;
-/** A table for a spreadsheet, and one row that tells that there are more. */
-const MAX_USAGE_ROWS = 10_001;
 const PARTITION_DAYS_AHEAD = 7;
 const DAY_MS = 86_400_000;
 
@@ -29,6 +24,8 @@ export interface ListPrices {
 
 export interface UsageDependencies {
   readonly db: Database;
+  /** Where customers read; `db` unless told. */
+  readonly readingDb?: Database;
   readonly clock: { nowMs(): number };
   readonly prices: ListPrices;
   /** Called after the commit. */
@@ -56,35 +53,7 @@ export interface Acked {
   readonly ackedSeq: number;
 }
 
-/** What became of one request: what the customer may see of it, and our cost. */
-export interface Receipt {
-  readonly requestId: string;
-  readonly admittedAtMs: number;
-  readonly region: string;
-  readonly keyId: string;
-  readonly memberId: string;
-  readonly operation: string;
-  readonly askedModel: string;
-  readonly answeringModelId: string | undefined;
-  readonly outcome: Outcome;
-  readonly exactness: Exactness;
-  readonly units: Usage;
-  readonly serviceTier: string;
-  /** Of the answering model; 0 where nothing answered. */
-  readonly listPriceVersion: number;
-  readonly tierId: string;
-  readonly markupBasisPoints: number;
-  readonly maxCostNano: Nano;
-  readonly chargeNano: Nano;
-  readonly attempts: readonly Attempt[];
-  readonly stream: boolean;
-  readonly status: number;
-  readonly errorCode: string | undefined;
-  readonly firstByteMs: number;
-  readonly durationMs: number;
-}
-
-export interface UsageService {
+export interface UsageService extends UsageReading {
   /**
    * Ingests a batch in one transaction and returns, once it is committed, what is acknowledged. A batch that was ingested before, or
    * partly, is skipped as far as it was. Throws `SequenceGapError` when records before it are missing: close the stream.
@@ -99,10 +68,6 @@ export interface UsageService {
   open(spool: Pick<UsageBatch, 'spoolId' | 'nodeId' | 'region'> & { readonly retained: readonly Retained[] }): Promise<Acked[]>;
   /** All cursors of a spool. */
   cursors(spoolId: string): Promise<Acked[]>;
-  /** Sums by day, model, key, member, region, from the hourly rows; at most 10,001 rows. */
-  listUsage(query: UsageQuery): Promise<UsageRow[]>;
-  /** Throws `not_found` when the account has no such request (or its usage has not arrived yet). */
-  receipt(accountId: string, requestId: string): Promise<Receipt>;
   /** List amount of charged calls by account over whole hours: spend before any markup, what volume tiers are valued from. */
   listSpend(window: { readonly fromMs: number; readonly toMs: number }): Promise<{ accountId: string; listNano: Nano }[]>;
   /** What an account's calls cost us without a charge, by day (UTC). */
@@ -115,6 +80,7 @@ export function createUsageService(dependencies: UsageDependencies): UsageServic
   const { db, clock } = dependencies;
   const prices = rememberPrices(dependencies.prices);
   return {
+    ...createUsageReading({ db: dependencies.readingDb ?? db, prices: dependencies.prices }),
     ingestBatch: async (batch, dbEpoch) => {
       assertBatch(batch);
       const sorted = await sortRecords(batch.records, prices);
@@ -131,12 +97,6 @@ export function createUsageService(dependencies: UsageDependencies): UsageServic
       return opened.map(({ incarnation, ackedSeq }) => ({ incarnation, ackedSeq }));
     },
     cursors: (spoolId) => store.selectCursors(db, spoolId),
-    listUsage: (query) => store.selectUsage(db, { ...query, limit: Math.min(query.limit, MAX_USAGE_ROWS) }),
-    receipt: async (accountId, requestId) => {
-      const event = await store.selectEvent(db, accountId, requestId);
-      if (event === undefined) throw new GatewayError('not_found', { message: 'There is no usage of such a request.' });
-      return receiptOf(event);
-    },
     listSpend: (window) => store.selectListSpend(db, window),
     unchargedCost: (accountId, fromMs) => store.selectUncharged(db, accountId, fromMs),
     makePartitions: async () => {
@@ -187,34 +147,5 @@ function rememberPrices(source: ListPrices): Prices {
       for (const price of found) known.set(keyOf(price.modelId, price.version), price);
     }
     return (modelId, version) => known.get(keyOf(modelId, version));
-  };
-}
-
-function receiptOf(event: NonNullable<Awaited<ReturnType<typeof store.selectEvent>>>): Receipt {
-  return {
-    requestId: event.request_id,
-    admittedAtMs: event.admitted_at.getTime(),
-    region: event.region,
-    keyId: event.key_id,
-    memberId: event.member_id,
-    operation: event.operation,
-    askedModel: event.asked_model,
-    answeringModelId: event.answering_model_id ?? undefined,
-    // Only ingest writes these columns, from values of these types.
-    outcome: event.outcome as Outcome,
-    exactness: event.exactness as Exactness,
-    units: event.usage as Usage,
-    serviceTier: event.service_tier,
-    listPriceVersion: event.answering_price_version,
-    tierId: event.tier_id,
-    markupBasisPoints: event.markup_basis_points,
-    maxCostNano: event.max_cost_nano,
-    chargeNano: event.charge_nano,
-    attempts: store.readAttempts(event.attempts),
-    stream: event.stream,
-    status: event.status,
-    errorCode: event.error_code ?? undefined,
-    firstByteMs: Number(event.first_byte_ms),
-    durationMs: Number(event.duration_ms),
   };
 }

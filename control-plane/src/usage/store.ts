@@ -1,22 +1,11 @@
-/** The SQL of usage: cursors, events, sums, what is read of them. */
-import { COMPONENTS, type Component } from '@meridian/domain/usage';
-import type { Attempt, Final } from '@meridian/domain/usage-record';
+/** The SQL of ingest: cursors, events, sums, what jobs read of them. */
+import { COMPONENTS } from '@meridian/domain/usage';
+import type { Final } from '@meridian/domain/usage-record';
 import { sql } from 'kysely';
 import type { Database } from '../database/connect.ts';
 import type { Transaction } from '../database/transaction.ts';
 import type { Unreadable, UsageBatch } from './batch.ts';
-import {
-  type BatchSums,
-  type CountedFinal,
-  chargeOf,
-  costOf,
-  listOf,
-  type RatedFinal,
-  type UsageDimension,
-  type UsageQuery,
-  type UsageRow,
-  writtenOffOf,
-} from './usage.ts';
+import { type BatchSums, type CountedFinal, chargeOf, costOf, listOf, type RatedFinal, writtenOffOf } from './usage.ts';
 
 type Reader = Database | Transaction;
 
@@ -340,40 +329,6 @@ export async function selectSpend(db: Reader, accountId: string, window: { fromM
   return rows[0]?.spend ?? 0n;
 }
 
-const DIMENSION_SQL: Readonly<Record<UsageDimension, string>> = {
-  day: `to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD')`,
-  model: 'model_id',
-  key: 'key_id',
-  member: 'member_id',
-  region: 'region',
-};
-
-/** Sums of the hourly rows, in the order of their dimensions. */
-export async function selectUsage(db: Reader, query: UsageQuery): Promise<UsageRow[]> {
-  const dimensions = query.groupBy.map((dimension) => `${DIMENSION_SQL[dimension]} AS "${dimension}"`);
-  const sums = HOURLY_SUMS.map((name) => `coalesce(sum(${name}), 0)::bigint AS ${name}`);
-  const places = query.groupBy.map((_, index) => index + 1).join(', ');
-  type Row = Record<UsageDimension, string> & Record<(typeof HOURLY_SUMS)[number], bigint>;
-  const { rows } = await sql<Row>`
-    SELECT ${sql.raw([...dimensions, ...sums].join(', '))} FROM usage_hourly
-    WHERE account_id = ${query.accountId} AND hour >= date_trunc('hour', ${new Date(query.fromMs)}::timestamptz, 'UTC') AND hour < ${new Date(query.toMs)}
-    ${query.memberId === undefined ? sql`` : sql`AND member_id = ${query.memberId}`}
-    ${sql.raw(places === '' ? '' : `GROUP BY ${places} ORDER BY ${places}`)} LIMIT ${query.limit}`.execute(db);
-  return rows.map((row) => ({
-    group: Object.fromEntries(query.groupBy.map((dimension) => [dimension, row[dimension]])),
-    requests: row.requests,
-    chargedRequests: row.charged_requests,
-    estimatedRequests: row.estimated_requests,
-    // COMPONENTS names each component once.
-    units: Object.fromEntries(COMPONENTS.map((component) => [component, row[component]])) as Record<Component, bigint>,
-    chargeNano: row.charge_nano,
-    listNano: row.list_nano,
-    varianceNano: row.variance_nano,
-    writtenOffNano: row.written_off_nano,
-    costNano: row.cost_nano,
-  }));
-}
-
 /** List amount of what was charged in the hours of a window, by account. */
 export async function selectListSpend(
   db: Reader,
@@ -392,32 +347,6 @@ export async function selectUncharged(db: Reader, accountId: string, fromMs: num
     SELECT day::text AS day, cost_nano AS "costNano" FROM usage_uncharged_daily
     WHERE account_id = ${accountId} AND day >= ${dayOf(fromMs)}::date ORDER BY day`.execute(db);
   return rows;
-}
-
-export async function selectEvent(db: Reader, accountId: string, requestId: string) {
-  return db
-    .selectFrom('usage_event')
-    .selectAll()
-    .where('request_id', '=', requestId)
-    .where('account_id', '=', accountId)
-    .orderBy('admitted_at')
-    .executeTakeFirst();
-}
-
-/** Attempts as they were written: their fields as in the domain, amounts as decimal texts. */
-export function readAttempts(column: unknown): Attempt[] {
-  // Only `insertEvents` writes the column.
-  const attempts = column as (Omit<Attempt, 'costNano' | 'errorCode' | 'upstreamRequestId'> & {
-    costNano: string;
-    errorCode?: Attempt['errorCode'];
-    upstreamRequestId?: string;
-  })[];
-  return attempts.map((attempt) => ({
-    ...attempt,
-    costNano: BigInt(attempt.costNano),
-    errorCode: attempt.errorCode,
-    upstreamRequestId: attempt.upstreamRequestId,
-  }));
 }
 
 export async function makePartitions(db: Reader, nowMs: number, daysAhead: number): Promise<number> {

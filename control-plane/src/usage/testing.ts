@@ -1,6 +1,7 @@
 /** Finals as a node settles them, rated by the shared function, for tests of what becomes of them. */
-import { hash } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { budgetId, prepaidCapId } from '@meridian/domain/budget';
+import { newId } from '@meridian/domain/ids';
 import type { ListPrice } from '@meridian/domain/price';
 import { rate } from '@meridian/domain/rating';
 import { type Final, isCharged } from '@meridian/domain/usage-record';
@@ -22,6 +23,27 @@ export const TEST_PRICES = {
 };
 
 export const ADMITTED_AT_MS = Date.UTC(2026, 4, 4, 12, 30);
+
+/** The id that a node gives a request at that moment; without `nowMs` one admitted at ADMITTED_AT_MS. */
+export function requestIdAt(nowMs: number = ADMITTED_AT_MS): string {
+  return newId('req', { nowMs: () => nowMs, randomBytes: (count) => randomBytes(count) });
+}
+
+/** What the hourly rows of an account come to. */
+export async function hourlySums(db: Database, accountId: string) {
+  const { rows } = await sql<{
+    requests: bigint;
+    chargedRequests: bigint;
+    chargeNano: bigint;
+    listNano: bigint;
+    writtenOffNano: bigint;
+    costNano: bigint;
+  }>`
+    SELECT sum(requests)::bigint AS requests, sum(charged_requests)::bigint AS "chargedRequests", sum(charge_nano)::bigint AS "chargeNano",
+      sum(list_nano)::bigint AS "listNano", sum(written_off_nano)::bigint AS "writtenOffNano", sum(cost_nano)::bigint AS "costNano"
+    FROM usage_hourly WHERE account_id = ${accountId}`.execute(db);
+  return rows[0];
+}
 
 /** A successful call of 100 tokens in and 50 out at a markup of 40 %: list 700,000, charge 980,000, cost 500,000 nano-USD. */
 export function settledFinal(change: Partial<Final> & { readonly requestId: string }): Final {

@@ -262,34 +262,3 @@ function noUnits(): Record<Component, number> {
 function inOrder<T>(sums: ReadonlyMap<string, T>): [string, T][] {
   return [...sums].sort(([a], [b]) => (a < b ? -1 : 1));
 }
-
-export const USAGE_DIMENSIONS = ['day', 'model', 'key', 'member', 'region'] as const;
-export type UsageDimension = (typeof USAGE_DIMENSIONS)[number];
-
-export interface UsageQuery {
-  readonly accountId: string;
-  /** From the hour that holds this moment … */
-  readonly fromMs: number;
-  /** … to the last hour that starts before this one. */
-  readonly toMs: number;
-  readonly groupBy: readonly UsageDimension[];
-  /** Only what this member's keys used. */
-  readonly memberId?: string;
-  readonly limit: number;
-}
-
-export interface UsageRow {
-  /** The value of each dimension asked for; a day as `2026-05-04` (UTC), a model that never answered as an empty text. */
-  readonly group: Readonly<Partial<Record<UsageDimension, string>>>;
-  readonly requests: bigint;
-  readonly chargedRequests: bigint;
-  readonly estimatedRequests: bigint;
-  readonly units: Readonly<Record<Component, bigint>>;
-  readonly chargeNano: bigint;
-  readonly listNano: bigint;
-  readonly varianceNano: bigint;
-  /** What was charged to nobody because its leases could not pay. */
-  readonly writtenOffNano: bigint;
-  /** What it cost us: for operators only. */
-  readonly costNano: bigint;
-}

@@ -1,0 +1,39 @@
+/** Fields that all questions about usage share: when, whose, in which form. */
+import { GatewayError } from '@meridian/domain/error';
+import { z } from 'zod';
+import type { Caller } from '../http/session.ts';
+import type { Span } from './reading.ts';
+
+const DAY_MS = 86_400_000;
+
+/** A day (`2026-01-31`, its beginning in UTC) or a moment. */
+export const MOMENT = z
+  .union([z.iso.date(), z.iso.datetime({ offset: true })], 'must be a date such as 2026-01-31 or an RFC 3339 time')
+  .transform((text) => Date.parse(text));
+
+export const FORMAT = z.enum(['json', 'csv']);
+
+/** What is asked for, or else the days before its end, which is now unless told. Throws `invalid_request_error` for too much. */
+export function spanOf(
+  asked: { readonly from?: number | undefined; readonly to?: number | undefined },
+  nowMs: number,
+  { defaultDays, maxDays }: { readonly defaultDays: number; readonly maxDays: number },
+): Span {
+  const toMs = asked.to ?? nowMs;
+  const fromMs = asked.from ?? toMs - defaultDays * DAY_MS;
+  const problem =
+    fromMs >= toMs
+      ? 'from must be earlier than to'
+      : toMs - fromMs > maxDays * DAY_MS
+        ? `the time from from to to must be at most ${maxDays} days`
+        : undefined;
+  if (problem !== undefined) throw new GatewayError('invalid_request_error', { message: `${problem}.`, param: 'from' });
+  return { fromMs, toMs };
+}
+
+/** The member whose usage is asked for; undefined for everybody's, which is not for those who see their own only. */
+export function memberAsked(caller: Pick<Caller, 'reach' | 'memberId'>, asked: string | undefined): string | undefined {
+  if (caller.reach !== 'own') return asked;
+  if (asked === undefined || asked === caller.memberId) return caller.memberId;
+  throw new GatewayError('permission_denied', { message: 'A member with this role sees their own usage only.', param: 'member' });
+}
