@@ -160,8 +160,9 @@ export class Traffic {
     const lastsMs = Math.floor(dice.exponential(dice.chance(0.2) ? 3_000 : 300)) + 5;
     const most = admitted.terms.maxOutputTokens;
     // Now and then a provider goes beyond what it was told.
-    const output = dice.chance(0.02) ? most + dice.between(1, 500) : dice.between(0, most);
+    const wanted = dice.chance(0.02) ? most + dice.between(1, 500) : dice.between(0, most);
     const fate = dice.random();
+    const output = fate >= 0.16 && fate < 0.2 ? 0 : wanted;
     node.life.after(lastsMs, `answers ${request.id.slice(-6)}`, () => {
       const candidate = { endpoint: endpointOf(listPrice), model: { id: MODEL_ID }, listPrice };
       const facts = {
