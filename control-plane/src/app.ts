@@ -10,6 +10,7 @@ import type { LimitListener } from './budgets/caps.ts';
 import { LeaseSignals } from './budgets/lease-signals.ts';
 import { Leases } from './budgets/leases.ts';
 import { LeaseUpkeep } from './budgets/leases-upkeep.ts';
+import { isPrepaidBudgetId } from './budgets/prepaid.ts';
 import { QuestionsRunner } from './budgets/questions-runner.ts';
 import { BudgetService } from './budgets/service.ts';
 import { CatalogService } from './catalog/service.ts';
@@ -21,7 +22,8 @@ import { buildHttp } from './http/server.ts';
 import { Sessions } from './http/session.ts';
 import { startJobs } from './jobs/jobs.ts';
 import { KeyService } from './keys/service.ts';
-import { createLedger, type Ledger } from './ledger/service.ts';
+import { createCreditServices } from './ledger/credit.ts';
+import { createLedger } from './ledger/service.ts';
 import { NodeService } from './nodes/service.ts';
 import { PlanService } from './plans/service.ts';
 import { PricingService, salesOf } from './pricing/service.ts';
@@ -151,6 +153,7 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     plans,
     usage: services.usage,
     ledger,
+    refunds: services.credit.refunds,
     restore,
     leaseHub,
     questions,
@@ -166,6 +169,10 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
   // The last word of the nodes that were just sent away.
   closers.push(() => nodes.flush());
   closers.push(() => jobs.stop());
+  // Whoever has just paid is served at once, not a second later.
+  services.limitListeners.push((budgetIds) => {
+    if (budgetIds.some(isPrepaidBudgetId)) jobs.publishBalancesSoon();
+  });
 
   metrics.gauge('meridian_sync_streams', 'Nodes connected to this replica', () => nodes.connectedCount);
   metrics.gauge('meridian_grants_frozen', '1 while the database was set back and nothing is granted', () => (restore.frozen() ? 1 : 0));
@@ -193,7 +200,6 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     newRequestId: () => newId('req', ids),
     ...allRoutes({
       ...services,
-      ledger: withPublishing(ledger, () => jobs.publishBalancesSoon()),
       restore,
       db: pools.api,
       dbEpoch: () => tail.dbEpoch,
@@ -260,6 +266,10 @@ function buildServices(
   };
   // Members read on other connections than those on which nodes report.
   const usage = createUsageService({ db, readingDb: pools.reports, ...usageDeps });
+  const credit = createCreditServices({
+    ...{ db, clock: ids, onLimitChanged, addressKey: config.keyPepper },
+    chargeOf: async (accountId, requestId) => (await usage.receipt(accountId, requestId)).chargeNano,
+  });
   const ceiling = new UnchargedCeiling({ db, clock: ids, accounts });
   const ingest = createUsageService({
     ...{ db: pools.ingest, ...usageDeps, onLimitChanged },
@@ -269,7 +279,7 @@ function buildServices(
     },
   });
   const nodes = new NodeService({ db: pools.nodes, clock: ids });
-  return { accounts, teams, plans, budgets, limitListeners, catalog, pricing, keys, credentials, sessions, ledger, usage, ingest, tiers, nodes };
+  return { accounts, teams, plans, budgets, limitListeners, catalog, pricing, keys, credentials, sessions, ledger, credit, usage, ingest, tiers, nodes };
 }
 
 interface LeaseParts {
@@ -307,21 +317,6 @@ function startLeases(config: Config, { pools, logger, metrics }: Base, { service
     else questions.wanted(budgetIds).catch(failed);
   });
   return { leases, questions, leaseUpkeep: new LeaseUpkeep({ leases, runner: questions }) };
-}
-
-/** Whoever has just paid is served at once, not a second later. */
-function withPublishing(ledger: Ledger, publishSoon: () => void): Ledger {
-  const then = async <T>(done: Promise<T>): Promise<T> => {
-    const answer = await done;
-    publishSoon();
-    return answer;
-  };
-  return {
-    ...ledger,
-    topUp: (request) => then(ledger.topUp(request)),
-    grant: (request) => then(ledger.grant(request)),
-    adjust: (request) => then(ledger.adjust(request)),
-  };
 }
 
 /** Amounts are bigint, which JSON does not have. */

@@ -14,6 +14,10 @@ import type { HttpDeps } from './http/server.ts';
 import type { Sessions } from './http/session.ts';
 import { keyRoutes } from './keys/routes.ts';
 import type { KeyService } from './keys/service.ts';
+import { claimRoutes } from './ledger/claim-routes.ts';
+import type { CreditServices } from './ledger/credit.ts';
+import { promotionOperatorRoutes, promotionRoutes } from './ledger/promotion-routes.ts';
+import { purchaseOperatorRoutes, purchaseRoutes } from './ledger/purchase-routes.ts';
 import { creditOperatorRoutes, creditRoutes } from './ledger/routes.ts';
 import type { Ledger } from './ledger/service.ts';
 import { regionRoutes } from './nodes/region-routes.ts';
@@ -43,6 +47,7 @@ export interface RoutedServices {
   readonly credentials: CredentialService;
   readonly pricing: PricingService;
   readonly ledger: Ledger;
+  readonly credit: CreditServices;
   readonly usage: UsageService;
   readonly tiers: TierService;
   readonly nodes: NodeService;
@@ -55,7 +60,8 @@ export interface RoutedServices {
 
 /** What `buildHttp` takes of the features. */
 export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' | 'accountRoutes' | 'operatorRoutes'> {
-  const { accounts, clock, ledger, nodes, sessions, tiers } = services;
+  const { accounts, clock, credit, ledger, nodes, sessions, tiers } = services;
+  const requireAccount = (accountId: string) => accounts.get(accountId);
   return {
     sessions,
     accountRoutes: [
@@ -63,6 +69,8 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
       teamRoutes({ teams: services.teams, accounts, budgets: services.budgets, sessions, clock }),
       keyRoutes(services.keys, clock),
       creditRoutes(ledger),
+      purchaseRoutes(credit.purchases),
+      promotionRoutes(credit.promotions),
       usageRoutes(services.usage, clock),
       requestRoutes(services.usage, clock),
       regionRoutes(nodes),
@@ -70,7 +78,10 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
     operatorRoutes: [
       accountOperatorRoutes(accounts, sessions),
       planRoutes(services.plans, services.budgets),
-      creditOperatorRoutes(ledger, (accountId) => accounts.get(accountId)),
+      creditOperatorRoutes(ledger, requireAccount),
+      purchaseOperatorRoutes(credit.purchases, requireAccount),
+      promotionOperatorRoutes(credit.promotions, requireAccount),
+      claimRoutes(credit, requireAccount),
       catalogRoutes(services.catalog),
       credentialRoutes(services.credentials),
       pricingRoutes(services.pricing),

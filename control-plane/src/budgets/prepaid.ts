@@ -1,11 +1,16 @@
 /** The prepaid budget of an account: its limit moves with the customer's credit, so that limit − settled is the balance. */
-import { MAX_LIMIT, prepaidCapId } from '@meridian/domain/budget';
+import { isPrepaidCapId, MAX_LIMIT, parseBudgetId, prepaidCapId } from '@meridian/domain/budget';
 import type { Nano } from '@meridian/domain/money';
 import type { Transaction } from '../database/transaction.ts';
 import type { LimitChange } from './caps.ts';
 import * as store from './store.ts';
 
 export type PrepaidBudget = store.PrepaidRow;
+
+/** Whether a budget, as `budgetId` names it, is an account's credit. */
+export function isPrepaidBudgetId(id: string): boolean {
+  return isPrepaidCapId(parseBudgetId(id)?.capId ?? '');
+}
 
 /** Makes the prepaid budget of a new account, without credit. */
 export async function openPrepaidIn(trx: Transaction, accountId: string): Promise<void> {

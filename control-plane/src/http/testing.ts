@@ -10,6 +10,7 @@ import { CredentialService } from '../credentials/service.ts';
 import type { Database } from '../database/connect.ts';
 import { testDatabase } from '../database/testing.ts';
 import { KeyService } from '../keys/service.ts';
+import { createCreditServices } from '../ledger/credit.ts';
 import { createLedger } from '../ledger/service.ts';
 import { NodeService } from '../nodes/service.ts';
 import { PlanService } from '../plans/service.ts';
@@ -99,6 +100,10 @@ export function testStack(db: Database): TestStack {
     credentials,
     pricing,
     ledger: createLedger({ db, clock, onLimitChanged }),
+    credit: createCreditServices({
+      ...{ db, clock, onLimitChanged, addressKey: PEPPER },
+      chargeOf: async (accountId, requestId) => (await services.usage.receipt(accountId, requestId)).chargeNano,
+    }),
     usage: createUsageService({ db, clock, prices: pricing, onAlarm: () => {} }),
     tiers,
     nodes: new NodeService({ db, clock }),

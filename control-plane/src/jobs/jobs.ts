@@ -3,6 +3,7 @@ import type { AccountService } from '../accounts/service.ts';
 import type { LeaseUpkeep } from '../budgets/leases-upkeep.ts';
 import type { QuestionsRunner } from '../budgets/questions-runner.ts';
 import type { Database } from '../database/connect.ts';
+import type { Refunds } from '../ledger/refunds.ts';
 import type { Ledger } from '../ledger/service.ts';
 import type { NodeService } from '../nodes/service.ts';
 import type { PlanService } from '../plans/service.ts';
@@ -32,6 +33,8 @@ const HOUR_MS = 3_600_000;
 /** A plan whose daily limits changed reaches its members so many at a time. */
 const PLAN_CAPS_MS = 1_000;
 const MAX_CAPPED_MEMBERS_A_RUN = 500;
+/** While a refund waits for credit that nodes hold, they are asked for it this often. */
+const REFUNDS_MS = 2_000;
 const RETRY_MS = 1_000;
 const HOURLY_RETRY_MS = 60_000;
 
@@ -44,6 +47,7 @@ export interface JobsDeps {
   readonly plans: Pick<PlanService, 'capNextMembers'>;
   readonly usage: Pick<UsageService, 'makePartitions'>;
   readonly ledger: Pick<Ledger, 'makePartitions' | 'takeSnapshot'>;
+  readonly refunds: Pick<Refunds, 'advance'>;
   readonly restore: Pick<RestoreService, 'refresh'>;
   readonly leaseHub: Pick<LeaseHub, 'tick'>;
   readonly questions: Pick<QuestionsRunner, 'tick'>;
@@ -61,7 +65,8 @@ export interface Jobs {
 }
 
 export function startJobs(deps: JobsDeps): Jobs {
-  const { db, tail, sync, nodes, accounts, plans, usage, ledger, restore, leaseHub, questions, leaseUpkeep, onPolled, onError } = deps;
+  const { db, tail, sync, nodes, accounts, plans, usage, ledger, refunds, restore, leaseHub, questions, leaseUpkeep, onPolled, onError } =
+    deps;
   const start = (name: string, retryMs: number, run: () => Promise<number>): Job => repeat({ name, run, retryMs, onError });
   const balances = start('balances', RETRY_MS, async () => {
     const count = await accounts.publishChangedBalances(MAX_BALANCES_A_RUN);
@@ -106,6 +111,10 @@ export function startJobs(deps: JobsDeps): Jobs {
       return FIGURES_MS;
     }),
     start('plan caps', RETRY_MS, async () => ((await plans.capNextMembers(MAX_CAPPED_MEMBERS_A_RUN)) ? 0 : PLAN_CAPS_MS)),
+    start('refunds', RETRY_MS, async () => {
+      await refunds.advance();
+      return REFUNDS_MS;
+    }),
     start('log retention', PRUNE_MS, async () => ((await pruneLog(db)) ? 0 : PRUNE_MS)),
     start('partitions', HOURLY_RETRY_MS, async () => {
       await usage.makePartitions();

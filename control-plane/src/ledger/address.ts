@@ -31,7 +31,7 @@ export function normaliseAddress(address: string): string {
   return dotless === undefined ? `${mailbox}@${domain}` : `${mailbox.replaceAll('.', '')}@${dotless}`;
 }
 
-/** What is kept of a normalised address: without the key nobody can try addresses against it. */
+/** What is kept of a normalised address: without the key, which may serve other uses too, nobody can try addresses against it. */
 export function addressHash(key: Uint8Array, normalised: string): Buffer {
-  return createHmac('sha256', key).update(normalised).digest();
+  return createHmac('sha256', key).update(`trial address\n${normalised}`).digest();
 }
