@@ -50,6 +50,25 @@ describe('the bound of a request', () => {
     });
   });
 
+  it('counts what is paid by the piece at its dearest variant, and the request itself', () => {
+    const prices = {
+      input: 0n,
+      output: 0n,
+      per_request: 5_000_000_000n,
+      per_image: 40_000_000_000n,
+      'per_image:1024x1024:high': 160_000_000_000n,
+    };
+    const listPrice = { ...PRICE, cards: [{ ...PRICE.cards[0], prices: { ...prices, 'per_tool_call:web_search': 10_000_000_000n } }] };
+    const ways: Ways = { listPrice, candidates: [{ model: MODEL, listPrice }] };
+    const cost = (beyondText: Asked['beyondText']) =>
+      estimate({ ...ASKED, maxOutputTokens: 1, ...(beyondText === undefined ? {} : { beyondText }) }, ways, 0, NOBODY_ASKS).maxCostNano;
+    const search = { meter: 'per_tool_call:web_search', atMost: 16 } as const;
+    expect(cost(undefined)).toBe(5_000n);
+    expect(cost([{ meter: 'audio_in', atMost: undefined }])).toBe(5_000n);
+    expect(cost([search])).toBe(165_000n);
+    expect(cost([search, search, { meter: 'image_out', atMost: 2 }])).toBe(5_000n + 320_000n + 320_000n);
+  });
+
   it.each([
     // Half of what is free, over the requests in flight and this one, at 5,600 nano-USD a token.
     [112_000_000, 0, 1, 10_000],

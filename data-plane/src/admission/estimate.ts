@@ -4,6 +4,7 @@ import { GatewayError } from '@meridian/domain/error';
 import { type CostDemand, maxCost, outputTokensFor, outputTokensWithin } from '@meridian/domain/max-cost';
 import type { Nano } from '@meridian/domain/money';
 import type { ListPrice, ServiceTier } from '@meridian/domain/price';
+import type { Meter, Usage } from '@meridian/domain/usage';
 
 /** What is read of a request; satisfied by a dialect's facts. */
 export interface Asked {
@@ -16,6 +17,7 @@ export interface Asked {
   readonly unbounded: string | undefined;
   readonly takesOutputLimit: boolean;
   readonly images: number;
+  readonly beyondText?: readonly { readonly meter: Meter; readonly atMost: number | undefined }[];
 }
 
 interface ModelLimits {
@@ -73,7 +75,8 @@ export function estimate(
       param: asked.unbounded,
     });
   }
-  const input = { inputTokens, serviceTier, prices: pricesOf(ways) };
+  const pieces = piecesOf(asked);
+  const input = { inputTokens, serviceTier, prices: pricesOf(ways), ...(pieces === undefined ? {} : { pieces }) };
   let maxOutputTokens = 0;
   let addedLimit: number | undefined;
   if (asked.maxOutputTokens !== undefined) maxOutputTokens = asked.maxOutputTokens;
@@ -100,6 +103,18 @@ export function fittingLimit({ demand, choices, markupBasisPoints }: Estimate, a
 
 function inputBound(asked: Asked, ways: Ways): number {
   return asked.inputTokensBound + (asked.operation === 'chat' ? PREAMBLE_TOKENS : 0) + (asked.readsBeyondBody ? contextOf(ways) : 0);
+}
+
+/** What the request can use by the piece; undefined for most requests. A made picture may have its price by the piece. */
+function piecesOf({ beyondText = [] }: Asked): Usage | undefined {
+  let pieces: { [Name in Meter]?: number } | undefined;
+  for (const { meter, atMost } of beyondText) {
+    if (atMost === undefined) continue;
+    pieces ??= {};
+    const piece = meter === 'image_out' ? 'per_image' : meter;
+    pieces[piece] = (pieces[piece] ?? 0) + atMost;
+  }
+  return pieces;
 }
 
 function pricesOf({ listPrice, candidates }: Ways): readonly ListPrice[] {

@@ -1,6 +1,7 @@
 /** A picture as the control plane would publish it, for tests of the rooms that read one. */
 import { randomBytes } from 'node:crypto';
 import { formatApiKey, hashApiKey } from '@meridian/domain/api-key';
+import type { ComponentPrices, RateCard } from '@meridian/domain/price';
 import { sealSecret } from '@meridian/domain/sealed-secret';
 import type { Account, ApiKey, ConfigBody, Endpoint, Member, Plan } from '@meridian/domain/snapshot';
 import { configEntityId } from '@meridian/wire/codec/entry';
@@ -15,13 +16,18 @@ export interface Sketch {
   readonly key?: Partial<ApiKey>;
   readonly plan?: Partial<Plan>;
   readonly endpoint?: Partial<Endpoint>;
+  /** List and cost of all models. */
+  readonly prices?: ComponentPrices;
+  readonly priorityPrices?: ComponentPrices;
 }
 
 /** One account with a key, two chat models and an embedding model; parts as the sketch says. */
 export function samplePicture(sketch: Sketch = {}): { picture: Picture; apiKey: string } {
   const picture = new Picture({ sealingKey: SEALING_KEY });
   const apiKey = formatApiKey('sk-mrd-', randomBytes(20));
-  const cards = [{ serviceTier: 'standard', aboveInputTokens: 0, prices: { input: 1_000_000_000n, output: 4_000_000_000n } }] as const;
+  const { prices = { input: 1_000_000_000n, output: 4_000_000_000n }, priorityPrices } = sketch;
+  const cards: RateCard[] = [{ serviceTier: 'standard', aboveInputTokens: 0, prices }];
+  if (priorityPrices !== undefined) cards.push({ serviceTier: 'priority', aboveInputTokens: 0, prices: priorityPrices });
   const model = {
     vendor: 'acme',
     displayName: 'M',

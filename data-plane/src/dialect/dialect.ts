@@ -7,7 +7,7 @@
 import type { DialectName, Operation } from '@meridian/domain/dialect';
 import type { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
-import type { Usage } from '@meridian/domain/usage';
+import type { Meter, Usage } from '@meridian/domain/usage';
 import type { StreamEvent } from '../canonical/event.ts';
 import type { Loss } from '../canonical/loss.ts';
 import type { Request } from '../canonical/request.ts';
@@ -39,8 +39,19 @@ export interface RequestFacts {
   readonly takesOutputLimit: boolean;
   /** Images asked for. */
   readonly images: number;
+  /** What is counted beside plain text, as far as the request shows it. */
+  readonly beyondText?: readonly ShownMeter[];
   /** What the request needs of a model: `tools`, `vision`, `audio_input`, `json_schema`, `reasoning` … */
   readonly needs: readonly string[];
+}
+
+/** Something with a price of its own that a request asks for. */
+export interface ShownMeter {
+  readonly meter: Meter;
+  /** The parameter that asks for it. */
+  readonly param: string;
+  /** So many pieces at most; undefined for tokens, which are in the bounds of input and output. */
+  readonly atMost: number | undefined;
 }
 
 /** A request that stays in its dialect: its bytes, its facts, and where the fields stand that are spliced. */

@@ -67,6 +67,42 @@ describe('planning', () => {
     expect(planned({ model: 'm-1.6' }, { plan })).toMatchObject({ details: { near_names: ['m-2'] } });
   });
 
+  it.each([
+    ['audio_in', 'messages[0].content[1]', 'audio input (audio_in)'],
+    ['audio_out', 'modalities', 'audio output (audio_out)'],
+    ['image_out', 'modalities', 'image output (image_out)'],
+    ['per_tool_call:web_search', 'web_search_options', "calls of the provider's own tools (per_tool_call:web_search)"],
+  ] as const)('refuses %s where the model has no price for it, before anything is sent', (meter, param, words) => {
+    const beyondText = [
+      { meter: 'image_in' as const, param: 'x', atMost: undefined },
+      { meter, param, atMost: undefined },
+    ];
+    const refusal = planned({ beyondText });
+    expect(refusal).toMatchObject({ code: 'invalid_request_error', status: 400, param });
+    expect(String(refusal)).toContain(`'m-1.5' has no price for ${words}`);
+  });
+
+  it('serves what has a price, a picture at that of the input', () => {
+    const beyondText = [{ meter: 'image_in' as const, param: 'x', atMost: undefined }];
+    expect(planned({ beyondText })).toMatchObject({ model: { id: 'm-1.5' } });
+    const priced: Sketch = { prices: { input: 1n, output: 1n, audio_in: 1n, per_tool_call: 1n } };
+    const shown = (['audio_in', 'per_tool_call:web_search'] as const).map((meter) => ({ meter, param: 'x', atMost: 1 }));
+    expect(planned({ beyondText: shown }, priced)).toMatchObject({ model: { id: 'm-1.5' } });
+  });
+
+  it('refuses a tier of its own that lacks the price, and a model without a price for text', () => {
+    const beyondText = [{ meter: 'audio_in' as const, param: 'x', atMost: undefined }];
+    const priority: Sketch = { prices: { input: 1n, output: 1n, audio_in: 1n }, priorityPrices: { input: 2n, output: 2n } };
+    expect(planned({ beyondText }, priority)).toMatchObject({ model: { id: 'm-1.5' } });
+    expect(planned({ beyondText, serviceTier: 'priority' }, priority)).toMatchObject({ status: 400, param: 'x' });
+    expect(planned({}, { prices: { input: 1n } })).toMatchObject({
+      status: 400,
+      param: 'model',
+      message: expect.stringContaining('output'),
+    });
+    expect(planned({ model: 'embed-1', operation: 'embeddings' }, { prices: { input: 0n } })).toMatchObject({ model: { id: 'embed-1' } });
+  });
+
   it('refuses an operation that the model is not for', () => {
     expect(planned({ operation: 'embeddings' })).toMatchObject({ code: 'model_not_found', param: 'model' });
     expect(planned({ model: 'embed-1' })).toMatchObject({ code: 'model_not_found' });

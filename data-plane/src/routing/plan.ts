@@ -1,9 +1,12 @@
 /** Request + picture → candidates, each with the reason why it is there or not. Pure. */
+import { withoutPrice } from '@meridian/domain/billed-usage';
+import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 import { type Model, modelServes, nearestModelNames } from '@meridian/domain/model';
 import type { ListPrice } from '@meridian/domain/price';
 import type { Region } from '@meridian/domain/region';
 import { type ApiKey, type Plan as CustomerPlan, type Endpoint, type Provider, priceInForce } from '@meridian/domain/snapshot';
+import { type Component, componentOf, type Meter } from '@meridian/domain/usage';
 import type { RequestFacts } from '../dialect/dialect.ts';
 import type { Catalogue } from './catalogue.ts';
 
@@ -53,8 +56,8 @@ function planAllows({ allowedModels }: CustomerPlan, model: Model): boolean {
 }
 
 /**
- * Throws GatewayError 404 `model_not_found` (with near names), 403 `model_not_allowed`, or 503 `overloaded` when the
- * model exists but nothing can serve it here at the moment.
+ * Throws GatewayError 404 `model_not_found` (with near names), 403 `model_not_allowed`, 400 `invalid_request_error` for a
+ * request that asks for something the model's list price has no price for, or 503 `overloaded` when the model exists but nothing can serve it here at the moment.
  */
 export function plan(catalogue: Catalogue, facts: RequestFacts, who: Entitled, region: Region, nowMs: number): Plan {
   const found = catalogue.modelByName(facts.model);
@@ -81,6 +84,7 @@ export function plan(catalogue: Catalogue, facts: RequestFacts, who: Entitled, r
       cause: 'no list price',
     });
   }
+  refuseUnpriced(model, listPrice, facts);
   const candidates: Candidate[] = [];
   const refused: string[] = [];
   for (const endpoint of catalogue.endpointsOf(model.id)) {
@@ -101,6 +105,39 @@ export function plan(catalogue: Catalogue, facts: RequestFacts, who: Entitled, r
     });
   }
   return { model, candidates: [first, ...others], listPrice };
+}
+
+/** What has no price would be given away: the request is refused before anything is sent. */
+function refuseUnpriced(model: Model, { cards }: ListPrice, { operation, serviceTier, beyondText = [] }: RequestFacts): void {
+  const text = withoutPrice(TEXT_METERS[operation], cards, serviceTier)[0];
+  if (text !== undefined) throw unpriced(model, text, 'model');
+  for (const { meter, param } of beyondText) {
+    if (withoutPrice([meter], cards, serviceTier).length > 0) throw unpriced(model, meter, param);
+  }
+}
+
+/** What every request of an operation uses. */
+const TEXT_METERS: Readonly<Record<Operation, readonly Meter[]>> = { chat: ['input', 'output'], embeddings: ['input'] };
+
+/** Components in words; those that are missing speak for themselves. */
+const IN_WORDS: Readonly<Partial<Record<Component, string>>> = {
+  input: 'input',
+  output: 'output',
+  audio_in: 'audio input',
+  audio_out: 'audio output',
+  image_in: 'image input',
+  image_out: 'image output',
+  per_tool_call: "calls of the provider's own tools",
+};
+
+function unpriced(model: Model, meter: Meter, param: string): GatewayError {
+  const what = IN_WORDS[componentOf(meter)];
+  const name = what === undefined ? meter : `${what} (${meter})`;
+  const remedy = param === 'model' ? 'choose another model.' : `leave out '${param}' or choose another model.`;
+  return new GatewayError('invalid_request_error', {
+    message: `The model '${model.id}' has no price for ${name}, so it cannot be used for this request: ${remedy}`,
+    param,
+  });
 }
 
 function notFound(catalogue: Catalogue, asked: string, who: Entitled): GatewayError {

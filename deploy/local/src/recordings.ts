@@ -26,6 +26,8 @@ const PRICES_USD_PER_MILLION = {
   audio_in: '10.00',
   audio_out: '20.00',
   image_in: '2.00',
+  image_out: '30.00',
+  per_tool_call: '10000.00',
 };
 
 /** The names of the recorded chat exchanges that speak OpenAI's wire, without step and extension; empty without an index. */

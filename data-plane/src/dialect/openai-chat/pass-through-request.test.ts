@@ -29,6 +29,58 @@ function rewritten(body: string, edits: { model?: string; maxOutputTokens?: numb
 }
 
 describe('facts of a chat request', () => {
+  it.each([
+    [{}, []],
+    [{ tools: [{ type: 'function', function: { name: 'f' } }], modalities: ['text'], web_search_options: null, plugins: [] }, []],
+    [
+      { messages: [{ role: 'user', content: [{ type: 'input_audio', input_audio: { data: 'AAAA', format: 'wav' } }] }] },
+      [{ meter: 'audio_in', param: 'messages[0].content[0]', atMost: undefined }],
+    ],
+    [
+      { messages: [...messages, { role: 'user', content: [{ type: 'audio_url', audio_url: { url: 'https://x.y/a.mp3' } }] }] },
+      [{ meter: 'audio_in', param: 'messages[1].content[0]', atMost: undefined }],
+    ],
+    [
+      {
+        messages: [
+          {
+            role: 'user',
+            content: [
+              { type: 'text', text: 'x' },
+              { type: 'image_url', image_url: { url: 'https://x.y/a.png' } },
+            ],
+          },
+        ],
+      },
+      [{ meter: 'image_in', param: 'messages[0].content[1]', atMost: undefined }],
+    ],
+    [
+      { modalities: ['text', 'audio', 'image'], n: 2 },
+      [
+        { meter: 'audio_out', param: 'modalities', atMost: undefined },
+        { meter: 'image_out', param: 'modalities', atMost: 2 },
+      ],
+    ],
+    [{ web_search_options: {} }, [{ meter: 'per_tool_call:web_search', param: 'web_search_options', atMost: 16 }]],
+    [{ enable_search: true }, [{ meter: 'per_tool_call:web_search', param: 'enable_search', atMost: 16 }]],
+    [{ enable_search: false }, []],
+    [{ search_parameters: { mode: 'auto' } }, [{ meter: 'per_tool_call:web_source', param: 'search_parameters', atMost: 20 }]],
+    [{ search_parameters: { max_search_results: 5 } }, [{ meter: 'per_tool_call:web_source', param: 'search_parameters', atMost: 5 }]],
+    [{ search_parameters: { mode: 'off' } }, []],
+    [{ plugins: [{ id: 'web' }] }, [{ meter: 'per_tool_call:web_search', param: 'plugins', atMost: 16 }]],
+    [{ plugins: [{ id: 'file-parser' }] }, []],
+    [
+      { tools: [{ type: 'function', function: { name: 'f' } }, { type: 'web_search_20250305' }, { type: 'File Search!' }] },
+      [
+        { meter: 'per_tool_call:web_search', param: 'tools[1]', atMost: 16 },
+        { meter: 'per_tool_call', param: 'tools[2]', atMost: 16 },
+      ],
+    ],
+    [{ tools: [{ type: 'web_search_preview_2025_03_11' }] }, [{ meter: 'per_tool_call:web_search', param: 'tools[0]', atMost: 16 }]],
+  ])('shows what is counted beside text in %j', (fields, beyondText) => {
+    expect(chat(fields).facts.beyondText).toEqual(beyondText);
+  });
+
   it('reads the fields that planning needs', () => {
     const request = chat({ stream: true, stream_options: { include_usage: true }, max_tokens: 7, n: 2, service_tier: 'fast' });
     expect(request.facts).toMatchObject({

@@ -1,7 +1,8 @@
 /** Reads a request in one pass over its bytes, for the pass-through lane. */
 import { isUtf8 } from 'node:buffer';
 import type { Operation } from '@meridian/domain/dialect';
-import type { PassThroughRequest, RequestEdits, RequestFacts } from '../dialect.ts';
+import { isMeter } from '@meridian/domain/usage';
+import type { PassThroughRequest, RequestEdits, RequestFacts, ShownMeter } from '../dialect.ts';
 import {
   type Edit,
   JsonCursor,
@@ -56,8 +57,11 @@ interface InputTally {
   /** Bytes of inline media that are not text. */
   mediaBytes: number;
   mediaTokens: number;
-  vision: boolean;
-  audio: boolean;
+  /** The first parameter that holds a picture, and a sound. */
+  vision: string | undefined;
+  audio: string | undefined;
+  /** Tools that the provider runs, by the parameter that asks for them. */
+  hostedTools: { readonly tool: string; readonly param: string; readonly atMost: number }[];
   /** There is a document, whose pages are drawn and counted, or something that is only named. */
   readsBeyondBody: boolean;
   /** The first parameter whose cost the body does not bound. */
@@ -92,8 +96,9 @@ function readChat(body: Buffer): PassThroughRequest {
     tools: 0,
     mediaBytes: 0,
     mediaTokens: 0,
-    vision: false,
-    audio: false,
+    vision: undefined,
+    audio: undefined,
+    hostedTools: [],
     readsBeyondBody: false,
     unbounded: undefined,
   };
@@ -141,16 +146,57 @@ function readChat(body: Buffer): PassThroughRequest {
     // A prediction and a limit exclude each other upstream.
     takesOutputLimit: (field('prediction') ?? null) === null,
     images: makes('image') ? choices : 0,
+    beyondText: beyondText(tally, makes, choices),
     needs: readNeeds(tally, field('response_format'), field('reasoning_effort')),
   };
   return { facts, rewrite: (edits) => splice(body, chatEdits(body, spans, streamOptions, facts, limit, completionLimit, edits)) };
+}
+
+/** A model calls a tool of its provider as often as it likes; more than this is seen with none. */
+const HOSTED_TOOL_CALLS = 16;
+/** What a provider reads for one search where the request does not say. */
+const SEARCH_SOURCES = 20;
+
+/** Parameters by which a provider searches before or while the model answers, and what it counts of that. */
+const SEARCHES: Readonly<Partial<Record<string, (value: unknown) => { readonly tool: string; readonly atMost: number } | undefined>>> = {
+  web_search_options: () => ({ tool: 'web_search', atMost: HOSTED_TOOL_CALLS }),
+  enable_search: () => ({ tool: 'web_search', atMost: HOSTED_TOOL_CALLS }),
+  search_parameters: (value) => {
+    if (!isObject(value) || value.mode === 'off') return undefined;
+    const { max_search_results: most } = value;
+    return { tool: 'web_source', atMost: typeof most === 'number' && most >= 0 ? Math.ceil(most) : SEARCH_SOURCES };
+  },
+  plugins: (value) =>
+    Array.isArray(value) && value.some((plugin) => isObject(plugin) && plugin.id === 'web')
+      ? { tool: 'web_search', atMost: HOSTED_TOOL_CALLS }
+      : undefined,
+};
+
+/** Names of one tool that change with its versions: `web_search_preview`, `web_search_20250305`. */
+const TOOL_VERSIONS = /_(preview(_\d[\d_]*)?|\d{6,8})$/;
+
+/** What is counted beside text; nothing for most requests. */
+function beyondText(tally: InputTally, makes: (modality: string) => boolean, choices: number): readonly ShownMeter[] {
+  const shown: ShownMeter[] = [];
+  if (tally.audio !== undefined) shown.push({ meter: 'audio_in', param: tally.audio, atMost: undefined });
+  if (tally.vision !== undefined) shown.push({ meter: 'image_in', param: tally.vision, atMost: undefined });
+  if (makes('audio')) shown.push({ meter: 'audio_out', param: 'modalities', atMost: undefined });
+  if (makes('image')) shown.push({ meter: 'image_out', param: 'modalities', atMost: choices });
+  for (const { tool, param, atMost } of tally.hostedTools) {
+    const meter = `per_tool_call:${tool.toLowerCase().replace(TOOL_VERSIONS, '')}`;
+    shown.push({ meter: isMeter(meter) ? meter : 'per_tool_call', param, atMost });
+  }
+  return shown;
 }
 
 function noteElsewhere(tally: InputTally, field: (key: string) => unknown): void {
   for (const key of INPUT_FROM_ELSEWHERE) {
     const value = field(key) ?? false;
     const asksForNothing = value === false || (Array.isArray(value) && value.length === 0);
-    if (!asksForNothing) noteReference(tally, key);
+    if (asksForNothing) continue;
+    noteReference(tally, key);
+    const searched = SEARCHES[key]?.(value);
+    if (searched !== undefined) tally.hostedTools.push({ ...searched, param: key });
   }
   const extra = field('extra_body');
   if (isObject(extra) && isObject(extra.google) && (extra.google.cached_content ?? null) !== null) {
@@ -231,14 +277,14 @@ function walkPart(cursor: JsonCursor, tally: InputTally, param: string): void {
     case 'image':
     case 'image_file': {
       const { bytes, lowDetail } = walkMedium(cursor, 'url');
-      tally.vision = true;
+      tally.vision ??= param;
       tally.mediaTokens += lowDetail ? LOW_DETAIL_IMAGE_MAX_TOKENS : IMAGE_MAX_TOKENS;
       tally.mediaBytes += bytes;
       break;
     }
     case 'input_audio': {
       const { bytes } = walkMedium(cursor, 'data');
-      tally.audio = true;
+      tally.audio ??= param;
       tally.mediaBytes += bytes;
       tally.mediaTokens += Math.ceil(bytes / AUDIO_BYTES_PER_TOKEN);
       break;
@@ -250,8 +296,12 @@ function walkPart(cursor: JsonCursor, tally: InputTally, param: string): void {
       if (end - start < FILE_REFERENCE_BYTES) noteReference(tally, `${param}.file`);
       break;
     }
-    case 'video_url':
     case 'audio_url':
+      cursor.skipValue();
+      tally.audio ??= param;
+      noteReference(tally, param);
+      break;
+    case 'video_url':
     case 'file_url':
     case 'document_url':
     case 'input_file':
@@ -316,7 +366,11 @@ function walkTools(cursor: JsonCursor, key: string, tally: InputTally): void {
     for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) {
       const isType = key === 'tools' && cursor.key() === 'type';
       const span = cursor.skipValue();
-      if (isType && !CLIENT_TOOLS.has(valueAt(cursor.body, span))) noteReference(tally, param);
+      if (!isType) continue;
+      const type = valueAt(cursor.body, span);
+      if (CLIENT_TOOLS.has(type)) continue;
+      noteReference(tally, param);
+      tally.hostedTools.push({ tool: String(type), param, atMost: HOSTED_TOOL_CALLS });
     }
   }
 }
@@ -324,8 +378,8 @@ function walkTools(cursor: JsonCursor, key: string, tally: InputTally): void {
 function readNeeds(tally: InputTally, responseFormat: unknown, reasoningEffort: unknown): readonly string[] {
   const needs: string[] = [];
   if (tally.tools > 0) needs.push('tools');
-  if (tally.vision) needs.push('vision');
-  if (tally.audio) needs.push('audio_input');
+  if (tally.vision !== undefined) needs.push('vision');
+  if (tally.audio !== undefined) needs.push('audio_input');
   if (responseFormat !== undefined && responseFormat !== null) {
     if (!isObject(responseFormat)) throw invalid("The parameter 'response_format' must be an object.", 'response_format');
     if (responseFormat.type === 'json_schema' || responseFormat.type === 'json_object') needs.push(responseFormat.type);
