@@ -36,7 +36,6 @@ const NONE: Readonly<Partial<Record<Row, Readonly<Partial<Record<Cell, string>>>
   leavesStream: { 'JSON exact': 'no stream', 'JSON estimated': 'no stream' },
   leavesAnswer: { 'SSE exact': 'no whole answer', 'SSE estimated': 'no whole answer' },
   breaks: { 'JSON estimated': 'nothing is charged', 'SSE estimated': 'nothing is charged' },
-  retries: { 'JSON estimated': 'as any success', 'SSE estimated': 'as any success' },
 };
 
 interface Line {
@@ -80,6 +79,7 @@ afterAll(async () => {
 
 /** A test of one cell; its name is a sentence of the rule. Those that wait for most of their time run `beside` each other. */
 function cell(row: Row, of: Cell, name: string, run: () => Promise<void>, beside = false): void {
+  if (table.some((line) => line.name === `${of}: ${name}`)) throw new Error(`two tests are called ${of}: ${name}`);
   table.push({ row, cell: of, name: `${of}: ${name}`, result: 'not run' });
   (beside ? it.concurrent : it)(`${of}: ${name}`, run, 60_000);
 }
@@ -353,6 +353,23 @@ describe(ROWS.leavesAnswer, () => {
   cell(
     'leavesAnswer',
     'JSON exact',
+    'a retry with its Idempotency-Key gets what was finished, charged once',
+    async () => {
+      const asked = { idempotencyKey: 'left-behind', sim: 'tokens=30;delay_ms=2500' };
+      const seen = await ask(world, { ...left, ...asked });
+      expect(seen).toMatchObject({ status: 0, end: 'left' });
+      const again = await ask(world, { ...asked, ref: seen.ref });
+      expectWhole(again, false);
+      const charged = await expectExact(seen, 'client_gone');
+      expect(again.headers.get('x-request-id')).toBe((await servedOnce(world, seen)).request_id);
+      expect(toldUsd(again, false)).toBe(Number(charged) / 1e9);
+    },
+    true,
+  );
+
+  cell(
+    'leavesAnswer',
+    'JSON exact',
     'nothing where it is cut because too many are finished already',
     async () => {
       const seen = await ask(world, { ...left, region: 'eu', maxTokens: 500, sim: 'tokens=30;delay_ms=20000' });
@@ -436,6 +453,23 @@ describe(ROWS.retries, () => {
     expect(receipt).toMatchObject({ outcome: 'success', exactness: 'exact' });
     expect(receipt.chargeNano).toBe(expectedCharge(lines[1] as (typeof lines)[number], 'chat').chargeNano);
   });
+});
+
+describe('retries with the same Idempotency-Key', () => {
+  for (const [exactness, sim] of [
+    ['exact', 'tokens=30'],
+    ['estimated', 'tokens=30;no_usage'],
+  ] as const) {
+    both('retries', exactness, 'with the same Idempotency-Key get the stored answer, and no provider is called again', async (stream) => {
+      const asked = { stream, sim, idempotencyKey: `again-${exactness}-${stream}` };
+      const first = await ask(world, asked);
+      expectWhole(first, stream);
+      const again = await ask(world, { ...asked, ref: first.ref });
+      expect(again).toMatchObject({ status: 200, end: 'complete', body: first.body });
+      expect(again.headers.get('x-request-id')).toBe(first.headers.get('x-request-id'));
+      await (exactness === 'exact' ? expectExact(first) : expectEstimated(first));
+    });
+  }
 });
 
 describe('empty text answer of an account above its ceiling of uncharged cost', () => {

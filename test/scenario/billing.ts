@@ -4,6 +4,9 @@ import type { JournalLine } from '../upstream/src/journal.ts';
 import { type RegionName, until, type World } from '../world/world.ts';
 
 export interface Ask {
+  /** Of a request that was sent before: the same body again. */
+  readonly ref?: string;
+  readonly idempotencyKey?: string;
   readonly region?: RegionName;
   readonly model?: string;
   readonly stream?: boolean;
@@ -12,7 +15,6 @@ export interface Ask {
   /** So many messages of 35,000 characters come before the one that asks. */
   readonly longMessages?: number;
   readonly maxTokens?: number;
-  readonly apiKey?: string;
   /** Where the client leaves: after so many events with content, or when the provider has the call. */
   readonly leave?: { readonly afterContent: number } | 'when asked';
   /** Called when the provider has the call, and the client the first content of a stream. */
@@ -50,7 +52,7 @@ let asked = 0;
 /** Sends a chat request and reads the answer to its end, or leaves. */
 export async function ask(world: World, options: Ask): Promise<Seen> {
   const { region = 'us', model = 'gpt-4.1-mini', stream = false, sim = '', longMessages = 0, leave } = options;
-  const ref = `bill-${process.pid}-${++asked}`;
+  const ref = options.ref ?? `bill-${process.pid}-${++asked}`;
   const seen: Seen = { ref, status: 0, headers: new Headers(), body: '', end: 'complete' };
   const controller = new AbortController();
   if (leave === 'when asked' || (options.onBegun !== undefined && !stream)) {
@@ -63,7 +65,11 @@ export async function ask(world: World, options: Ask): Promise<Seen> {
     const response = await fetch(`${world.url(region)}/v1/chat/completions`, {
       method: 'POST',
       signal: controller.signal,
-      headers: { authorization: `Bearer ${options.apiKey ?? world.apiKey}`, 'content-type': 'application/json' },
+      headers: {
+        authorization: `Bearer ${world.apiKey}`,
+        'content-type': 'application/json',
+        ...(options.idempotencyKey === undefined ? {} : { 'idempotency-key': options.idempotencyKey }),
+      },
       body: JSON.stringify({
         model,
         max_tokens: options.maxTokens ?? 1_000,
