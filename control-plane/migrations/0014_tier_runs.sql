@@ -45,13 +45,12 @@ FROM tier_ladder l JOIN tier t ON t.ladder_id = l.id GROUP BY l.id, l.version;
 
 -- What audits found.
 CREATE TABLE audit_run (
-  id text PRIMARY KEY,
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   started_at timestamptz NOT NULL,
   finished_at timestamptz NOT NULL,
   ok boolean NOT NULL,
   checks jsonb NOT NULL
 );
-CREATE INDEX audit_run_newest ON audit_run (started_at DESC, id DESC);
 
 REVOKE DELETE, TRUNCATE ON tier_run FROM meridian_app;
 REVOKE UPDATE, DELETE, TRUNCATE ON tier_ladder_version, audit_run FROM meridian_app;

@@ -37,6 +37,7 @@ function config(change: Partial<Config> = {}): Config {
     MERIDIAN_JWT_SECRET: 'a1'.repeat(32),
     MERIDIAN_KEY_PEPPER: 'b2'.repeat(32),
     MERIDIAN_SEALING_KEY: 'c3'.repeat(32),
+    MERIDIAN_SCHEDULER: 'off',
   });
   return { ...settings, ...change };
 }
@@ -97,6 +98,27 @@ async function untilWaitingForLocks(sessions: number): Promise<void> {
 }
 
 describe('a replica', () => {
+  it('makes what is asked of its scheduler, tells of it in its metrics, and stops within seconds', async () => {
+    const app = await start({ scheduler: true });
+    const asked = () => fetch(`${app.httpUrl}/admin/v1/audits`, { method: 'POST', headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+    // The replica serves before its scheduler is there.
+    while ((await asked()).status !== 202) await new Promise((resolve) => setTimeout(resolve, 50));
+    while ((await admin(app, 'GET', '/audits')).data.length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
+    const metrics = await (await fetch(`${app.healthUrl}/metrics`)).text();
+    expect(metrics).toMatch(/^meridian_books_broken 0$/m);
+    expect(metrics).toMatch(/^meridian_tier_age_seconds Nan$/m);
+    const from = performance.now();
+    await app.close();
+    expect(performance.now() - from).toBeLessThan(10_000);
+  });
+
+  it('without a scheduler says so to whoever asks for what it does', async () => {
+    const app = await start();
+    const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
+    const answer = await fetch(`${app.httpUrl}/admin/v1/tier-runs`, { method: 'POST', headers });
+    expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '5']);
+  });
+
   it('brings a revocation to its nodes at once while more streams of usage wait for the database than it has connections', async () => {
     const app = await start({ maxDatabaseConnections: 6 });
     const node = await TestNode.follow(app.grpcAddress, 'us-1');

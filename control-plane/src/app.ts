@@ -5,6 +5,8 @@ import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { newId } from '@meridian/domain/ids';
 import { AccountService } from './accounts/service.ts';
+import { plainCheck } from './audit/audit.ts';
+import { AuditRuns } from './audit/runs.ts';
 import { TeamService } from './accounts/team-service.ts';
 import type { LimitListener } from './budgets/caps.ts';
 import { LeaseSignals } from './budgets/lease-signals.ts';
@@ -21,6 +23,10 @@ import { leaseConnectionsOf, openPools, type Pools } from './database/pools.ts';
 import { buildHttp } from './http/server.ts';
 import { Sessions } from './http/session.ts';
 import { startJobs } from './jobs/jobs.ts';
+import { repeat } from './jobs/repeat.ts';
+import { type Scheduler, startScheduler } from './jobs/scheduled.ts';
+import { ScheduledFigures } from './jobs/scheduled-figures.ts';
+import { scheduledJobs } from './jobs/scheduled-jobs.ts';
 import { KeyService } from './keys/service.ts';
 import { createCreditServices } from './ledger/credit.ts';
 import { createLedger } from './ledger/service.ts';
@@ -45,6 +51,7 @@ import { SnapshotFiles } from './snapshots/snapshot-files.ts';
 import { createHealthServer } from './telemetry/health.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
+import { TierRuns } from './tiers/runs.ts';
 import { createTierService } from './tiers/service.ts';
 import { createUsageService, type UsageAlarm } from './usage/service.ts';
 import { UnchargedCeiling } from './usage/uncharged-ceiling.ts';
@@ -52,6 +59,7 @@ import { UnchargedCeiling } from './usage/uncharged-ceiling.ts';
 const VERSION = '0.1.0';
 /** A log that was not read for this long makes a replica unready: it would keep changes from its nodes. */
 const STALE_LOG_MS = 5_000;
+const SCHEDULED_FIGURES_MS = 60_000;
 
 export interface App {
   readonly httpUrl: string;
@@ -169,6 +177,7 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
   // The last word of the nodes that were just sent away.
   closers.push(() => nodes.flush());
   closers.push(() => jobs.stop());
+  const scheduled = startScheduled(config, base, { services, clock, dbEpoch: () => tail.dbEpoch, closers });
   // Whoever has just paid is served at once, not a second later.
   services.limitListeners.push((budgetIds) => {
     if (budgetIds.some(isPrepaidBudgetId)) jobs.publishBalancesSoon();
@@ -201,6 +210,7 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     ...allRoutes({
       ...services,
       restore,
+      ...scheduled,
       db: pools.api,
       dbEpoch: () => tail.dbEpoch,
       clock,
@@ -280,6 +290,57 @@ function buildServices(
   });
   const nodes = new NodeService({ db: pools.nodes, clock: ids });
   return { accounts, teams, plans, budgets, limitListeners, catalog, pricing, keys, credentials, sessions, ledger, credit, usage, ingest, tiers, nodes };
+}
+
+interface ScheduledParts {
+  readonly services: ReturnType<typeof buildServices>;
+  readonly clock: { nowMs(): number };
+  readonly dbEpoch: () => string;
+  readonly closers: (() => Promise<void>)[];
+}
+
+/** What is done at hours of the day, together with the other replicas. */
+function startScheduled(config: Config, { pools, logger, metrics }: Base, { services, clock, dbEpoch, closers }: ScheduledParts) {
+  const db = pools.api;
+  const { nodes } = services;
+  const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+  const tierRuns = new TierRuns({ db, clock, publish, slowestOnBulk: () => nodes.slowest(dbEpoch(), 'bulk'), pause });
+  const auditRuns = new AuditRuns({
+    db,
+    clock,
+    onBroken: ({ checks }) => logger.error({ broken: checks.filter((check) => !check.ok).map(plainCheck) }, 'THE BOOKS ARE NOT IN ORDER'),
+  });
+  const onError = (job: string, error: unknown): void => {
+    metrics.countJobFailure(job);
+    logger.error({ err: error, job }, 'scheduled work failed');
+  };
+  const figures = new ScheduledFigures({ auditRuns, tierRuns, clock });
+  metrics.gauge('meridian_books_broken', '1 while the newest audit found that the books are not in order', () =>
+    figures.booksAreBroken ? 1 : 0,
+  );
+  metrics.gauge('meridian_audit_age_seconds', 'Since the newest audit', () => figures.auditAgeSeconds);
+  metrics.gauge('meridian_tier_age_seconds', 'Since the end of the 30 days that tiers were last reckoned from', () => figures.tierAgeSeconds);
+  let scheduler: Scheduler | undefined;
+  if (config.scheduler) {
+    scheduler = startScheduler({ db: pools.scheduler, jobs: scheduledJobs({ tierRuns, auditRuns }), onError });
+    const refreshing = repeat({
+      name: 'scheduled figures',
+      retryMs: SCHEDULED_FIGURES_MS,
+      onError,
+      run: async () => {
+        await figures.refresh();
+        return SCHEDULED_FIGURES_MS;
+      },
+    });
+    closers.push(async () => {
+      await Promise.all([scheduler?.stop(), refreshing.stop()]);
+    });
+  }
+  const runSoon = async (job: string): Promise<boolean> => {
+    if (scheduler === undefined) throw new Error('this replica has no scheduler');
+    return scheduler.runSoon(job);
+  };
+  return { tierRuns, auditRuns, runSoon };
 }
 
 interface LeaseParts {

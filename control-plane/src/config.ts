@@ -22,6 +22,8 @@ export interface Config {
   readonly catalogueFile: string;
   readonly logLevel: string;
   readonly shutdownTimeoutMs: number;
+  /** Whether this replica takes part in what is done at hours of the day. */
+  readonly scheduler: boolean;
 }
 
 /** The product's name as customers read it. */
@@ -63,6 +65,7 @@ const schema = z.object({
     .default('sk-mrd-'),
   MERIDIAN_CATALOGUE_FILE: z.string().min(1).default(CATALOGUE_FILE),
   MERIDIAN_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+  MERIDIAN_SCHEDULER: z.enum(['on', 'off']).default('on'),
   MERIDIAN_SHUTDOWN_TIMEOUT_MS: z.coerce.number().int().min(100).max(600_000).default(10_000),
 });
 
@@ -112,6 +115,7 @@ export function loadConfig(env: Environment): Config {
     catalogueFile: settings.MERIDIAN_CATALOGUE_FILE,
     logLevel: settings.MERIDIAN_LOG_LEVEL,
     shutdownTimeoutMs: settings.MERIDIAN_SHUTDOWN_TIMEOUT_MS,
+    scheduler: settings.MERIDIAN_SCHEDULER === 'on',
   });
 }
 

@@ -4,6 +4,7 @@ import type { AccountService } from './accounts/service.ts';
 import { teamRoutes } from './accounts/team-routes.ts';
 import type { TeamService } from './accounts/team-service.ts';
 import { auditRoutes } from './audit/routes.ts';
+import type { AuditRuns } from './audit/runs.ts';
 import type { BudgetService } from './budgets/service.ts';
 import { catalogRoutes } from './catalog/routes.ts';
 import type { CatalogService } from './catalog/service.ts';
@@ -12,6 +13,7 @@ import type { CredentialService } from './credentials/service.ts';
 import type { Database } from './database/connect.ts';
 import type { HttpDeps } from './http/server.ts';
 import type { Sessions } from './http/session.ts';
+import type { ScheduledJobName } from './jobs/scheduled-jobs.ts';
 import { keyRoutes } from './keys/routes.ts';
 import type { KeyService } from './keys/service.ts';
 import { claimRoutes } from './ledger/claim-routes.ts';
@@ -30,6 +32,7 @@ import type { PricingService } from './pricing/service.ts';
 import { restoreRoutes } from './restore/routes.ts';
 import type { RestoreService } from './restore/service.ts';
 import { ladderRoutes } from './tiers/routes.ts';
+import type { TierRuns } from './tiers/runs.ts';
 import type { TierService } from './tiers/service.ts';
 import { requestRoutes } from './usage/request-routes.ts';
 import { usageRoutes } from './usage/routes.ts';
@@ -50,6 +53,10 @@ export interface RoutedServices {
   readonly credit: CreditServices;
   readonly usage: UsageService;
   readonly tiers: TierService;
+  readonly tierRuns: Pick<TierRuns, 'list'>;
+  readonly auditRuns: Pick<AuditRuns, 'list'>;
+  /** Puts a run of scheduled work in the queue; rejects while there is no scheduler. */
+  readonly runSoon: (job: ScheduledJobName) => Promise<boolean>;
   readonly nodes: NodeService;
   readonly restore: RestoreService;
   /** The epoch of the database as it is now. */
@@ -85,9 +92,9 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
       catalogRoutes(services.catalog),
       credentialRoutes(services.credentials),
       pricingRoutes(services.pricing),
-      ladderRoutes(tiers),
+      ladderRoutes({ tiers, tierRuns: services.tierRuns, tierRunSoon: () => services.runSoon('tiers') }),
       nodeRoutes({ nodes, dbEpoch: services.dbEpoch }),
-      auditRoutes(services.db, clock),
+      auditRoutes({ db: services.db, clock, auditRuns: services.auditRuns, auditSoon: () => services.runSoon('audit') }),
       restoreRoutes(services.restore),
     ],
   };

@@ -21,6 +21,8 @@ export interface WorldOptions {
   readonly creditUsd?: string;
   /** Where the logs go: else the folder that MERIDIAN_TEST_LOG_FOLDER names, else nowhere. */
   readonly logFolder?: string;
+  /** The control plane does nothing at hours of the day unless this says so. */
+  readonly controlEnv?: Readonly<Record<string, string>>;
   readonly nodeEnv?: Readonly<Record<string, string>>;
   /** Beside `nodeEnv`, for the node of one region. */
   readonly regionEnv?: Readonly<Partial<Record<RegionName, Readonly<Record<string, string>>>>>;
@@ -85,7 +87,7 @@ export class World {
     try {
       const [upstream, control] = await Promise.all([
         launchUpstream(common, { port: 0, journalFile: join(folder, 'journal.jsonl') }),
-        launchControlPlane(common, { databaseUrl: database.url, httpPort: ports.controlHttp, grpcPort: ports.controlGrpc, healthPort: 0 }),
+        launchControlPlane(common, controlOptions(database.url, ports, options)),
       ]);
       started.push(upstream, control);
       const controlUrl = control.readyText('httpUrl');
@@ -163,12 +165,7 @@ export class World {
 
   /** Starts the control plane again on its database and ports. */
   async startControl(): Promise<void> {
-    this.#control = await launchControlPlane(this.common, {
-      databaseUrl: this.database.url,
-      httpPort: this.#ports.controlHttp,
-      grpcPort: this.#ports.controlGrpc,
-      healthPort: 0,
-    });
+    this.#control = await launchControlPlane(this.common, controlOptions(this.database.url, this.#ports, this.#options));
   }
 
   /** Everything the simulated providers have served, in the order in which calls ended. */
@@ -233,6 +230,11 @@ interface Ports {
   readonly controlHttp: number;
   readonly controlGrpc: number;
   readonly nodes: Readonly<Record<RegionName, number>>;
+}
+
+function controlOptions(databaseUrl: string, ports: Ports, options: WorldOptions): Parameters<typeof launchControlPlane>[1] {
+  const env = { MERIDIAN_SCHEDULER: 'off', ...options.controlEnv };
+  return { databaseUrl, httpPort: ports.controlHttp, grpcPort: ports.controlGrpc, healthPort: 0, env };
 }
 
 function nodeOptions(region: RegionName, folder: string, ports: Ports, options: WorldOptions): Parameters<typeof launchNode>[1] {

@@ -15,6 +15,16 @@ export interface AuditReport {
   readonly checks: readonly AuditCheck[];
 }
 
+/** A report that was kept. */
+export interface AuditRun {
+  readonly id: string;
+  readonly startedAtMs: number;
+  readonly finishedAtMs: number;
+  readonly ok: boolean;
+  /** Figures are integers as text. */
+  readonly checks: readonly (Omit<AuditCheck, 'figures'> & { readonly figures: Readonly<Record<string, string>> })[];
+}
+
 const MAX_EXAMPLES = 10;
 
 /** A check that holds when nothing breaks it. */
@@ -39,6 +49,11 @@ export function total(amounts: ReadonlyMap<string, bigint>): bigint {
 
 export function reportOf(checks: readonly AuditCheck[]): AuditReport {
   return { ok: checks.every((check) => check.ok), checks };
+}
+
+/** What leaves and what is kept of a check: JSON has no bigint. */
+export function plainCheck({ check, ok, figures, examples }: AuditCheck): AuditRun['checks'][number] {
+  return { check, ok, figures: Object.fromEntries(Object.entries(figures).map(([name, value]) => [name, String(value)])), examples };
 }
 
 /** One line a check, its examples below it. */

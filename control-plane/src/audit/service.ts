@@ -11,21 +11,23 @@ const DAY_MS = 86_400_000;
 
 /**
  * Runs all checks in one REPEATABLE READ transaction, so that what is ingested meanwhile disturbs none. It reads whole tables:
- * for a nightly run or on demand.
+ * for a nightly run or on demand. A statement may take what the connection allows, or `statementTimeoutMs` (0: any time).
  */
-export async function audit(db: Database, clock: { nowMs(): number }): Promise<AuditReport> {
+export async function audit(db: Database, clock: { nowMs(): number }, statementTimeoutMs?: number): Promise<AuditReport> {
   return db
     .transaction()
     .setIsolationLevel('repeatable read')
     .setAccessMode('read only')
-    .execute(async (trx) =>
-      reportOf([
+    .execute(async (trx) => {
+      if (statementTimeoutMs !== undefined) await store.limitStatements(trx, statementTimeoutMs);
+      return reportOf([
         ...(await ledgerChecks(trx)),
         ...(await usageChecks(trx)),
         ...(await budgetChecks(trx, clock.nowMs())),
+        ...(await tierChecks(trx)),
         await partitionCheck(trx, clock.nowMs()),
-      ]),
-    );
+      ]);
+    });
 }
 
 async function ledgerChecks(trx: Transaction): Promise<AuditCheck[]> {
@@ -146,6 +148,14 @@ async function budgetChecks(trx: Transaction, nowMs: number): Promise<AuditCheck
     checkNone('windows have the limits of their caps', { budgets }, await store.selectLimitDifferences(trx, starts)),
     // A limit that is lowered below what is spent breaks no rule: it is told, and not held against the books.
     { ...checkNone('windows whose limit was lowered below what is taken', { budgets }, exceeded), ok: true },
+  ];
+}
+
+async function tierChecks(trx: Transaction): Promise<AuditCheck[]> {
+  const assignments = await store.countRows(trx, 'tier_assignment');
+  return [
+    checkNone('accounts stand on tiers of the ladder', { assignments }, await store.selectOffLadder(trx)),
+    checkNone('nodes are told the tiers that accounts have', { assignments }, await store.selectTierDifferences(trx)),
   ];
 }
 

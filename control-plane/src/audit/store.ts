@@ -1,8 +1,11 @@
 /** The audit's SQL. It reads the tables themselves, not through the code that wrote them. */
 import type { CapWindow } from '@meridian/domain/budget';
 import { type RawBuilder, sql } from 'kysely';
+import type { Database } from '../database/connect.ts';
+import type { Page } from '../database/page.ts';
 import type { Tables } from '../database/tables.ts';
 import type { Transaction } from '../database/transaction.ts';
+import type { AuditRun } from './audit.ts';
 
 const BATCH_FIGURES = ['charge', 'cost', 'variance', 'written_off'] as const;
 const BATCH_SIDES = BATCH_FIGURES.flatMap((figure) => [`events_${figure}`, `transfers_${figure}`]);
@@ -249,6 +252,50 @@ export async function selectLimitDifferences(trx: Transaction, starts: Readonly<
     FROM budget b JOIN cap c ON c.id = b.cap_id
     WHERE b.window_start_ms >= CASE c.window_kind WHEN 'utc_day' THEN ${starts.utc_day}::bigint ELSE ${starts.utc_month}::bigint END
       AND b.limit_amount IS DISTINCT FROM c.limit_amount ORDER BY 1`)(trx);
+}
+
+/** Accounts whose tier the ladder does not have. */
+export const selectOffLadder = list(sql`
+  SELECT account_id || ': ' || tier_id AS item FROM tier_assignment WHERE tier_id NOT IN (SELECT id FROM tier) ORDER BY 1`);
+
+/** Accounts whose tier was published as another version than they have; one that was never told of stands on the first. */
+export const selectTierDifferences = list(sql`
+  SELECT a.account_id || ': version ' || a.version || ' ' || a.tier_id || ' ≠ ' || coalesce('version ' || e.version, 'never published') AS item
+  FROM tier_assignment a LEFT JOIN config_entity e ON e.kind = 'tier_assignment' AND e.id = a.account_id AND NOT e.deleted
+  WHERE CASE WHEN e.id IS NULL THEN a.tier_id <> (SELECT id FROM tier WHERE from_spend_nano = 0) ELSE e.version <> a.version END
+  ORDER BY 1`);
+
+/** For this transaction; 0 sets no limit. */
+export async function limitStatements(trx: Transaction, timeoutMs: number): Promise<void> {
+  await sql`SELECT set_config('statement_timeout', ${String(timeoutMs)}, true)`.execute(trx);
+}
+
+/** Keeps what an audit found, and returns its id. */
+export async function insertRun(db: Database, run: Omit<AuditRun, 'id'>): Promise<string> {
+  const { id } = await db
+    .insertInto('audit_run')
+    .values({
+      started_at: new Date(run.startedAtMs),
+      finished_at: new Date(run.finishedAtMs),
+      ok: run.ok,
+      checks: JSON.stringify(run.checks),
+    })
+    .returning('id')
+    .executeTakeFirstOrThrow();
+  return id.toString();
+}
+
+/** Newest first; `after` is the id of the last one of the page before. */
+export async function selectRuns(db: Database, { limit, after }: Page): Promise<AuditRun[]> {
+  let query = db.selectFrom('audit_run').selectAll().orderBy('id', 'desc').limit(limit);
+  if (after !== undefined) query = query.where('id', '<', BigInt(after));
+  return (await query.execute()).map((row) => ({
+    id: row.id.toString(),
+    startedAtMs: row.started_at.getTime(),
+    finishedAtMs: row.finished_at.getTime(),
+    ok: row.ok,
+    checks: row.checks,
+  }));
 }
 
 /** Events of the days for which there should be partitions, that lie in none. */

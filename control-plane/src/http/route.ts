@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 
-export type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE';
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 /** Fields are checked in this order; whatever a request brings beyond them is refused. */
 export interface RouteContract<Params, Query, Headers, Body, Answer> {
@@ -11,7 +11,7 @@ export interface RouteContract<Params, Query, Headers, Body, Answer> {
   readonly url: string;
   readonly summary: string;
   /** 200 unless told. */
-  readonly status?: 200 | 201;
+  readonly status?: 200 | 201 | 202;
   readonly params?: z.ZodType<Params>;
   readonly query?: z.ZodType<Query>;
   /** Only the headers that belong to the contract, in lower case. */

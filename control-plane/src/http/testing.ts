@@ -2,6 +2,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify';
 import { AccountService } from '../accounts/service.ts';
+import { AuditRuns } from '../audit/runs.ts';
 import { TeamService } from '../accounts/team-service.ts';
 import type { LimitListener, LimitNews } from '../budgets/caps.ts';
 import { BudgetService } from '../budgets/service.ts';
@@ -9,6 +10,7 @@ import { CatalogService } from '../catalog/service.ts';
 import { CredentialService } from '../credentials/service.ts';
 import type { Database } from '../database/connect.ts';
 import { testDatabase } from '../database/testing.ts';
+import { scheduledJobs } from '../jobs/scheduled-jobs.ts';
 import { KeyService } from '../keys/service.ts';
 import { createCreditServices } from '../ledger/credit.ts';
 import { createLedger } from '../ledger/service.ts';
@@ -19,6 +21,7 @@ import { RestoreService } from '../restore/service.ts';
 import { allRoutes, type RoutedServices } from '../routes.ts';
 import type { SeedDeps } from '../seed/service.ts';
 import { publish } from '../snapshots/service.ts';
+import { TierRuns } from '../tiers/runs.ts';
 import { createTierService } from '../tiers/service.ts';
 import { createUsageService } from '../usage/service.ts';
 import { buildHttp } from './server.ts';
@@ -41,7 +44,7 @@ export interface TestStack {
   readonly limitChanges: { readonly budgetIds: readonly string[]; readonly direction: LimitNews }[];
   /** As an operator. */
   admin(
-    method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
+    method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
     url: string,
     body?: unknown,
     headers?: Record<string, string>,
@@ -49,7 +52,7 @@ export interface TestStack {
   /** As the bearer of any token. */
   as(
     token: string,
-    method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
+    method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
     url: string,
     body?: unknown,
     headers?: Record<string, string>,
@@ -90,7 +93,17 @@ export function testStack(db: Database): TestStack {
     accounts,
     keys,
   );
+  const tierRuns = new TierRuns({ db, clock, publish, slowestOnBulk: async () => undefined, pause: async () => undefined });
+  const auditRuns = new AuditRuns({ db, clock, onBroken: () => undefined });
+  const scheduled = scheduledJobs({ tierRuns, auditRuns });
   const services: RoutedServices = {
+    tierRuns,
+    auditRuns,
+    // At once, where a scheduler would do it soon.
+    runSoon: async (name) => {
+      await scheduled.find((job) => job.name === name)?.run(new AbortController().signal);
+      return true;
+    },
     accounts,
     teams,
     plans,

@@ -36,6 +36,22 @@ describe('propagation', () => {
     expect(await one.propagation(EPOCH, 'security', 5)).toEqual({ applied: ['a', 'c', 'e'], pending: ['b'], unreachable: ['d'] });
   });
 
+  it('knows the slowest node of a lane: of those that are there, follow it, and have something of it', async () => {
+    const nodes = new NodeService({ db: database.db, clock });
+    const other = new NodeService({ db: database.db, clock });
+    expect(await nodes.slowest(EPOCH, 'bulk')).toBeUndefined();
+    nodes.connect(identity('old'), EPOCH, NOTHING);
+    nodes.connect(identity('new'), EPOCH, { ...NOTHING, bulk: 0 });
+    nodes.connect(identity('other epoch'), '00000000-0000-4000-8000-000000000002', { ...NOTHING, bulk: 1 });
+    expect(await nodes.slowest(EPOCH, 'bulk')).toBeUndefined();
+    nodes.connect(identity('a'), EPOCH, { ...NOTHING, bulk: 9 });
+    other.connect(identity('b'), EPOCH, { ...NOTHING, bulk: 5 });
+    await other.flush();
+    expect(await nodes.slowest(EPOCH, 'bulk')).toBe(5);
+    nowMs += 5_000;
+    expect(await nodes.slowest(EPOCH, 'bulk')).toBe(9);
+  });
+
   it('takes no rev of another epoch for an answer', async () => {
     const nodes = new NodeService({ db: database.db, clock });
     const connection = nodes.connect(identity('a'), 'another', { ...NOTHING, security: 9 });

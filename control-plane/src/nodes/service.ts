@@ -123,6 +123,18 @@ export class NodeService {
     return propagationOf(await this.list(), dbEpoch, lane, rev, this.#deps.clock.nowMs());
   }
 
+  /**
+   * The rev of a lane that every node which is there has applied, those aside that do not follow it and those that have nothing of it
+   * yet; undefined where there is none.
+   */
+  async slowest(dbEpoch: string, lane: Lane): Promise<number | undefined> {
+    const revs = (await this.list()).flatMap(({ reachable, dbEpoch: epoch, applied }) =>
+      reachable && epoch === dbEpoch ? (applied[lane] ?? []) : [],
+    );
+    const begun = revs.filter((rev) => rev > 0);
+    return begun.length === 0 ? undefined : Math.min(...begun);
+  }
+
   #own(): NodeStatus[] {
     return [...this.#connected.values()].map((connected) => this.#statusOf(connected));
   }

@@ -61,6 +61,12 @@ export class TierRuns {
     return store.selectRuns(this.#deps.db, { limit: limit + 1, afterMs });
   }
 
+  /** Undefined before the first is finished. */
+  async newestFinished(): Promise<store.TierRun | undefined> {
+    const runs = await store.selectRuns(this.#deps.db, { limit: 2, afterMs: undefined });
+    return runs.find((run) => run.finishedAtMs !== undefined);
+  }
+
   async #run(windowToMs: number, signal: AbortSignal | undefined): Promise<void> {
     const { db, clock, pause, slowestOnBulk, maxRevsAhead = MAX_REVS_AHEAD } = this.#deps;
     await transaction(db, (trx) => store.insertRun(trx, windowToMs, clock.nowMs()));

@@ -1,5 +1,5 @@
 /** Tables of migration 0014_tier_runs. The scheduler's own are not among them. */
-import type { ColumnType, Generated } from 'kysely';
+import type { ColumnType, Generated, GeneratedAlways } from 'kysely';
 
 export interface TierRunTables {
   tier_run: {
@@ -26,7 +26,7 @@ export interface TierRunTables {
     set_at: Date;
   };
   audit_run: {
-    id: string;
+    id: GeneratedAlways<bigint>;
     started_at: Date;
     finished_at: Date;
     ok: boolean;
@@ -36,7 +36,7 @@ export interface TierRunTables {
 }
 
 /** A check as it is kept: figures are integers as text. */
-interface AuditedCheck {
+export interface AuditedCheck {
   readonly check: string;
   readonly ok: boolean;
   readonly figures: Readonly<Record<string, string>>;
