@@ -28,6 +28,7 @@ export function aliasRoutes(catalog: CatalogService): Routes {
       {
         method: 'POST',
         url: '/admin/v1/aliases',
+        trail: { kind: 'alias' },
         summary: 'Make aliases: one, or many in `data`.',
         status: 201,
         body: oneOrMany(z.strictObject({ name: MODEL_NAME, model_id: ID })),
@@ -43,6 +44,7 @@ export function aliasRoutes(catalog: CatalogService): Routes {
       {
         method: 'DELETE',
         url: '/admin/v1/aliases/:id',
+        trail: { kind: 'alias', id: 'id' },
         summary: 'Delete an alias (slashes as %2F).',
         params: ID_PARAMS,
         answer: z.object({ id: z.string(), object: z.literal('alias'), deleted: z.literal(true) }),

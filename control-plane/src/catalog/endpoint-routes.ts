@@ -91,6 +91,7 @@ export function endpointRoutes(catalog: CatalogService): Routes {
       {
         method: 'POST',
         url: '/admin/v1/endpoints',
+        trail: { kind: 'endpoint' },
         summary:
           'Make endpoints: one, or many in `data`. The same way to the same model is one endpoint. A cost above the price needs `confirm`.',
         status: 201,
@@ -104,6 +105,7 @@ export function endpointRoutes(catalog: CatalogService): Routes {
       {
         method: 'PATCH',
         url: '/admin/v1/endpoints/:id',
+        trail: { kind: 'endpoint', id: 'id' },
         summary: 'Change an endpoint; a changed cost becomes a new version. A cost above the price needs `confirm`.',
         params: ID_PARAMS,
         body: z.strictObject({

@@ -91,6 +91,7 @@ export function modelRoutes(catalog: CatalogService): Routes {
       {
         method: 'POST',
         url: '/admin/v1/models',
+        trail: { kind: 'model' },
         summary: 'Make models: one, or many in `data`. One that is there already with the same content is no error.',
         status: 201,
         body: oneOrMany(NEW_MODEL),
@@ -103,6 +104,7 @@ export function modelRoutes(catalog: CatalogService): Routes {
       {
         method: 'PATCH',
         url: '/admin/v1/models/:id',
+        trail: { kind: 'model', id: 'id' },
         summary: 'Change a model.',
         params: ID_PARAMS,
         body: z.strictObject({

@@ -48,6 +48,7 @@ export function providerRoutes(catalog: CatalogService): Routes {
       {
         method: 'POST',
         url: '/admin/v1/providers',
+        trail: { kind: 'provider' },
         summary: 'Make a provider: any origin that speaks one of our dialects.',
         status: 201,
         body: z.strictObject({
@@ -67,6 +68,7 @@ export function providerRoutes(catalog: CatalogService): Routes {
       {
         method: 'PATCH',
         url: '/admin/v1/providers/:id',
+        trail: { kind: 'provider', id: 'id' },
         summary: 'Change a provider: another origin, another adapter, on or off.',
         params: ID_PARAMS,
         body: z.strictObject({

@@ -226,6 +226,119 @@ describe('the catalogue', () => {
     expect((await publish('2')).json().data[0]).toMatchObject({ version: 3, effective_from: new Date(http.clock.nowMs()).toISOString() });
   });
 
+  describe('an endpoint that would cost more than its model is sold at', () => {
+    // At the lowest markup, 10 %, 1.00 sells for 1.10.
+    const endpoint = (model_id: string, input: string, more: object = {}) =>
+      http.admin('POST', '/admin/v1/endpoints', {
+        ...{ model_id, provider_id: 'dear', upstream_model: `m-${input}`, cost: [{ prices_usd_per_million: { input } }] },
+        ...more,
+      });
+    const sell = async (model_id: string, input: string, more: object = {}) => {
+      await provider('dear');
+      await http.admin('POST', '/admin/v1/models', { id: model_id, vendor: 'acme' });
+      const cards = [{ prices_usd_per_million: { input } }];
+      return http.admin('POST', '/admin/v1/list-prices', { model_id, cards, ...more });
+    };
+    const endpoints = async (model_id: string) => (await http.admin('GET', `/admin/v1/endpoints?model_id=${model_id}`)).json().data;
+
+    it('is made only when that is confirmed', async () => {
+      await sell('dear-1', '1');
+      expect((await endpoint('dear-1', '1.10')).statusCode).toBe(201);
+      const refused = await endpoint('dear-1', '1.11');
+      expect(errorOf(refused)).toEqual([422, 'invalid_state', 'confirm']);
+      expect(refused.json().error.message).toContain('input of dear-1 (standard, above 0 input tokens)');
+      expect(await endpoints('dear-1')).toHaveLength(1);
+      expect((await endpoint('dear-1', '1.11', { confirm: true })).statusCode).toBe(201);
+      // What is there already with the same content is no error, and asks nobody.
+      expect((await endpoint('dear-1', '1.11')).statusCode).toBe(201);
+      expect(await endpoints('dear-1')).toHaveLength(2);
+    });
+
+    it('comes to cost it only when that is confirmed', async () => {
+      await sell('dear-2', '1');
+      const { id } = (await endpoint('dear-2', '1')).json().data[0];
+      const dearer = (more: object = {}) =>
+        http.admin('PATCH', `/admin/v1/endpoints/${id}`, { cost: [{ prices_usd_per_million: { input: '2' } }], ...more });
+      expect(errorOf(await dearer())).toEqual([422, 'invalid_state', 'confirm']);
+      expect((await endpoints('dear-2'))[0].cost.version).toBe(1);
+      expect((await dearer({ confirm: true })).json().cost.version).toBe(2);
+      // What does not touch the cost asks nobody again.
+      expect((await http.admin('PATCH', `/admin/v1/endpoints/${id}`, { priority: 3 })).statusCode).toBe(200);
+    });
+
+    it('is enabled only when that is confirmed', async () => {
+      await sell('dear-3', '1');
+      const made = await endpoint('dear-3', '9', { enabled: false });
+      expect(made.statusCode).toBe(201);
+      const enable = (more: object = {}) =>
+        http.admin('PATCH', `/admin/v1/endpoints/${made.json().data[0].id}`, { enabled: true, ...more });
+      expect(errorOf(await enable())).toEqual([422, 'invalid_state', 'confirm']);
+      expect((await enable({ confirm: true })).statusCode).toBe(200);
+    });
+
+    it('is held against an announced price, too', async () => {
+      await sell('dear-4', '5');
+      await sell('dear-4', '1', { effective_from: new Date(http.clock.nowMs() + 86_400_000).toISOString() });
+      expect(errorOf(await endpoint('dear-4', '2'))).toEqual([422, 'invalid_state', 'confirm']);
+      await http.admin('POST', '/admin/v1/models', { id: 'dear-5', vendor: 'acme' });
+      expect((await endpoint('dear-5', '99')).statusCode).toBe(201);
+    });
+
+    it('is found by a price of a tier or a variant that only one side has', async () => {
+      await sell('dear-6', '1', {
+        cards: [{ prices_usd_per_million: { input: '1', per_image: '50000' } }, { service_tier: 'batch', percent_of_standard: 30 }],
+      });
+      const cost = (prices: object, ...others: object[]) =>
+        endpoint('dear-6', '1', { upstream_model: JSON.stringify(prices), cost: [{ prices_usd_per_million: prices }, ...others] });
+      const batch = await cost({ input: '1' });
+      expect([errorOf(batch)[2], batch.json().error.message]).toEqual(['confirm', expect.stringContaining('(batch,')]);
+      const image = await cost({ 'per_image:1024x1024:high': '60000' });
+      expect([errorOf(image)[2], image.json().error.message]).toEqual(['confirm', expect.stringContaining('per_image:1024x1024:high of')]);
+      expect((await cost({ input: '0.1', per_image: '100' })).statusCode).toBe(201);
+    });
+  });
+
+  it('keeps prices of variants and tiers that are percentages, as prices', async () => {
+    await http.admin('POST', '/admin/v1/models', { id: 'varied-1', vendor: 'acme' });
+    const prices_usd_per_million = { 'per_image:1024x1024:high': '167000', per_image: '40000', input: '0.000000003' };
+    const made = await http.admin('POST', '/admin/v1/list-prices', {
+      model_id: 'varied-1',
+      cards: [
+        { service_tier: 'batch', percent_of_standard: 25 },
+        { prices_usd_per_million },
+        { above_input_tokens: 9, prices_usd_per_million: { input: '8' } },
+      ],
+    });
+    const { cards } = made.json().data[0];
+    expect(cards).toContainEqual({
+      ...{ service_tier: 'batch', above_input_tokens: 0 },
+      // Half a nano-dollar and more is one, as everywhere.
+      prices_usd_per_million: { input: '0.000000001', per_image: '10000.00', 'per_image:1024x1024:high': '41750.00' },
+    });
+    expect(cards).toContainEqual({ service_tier: 'batch', above_input_tokens: 9, prices_usd_per_million: { input: '2.00' } });
+    const [book] = await published(http.db, 'varied-1').then((all) => all.slice(-1));
+    const value = book?.entry.body?.kind === 'price_book' ? book.entry.body.value : undefined;
+    expect(value?.versions[0]?.cards.find((card) => card.serviceTier === 'standard')?.prices['per_image:1024x1024:high']).toBe(
+      167_000_000_000_000n,
+    );
+    expect((await http.services.pricing.versionsOf('varied-1'))[0]?.cards).toHaveLength(4);
+  });
+
+  it.each([
+    ['no prices at all', { service_tier: 'batch' }, 'prices_usd_per_million'],
+    ['prices and a percentage', { service_tier: 'batch', percent_of_standard: 50, prices_usd_per_million: {} }, 'percent_of_standard'],
+    ['a percentage of itself', { percent_of_standard: 50 }, 'percent_of_standard'],
+    ['a percentage for a length', { service_tier: 'flex', percent_of_standard: 50, above_input_tokens: 5 }, 'above_input_tokens'],
+    ['a percentage of 0', { service_tier: 'flex', percent_of_standard: 0 }, 'percent_of_standard'],
+    ['a variant of nothing', { prices_usd_per_million: { 'per_picture:x': '1' } }, 'prices_usd_per_million.per_picture:x'],
+    ['a variant without a name', { prices_usd_per_million: { 'per_image:': '1' } }, 'prices_usd_per_million.per_image:'],
+  ])('refuses a card with %s', async (_, card, field) => {
+    await http.admin('POST', '/admin/v1/models', { id: 'carded-1', vendor: 'acme' });
+    const cards = [{ prices_usd_per_million: { input: '1' } }, card];
+    const refused = await http.admin('POST', '/admin/v1/list-prices', { model_id: 'carded-1', cards });
+    expect(errorOf(refused)).toEqual([400, 'invalid_request_error', `cards[1].${field}`]);
+  });
+
   it('publishes versions of list prices, announces one, and asks before selling under cost', async () => {
     await provider('priced');
     await http.admin('POST', '/admin/v1/models', { id: 'priced-1', vendor: 'acme' });

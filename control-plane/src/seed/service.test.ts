@@ -144,6 +144,14 @@ describe('a catalogue file with a mistake', () => {
     ['a missing field', SMALL.replace('    vendor: acme\n', ''), 7, 'models.0.vendor'],
     ['a model twice', SMALL + SMALL.slice(SMALL.indexOf('  - id: small-1')), 18, 'small-1 is there twice'],
     ['no price for any length', SMALL.replace("{ input: '1'", "{ above: 5, input: '1'"), 14, 'lack one for any length'],
+    ['a variant of nothing', SMALL.replace("output: '2'", "'per_picture:x': '2'"), 15, 'prices.0.per_picture:x: there is no such field'],
+    ['a percentage beside prices', SMALL.replace("output: '2'", 'percent_of_standard: 50'), 15, 'stands in place of prices'],
+    [
+      'a percentage of itself',
+      SMALL.replace("{ input: '1', output: '2' }", '{ percent_of_standard: 50 }'),
+      15,
+      'a tier other than standard',
+    ],
     ['broken YAML', SMALL.replace('plans:', 'plans: ]'), 2, ''],
     ['an origin with a path', SMALL.replace('https://one.example', 'https://one.example/v1'), 5, 'must be an origin'],
   ])('is refused for %s with file and line', (_, text, line, problem) => {
@@ -151,6 +159,16 @@ describe('a catalogue file with a mistake', () => {
     expect(read).toThrow(CatalogueFileError);
     expect(read).toThrow(`mine.yaml, line ${line}: `);
     expect(read).toThrow(problem);
+  });
+
+  it('is read with prices of variants, and with tiers that are a percentage of the standard one', () => {
+    const cards = "'per_image:1024x1024:high': '2' }\n      - { tier: batch, percent_of_standard: 75 }";
+    const [model] = readCatalogue('mine.yaml', SMALL.replace("output: '2' }", cards)).models;
+    const standard = { input: 1_000_000_000n, 'per_image:1024x1024:high': 2_000_000_000n };
+    expect(model?.price).toEqual([
+      { serviceTier: 'standard', aboveInputTokens: 0, prices: standard },
+      { serviceTier: 'batch', aboveInputTokens: 0, prices: { input: 750_000_000n, 'per_image:1024x1024:high': 1_500_000_000n } },
+    ]);
   });
 
   it('is refused when two models claim one name', () => {

@@ -320,6 +320,33 @@ describe('rating', () => {
 });
 
 describe('money', () => {
+  it('that shows what the list price does not cover alarms, whether that cost us anything or not, and charges nobody for it', async () => {
+    const usage = { input: 100, output: 50, 'per_tool_call:web_search': 2, audio_out: 7 };
+    const dear = settledFinal({ requestId: 'req_1', usage, varianceNano: 20_000n });
+    expect(dear.chargeNano).toBe(CHARGE);
+    const free = settledFinal({ requestId: 'req_2', usage: { input: 100, audio_in: 0, 'per_image:1024x1024': 1 } });
+    await ingest(batch({ firstSeq: 1, lastSeq: 2, records: [dear, free].map((final, index) => ({ seq: index + 1, final })) }));
+    const modelId = dear.answeringModelId;
+    expect(alarms).toEqual([
+      { kind: 'variance', requestId: 'req_1', varianceNano: 20_000n },
+      { kind: 'unpriced', requestId: 'req_1', modelId, meters: ['audio_out', 'per_tool_call:web_search'] },
+      { kind: 'unpriced', requestId: 'req_2', modelId, meters: ['per_image:1024x1024'] },
+    ]);
+    const { rows } = await sql<{ calls: bigint; images: bigint; audio: bigint }>`
+      SELECT sum(per_tool_call)::bigint AS calls, sum(per_image)::bigint AS images, sum(audio_out)::bigint AS audio FROM usage_hourly`.execute(
+      database.db,
+    );
+    expect(rows).toEqual([{ calls: 2n, images: 1n, audio: 7n }]);
+  });
+
+  it('with more meters than any answer has is a dead letter', async () => {
+    const usage = Object.fromEntries(Array.from({ length: 65 }, (_, index) => [`per_tool_call:t${index}`, 1]));
+    await ingest(
+      batch({ firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final: settledFinal({ requestId: 'req_1', usage, chargeNano: 0n }) }] }),
+    );
+    expect(alarms).toMatchObject([{ kind: 'dead_letter', reason: 'more than 64 meters' }]);
+  });
+
   it('that an account does not have is written off, alarmed, and charged', async () => {
     const final = settledFinal({ requestId: 'req_1', accountId: 'acc_poor' });
     await ingest(batch({ firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
