@@ -5,6 +5,7 @@ import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { connect } from '../database/connect.ts';
 import { type TestDatabase, testDatabase } from '../database/testing.ts';
+import { createCorrections } from '../ledger/corrections.ts';
 import { groupOfId, idOfGroup, USAGE_DIMENSIONS, type UsageDimension, type UsageQuery, type UsageRow } from './reading.ts';
 import { createUsageReading, type UsageReading } from './reading-service.ts';
 import { createUsageService } from './service.ts';
@@ -252,6 +253,26 @@ describe('a receipt', () => {
     await expect(usage.receipt('acc_other', id)).rejects.toMatchObject({ code: 'not_found' });
     await expect(usage.receipt(accountId, requestIdAt())).rejects.toMatchObject({ code: 'not_found' });
     await expect(usage.receipt(accountId, 'req_1')).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  it('shows what was given back since', async () => {
+    const [id = '', other = ''] = await ingest([{}, {}]);
+    let nowMs = ADMITTED_AT_MS + DAY_MS;
+    const corrections = createCorrections({
+      ...{ db: database.db, clock: { nowMs: () => nowMs }, chargeOf: async () => CHARGE },
+      onLimitChanged: () => {},
+    });
+    const correct = (amountNano: bigint) =>
+      corrections.correct({ accountId, requestId: id, amountNano, idempotencyKey: `${id} ${amountNano}` });
+    await correct(300_000n);
+    nowMs += 1;
+    await correct(80_000n);
+    const given = [
+      { amountNano: 300_000n, createdAtMs: ADMITTED_AT_MS + DAY_MS },
+      { amountNano: 80_000n, createdAtMs: nowMs },
+    ];
+    expect(await usage.receipt(accountId, id)).toMatchObject({ chargeNano: CHARGE, corrections: given });
+    expect((await usage.receipt(accountId, other)).corrections).toEqual([]);
   });
 
   it('says nothing of a price where nothing was charged, or the version is not known', async () => {

@@ -6,6 +6,7 @@ import type { Exactness, Usage } from '@meridian/domain/usage';
 import type { Outcome } from '@meridian/domain/usage-record';
 import type { Database } from '../database/connect.ts';
 import { QUERY_CANCELED, sqlState } from '../database/transaction.ts';
+import { correctionsOf } from '../ledger/corrections.ts';
 import { type Receipt, type RequestQuery, type RequestRow, spanOfRequest, type UsageQuery, type UsageRow } from './reading.ts';
 import * as store from './reading-store.ts';
 import { Turns } from './turns.ts';
@@ -60,7 +61,7 @@ export function createUsageReading({ db, prices }: UsageReadingDependencies): Us
         const modelId = event.answering_model_id;
         const wanted = modelId === null || event.charge_nano === 0n ? [] : [{ modelId, version: event.answering_price_version }];
         const [price] = wanted.length === 0 ? [] : await prices.find(wanted);
-        return receiptOf(event, price);
+        return { ...receiptOf(event, price), corrections: await correctionsOf(db, accountId, [requestId]) };
       }),
   };
 }
@@ -97,7 +98,7 @@ function requestOf(row: Omit<store.LogRow, 'attempt_count'>): Omit<RequestRow, '
   };
 }
 
-function receiptOf(event: Event, price: ListPrice | undefined): Receipt {
+function receiptOf(event: Event, price: ListPrice | undefined): Omit<Receipt, 'corrections'> {
   const request = requestOf(event);
   const { markup_basis_points: markupBasisPoints } = event;
   const serviceTier = serviceTierOf(event.service_tier);

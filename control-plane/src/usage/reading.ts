@@ -114,6 +114,8 @@ export interface Receipt extends Omit<RequestRow, 'attemptCount'> {
   readonly attempts: readonly Attempt[];
   /** What the charge is made of; undefined where nothing is charged, or the price version is not known here. */
   readonly price: PriceItems | undefined;
+  /** What was given back of the charge since, oldest first. */
+  readonly corrections: readonly { readonly amountNano: Nano; readonly createdAtMs: number }[];
 }
 
 const HOUR_MS = 3_600_000;

@@ -75,6 +75,9 @@ const RECEIPT = z.object({
   max_cost_usd: USD_OUT,
   max_cost_nano: NANO_OUT,
   price: PRICE,
+  corrections: z
+    .array(z.object({ amount_usd: USD_OUT, amount_nano: NANO_OUT, created_at: TIME_OUT }))
+    .describe('What was given back of cost_usd since, oldest first.'),
   attempts: z.array(
     z.object({
       provider: z.string(),
@@ -218,6 +221,7 @@ function presentReceipt(receipt: Receipt): z.infer<typeof RECEIPT> {
     markup_percent: receipt.markupBasisPoints / 100,
     ...money('max_cost', receipt.maxCostNano),
     price: presentPrice(receipt.price),
+    corrections: receipt.corrections.map((each) => ({ ...money('amount', each.amountNano), created_at: time(each.createdAtMs) })),
     // Which endpoint and what it cost us is ours to know.
     attempts: receipt.attempts.map((attempt) => ({
       provider: attempt.providerId,
