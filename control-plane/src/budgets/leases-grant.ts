@@ -3,7 +3,7 @@ import { type BudgetRef, budgetId, grantable, isPrepaidCapId } from '@meridian/d
 import { heldOf, MAX_GRANTED } from '@meridian/domain/lease';
 import { nextWindowStartMs, type WindowKind, windowStartMs } from '@meridian/domain/window';
 import type { Escrow, Lease } from './escrow.ts';
-import type { Attempt, Grant, Holder, Question } from './questions.ts';
+import type { Attempt, Grant, OtherHolder, Question } from './questions.ts';
 import { grantAmount, nextWindowRaise, seedAmount, shareOf } from './sizing.ts';
 
 export interface GrantTerms {
@@ -67,11 +67,11 @@ export function grantSeed(escrow: Escrow, ref: BudgetRef, spoolId: string, newLe
 }
 
 /** Other spools' leases on which something is held. */
-function holdersOf(escrow: Escrow, id: string, spoolId: string): Holder[] {
-  const holders: Holder[] = [];
+function holdersOf(escrow: Escrow, id: string, spoolId: string): OtherHolder[] {
+  const holders: OtherHolder[] = [];
   for (const lease of escrow.leases()) {
     if (lease.budgetId !== id || lease.spoolId === spoolId || heldOf(lease) <= 0) continue;
-    holders.push({ leaseId: lease.id, spoolId: lease.spoolId, held: heldOf(lease) });
+    holders.push({ leaseId: lease.id, spoolId: lease.spoolId, held: heldOf(lease), granted: lease.granted });
   }
   return holders;
 }

@@ -4,10 +4,10 @@ import {
   type Attempt,
   type Denial,
   type Grant,
-  type Holder,
   LeaseQuestions,
   type LeaseSignal,
   MAX_QUESTIONS_A_SPOOL,
+  type OtherHolder,
   type Question,
   type QuestionsEffect,
   type QuestionsInput,
@@ -61,10 +61,10 @@ function ask(spoolId: string, need: number, questionId = 1): Question {
 
 const attempted = (asked: Question, attempt: Attempt) => step({ type: 'attempted', question: asked, attempt });
 const grantTo = (spoolId: string, granted = 500): Grant => ({ leaseId: `lease_${spoolId}`, spoolId, budget: BUDGET, granted });
-const holder = (spoolId: string, held = 100): Holder => ({ leaseId: `lease_${spoolId}`, spoolId, held });
+const holder = (spoolId: string, held = 100, total = 500): OtherHolder => ({ leaseId: `lease_${spoolId}`, spoolId, held, granted: total });
 const granted = (spoolId: string): Attempt => ({ type: 'granted', grants: [grantTo(spoolId)] });
 
-function short(others: readonly Holder[], book: Partial<BudgetBook> = {}, own?: Grant): Attempt {
+function short(others: readonly OtherHolder[], book: Partial<BudgetBook> = {}, own?: Grant): Attempt {
   return { type: 'short', book: { ...BOOK, ...book }, own, others };
 }
 
@@ -192,6 +192,19 @@ describe('a shortage', () => {
     attempted(asked, short([holder('b', 140), holder('c', 30)]));
     step({ type: 'recall_answered', spoolId: 'b', recallId: 101 });
     expect(denialsOf(attempted(asked, short([holder('c', 30)], { held: 600 })))).toMatchObject([{ reason: 'exhausted', left: 230 }]);
+  });
+
+  it('asks a holder again that was granted more after it was asked, before it says that all is used up', () => {
+    connect('a', 'c');
+    const asked = ask('a', 250);
+    attempted(asked, short([holder('c', 200, 500)], { held: 650 }));
+    // Another question, of the holder's, was tried together with this one.
+    expect(step({ type: 'recall_answered', spoolId: 'c', recallId: 101 })).toEqual([{ type: 'attempt', question: asked }]);
+    expect(attempted(asked, short([holder('c', 150, 560)], { held: 650 }))).toMatchObject([
+      { type: 'recall', recallId: 102, leaseId: 'lease_c' },
+    ]);
+    expect(step({ type: 'recall_answered', spoolId: 'c', recallId: 102 })).toEqual([{ type: 'attempt', question: asked }]);
+    expect(denialsOf(attempted(asked, short([holder('c', 60, 560)], { held: 650 })))).toMatchObject([{ reason: 'exhausted', left: 150 }]);
   });
 
   it('is one at a time: others wait in line, in their order, each with recalls of its own', () => {

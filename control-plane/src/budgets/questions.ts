@@ -50,12 +50,18 @@ export interface Holder {
   readonly held: number;
 }
 
+/** One that may have been granted more since it was asked to give back: what it answered then does not count that. */
+export interface OtherHolder extends Holder {
+  /** The lease's total. */
+  readonly granted: number;
+}
+
 /** What came of trying a question in the database. */
 export type Attempt =
   /** Committed. */
   | { readonly type: 'granted'; readonly grants: readonly Grant[] }
   /** Nothing was changed: the limit does not leave as much. */
-  | { readonly type: 'short'; readonly book: BudgetBook; readonly own: Grant | undefined; readonly others: readonly Holder[] }
+  | { readonly type: 'short'; readonly book: BudgetBook; readonly own: Grant | undefined; readonly others: readonly OtherHolder[] }
   /** Nothing can be granted for a reason that is not the limit; `retire` names the node's lease if it stands in the way. */
   | { readonly type: 'refused'; readonly reason: string; readonly retire?: string };
 
@@ -128,8 +134,8 @@ type Short = Extract<Attempt, { type: 'short' }>;
 /** The one question of a budget for which other holders are asked. */
 interface Shortage {
   readonly question: Question;
-  /** Leases whose holders were asked, those that have answered included. */
-  readonly asked: Set<string>;
+  /** Leases whose holders were asked, those that have answered included, with what was granted on each by then. */
+  readonly asked: Map<string, number>;
   /** By recall: the lease. */
   readonly waiting: Map<number, string>;
   /** When holders that have not answered count as unreachable; none before any was asked. */
@@ -334,7 +340,8 @@ export class LeaseQuestions {
       return;
     }
     const silent = new Set(shortage.waiting.values());
-    const open = attempt.others.filter(({ leaseId }) => silent.has(leaseId) || !shortage.asked.has(leaseId));
+    const isNew = ({ leaseId, granted }: OtherHolder): boolean => granted > (shortage.asked.get(leaseId) ?? -1);
+    const open = attempt.others.filter((holder) => silent.has(holder.leaseId) || isNew(holder));
     const most = grantable(attempt.book) + heldBy(open);
     if (question.need > most) {
       this.#denyShort(question, attempt, most, nowMs);
@@ -344,9 +351,10 @@ export class LeaseQuestions {
       this.#deny(question, 'unreachable', most, attempt.book, nowMs);
       this.#next(id, line);
     } else {
-      for (const { leaseId, spoolId } of open) {
-        if (shortage.asked.has(leaseId)) continue;
-        shortage.asked.add(leaseId);
+      for (const holder of open) {
+        if (!isNew(holder)) continue;
+        const { leaseId, spoolId, granted } = holder;
+        shortage.asked.set(leaseId, granted);
         shortage.waiting.set(this.#recall(id, spoolId, leaseId, false, nowMs), leaseId);
       }
       shortage.deadlineMs = Math.min(shortage.deadlineMs, nowMs + RECALL_TIMEOUT_MS);
@@ -528,7 +536,7 @@ export class LeaseQuestions {
 }
 
 function shortageOf(question: Question, trying: boolean): Shortage {
-  return { question, asked: new Set(), waiting: new Map(), deadlineMs: Number.POSITIVE_INFINITY, trying, again: false };
+  return { question, asked: new Map(), waiting: new Map(), deadlineMs: Number.POSITIVE_INFINITY, trying, again: false };
 }
 
 /** What could be granted at most if all others gave back all that they hold. */
