@@ -89,6 +89,7 @@ function refundRoutes(refunds: Refunds, requireAccount: RequireAccount): Routes 
       {
         method: 'POST',
         url: '/admin/v1/accounts/:id/refunds',
+        trail: { kind: 'credit_refund', account: 'id' },
         summary:
           'Refund a purchase: what is unspent of it, at once or when nodes have given back what they hold. Read on until it is closed.',
         status: 201,
@@ -136,6 +137,7 @@ function disputeRoutes(disputes: Disputes, requireAccount: RequireAccount): Rout
       {
         method: 'POST',
         url: '/admin/v1/accounts/:id/disputes',
+        trail: { kind: 'credit_dispute', account: 'id' },
         summary: 'Enter that the payment of a purchase is disputed: its credit is withheld at once.',
         status: 201,
         params: OF_ACCOUNT,
@@ -186,6 +188,7 @@ function disputeRoutes(disputes: Disputes, requireAccount: RequireAccount): Rout
       {
         method: 'POST',
         url: '/admin/v1/disputes/:id/close',
+        trail: { kind: 'credit_dispute', id: 'id' },
         summary: 'Enter what the bank decided: won gives back what was withheld; lost collects what is missing, and writes off the rest.',
         params: BY_NUMBER,
         headers: IDEMPOTENCY_HEADERS,
@@ -205,6 +208,7 @@ function correctionRoutes(corrections: Corrections, requireAccount: RequireAccou
       {
         method: 'POST',
         url: '/admin/v1/accounts/:id/corrections',
+        trail: { kind: 'ledger_correction', account: 'id' },
         summary: 'Give back a part of what a request was charged, or all of it.',
         status: 201,
         params: OF_ACCOUNT,

@@ -38,6 +38,7 @@ export function promotionRoutes(promotions: Promotions): Routes {
       {
         method: 'POST',
         url: '/v1/credits/promotions',
+        trail: { kind: 'credit_redemption', note: ['promotion'] },
         summary: 'Redeem a promotion by its name, once an account.',
         status: 201,
         headers: MEMBER_IDEMPOTENCY_HEADERS,
@@ -71,6 +72,7 @@ export function promotionOperatorRoutes(promotions: Promotions, requireAccount: 
       {
         method: 'POST',
         url: '/admin/v1/promotions',
+        trail: { kind: 'credit_promotion' },
         summary: 'Make or change a promotion: an amount, or a share of the purchase that is made with it.',
         status: 201,
         body: z.strictObject({
@@ -101,6 +103,7 @@ export function promotionOperatorRoutes(promotions: Promotions, requireAccount: 
       {
         method: 'POST',
         url: '/admin/v1/accounts/:id/trial',
+        trail: { kind: 'credit_redemption', account: 'id' },
         summary: 'Give the trial to an account whose e-mail address was verified: once for each address and each account.',
         status: 201,
         params: z.strictObject({ id: ID }),

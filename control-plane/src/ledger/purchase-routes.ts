@@ -97,6 +97,7 @@ export function purchaseOperatorRoutes(purchases: Purchases, requireAccount: (ac
       {
         method: 'POST',
         url: '/admin/v1/packages',
+        trail: { kind: 'credit_package' },
         summary: 'Make a package of credit, or change it for purchases to come.',
         status: 201,
         body: z.strictObject({
@@ -135,6 +136,7 @@ export function purchaseOperatorRoutes(purchases: Purchases, requireAccount: (ac
       {
         method: 'POST',
         url: '/admin/v1/accounts/:id/purchases',
+        trail: { kind: 'credit_purchase', account: 'id' },
         summary: 'Enter a payment: a package, or an amount without a bonus; once for each idempotency key.',
         status: 201,
         params: z.strictObject({ id: ID }),

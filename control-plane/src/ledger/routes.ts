@@ -101,6 +101,7 @@ export function creditOperatorRoutes(ledger: Ledger, requireAccount: (accountId:
       {
         method: 'POST',
         url: '/admin/v1/accounts/:id/credits',
+        trail: { kind: 'account', account: 'id', note: ['type', 'amount_usd', 'credit', 'reference'] },
         summary: 'Top up, grant or adjust the credit of an account, once for each idempotency key.',
         status: 201,
         params: z.strictObject({ id: ID }),
