@@ -5,17 +5,14 @@
  * times on the large one. The plans of what took 50 ms or more are printed at the end, as the server writes them.
  */
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { availableParallelism, loadavg, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { availableParallelism, loadavg } from 'node:os';
 import { startApp } from '@meridian/control-plane/app';
 import { loadConfig } from '@meridian/control-plane/config';
 import { createLogger } from '@meridian/control-plane/telemetry/logger';
 import { ApiClient } from '@meridian/local/operator';
-import { startPostgres } from '@meridian/local/postgres-server';
 import pg from 'pg';
-import { freePorts } from '../ports.ts';
 import { pick, seededRandom } from '../random.ts';
+import { onPostgres } from './scratch-postgres.ts';
 import { fillUsage, keyId, memberId } from './usage-rows.ts';
 
 const ADMIN_TOKEN = randomBytes(16).toString('hex');
@@ -210,25 +207,6 @@ async function onDatabase<T>(url: string, work: (client: pg.Client) => Promise<T
     return await work(client);
   } finally {
     await client.end();
-  }
-}
-
-async function onPostgres(work: (url: string) => Promise<void>): Promise<void> {
-  // Below /tmp, where the server's own account may go.
-  const parent = mkdtempSync(join(tmpdir(), 'meridian-bench-'));
-  chmodSync(parent, 0o711);
-  const [port = 0] = await freePorts(1);
-  const password = randomBytes(16).toString('hex');
-  try {
-    // Filling it is no part of what is measured, and nothing is kept.
-    const server = await startPostgres({ folder: join(parent, 'postgres'), port, password, fsync: 'off' }, () => false);
-    try {
-      await work(`postgresql://meridian:${password}@127.0.0.1:${port}/postgres`);
-    } finally {
-      await server.stop();
-    }
-  } finally {
-    rmSync(parent, { recursive: true, force: true });
   }
 }
 
