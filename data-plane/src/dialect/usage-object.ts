@@ -19,11 +19,14 @@ export function isUsageObject(value: unknown): value is UsageObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** Far above any answer's, and low enough that all counts of one answer add up exactly, whatever an upstream writes. */
+const MAX_COUNT = 100_000_000_000;
+
 /** A count as a whole number ≥ 0; undefined where the provider told none, or nothing that can be one. */
 export function count(raw: UsageObject | undefined, key: string): number | undefined {
   const value = raw?.[key];
   if (typeof value !== 'number' || !Number.isFinite(value) || value < 0) return undefined;
-  return Math.min(Math.ceil(value), Number.MAX_SAFE_INTEGER);
+  return Math.min(Math.ceil(value), MAX_COUNT);
 }
 
 /**
