@@ -5,9 +5,9 @@ import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { newId } from '@meridian/domain/ids';
 import { AccountService } from './accounts/service.ts';
+import { TeamService } from './accounts/team-service.ts';
 import { plainCheck } from './audit/audit.ts';
 import { AuditRuns } from './audit/runs.ts';
-import { TeamService } from './accounts/team-service.ts';
 import type { LimitListener } from './budgets/caps.ts';
 import { LeaseSignals } from './budgets/lease-signals.ts';
 import { Leases } from './budgets/leases.ts';
@@ -32,6 +32,7 @@ import { createCreditServices } from './ledger/credit.ts';
 import { createLedger } from './ledger/service.ts';
 import { NodeService } from './nodes/service.ts';
 import { PlanService } from './plans/service.ts';
+import { PriceImportService } from './price-import/service.ts';
 import { PricingService, salesOf } from './pricing/service.ts';
 import { DenialService } from './restore/denials.ts';
 import { RestoreService } from './restore/service.ts';
@@ -53,6 +54,7 @@ import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { TierRuns } from './tiers/runs.ts';
 import { createTierService } from './tiers/service.ts';
+import { TrailService } from './trail/service.ts';
 import { createUsageService, type UsageAlarm } from './usage/service.ts';
 import { UnchargedCeiling } from './usage/uncharged-ceiling.ts';
 
@@ -207,6 +209,7 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     version: VERSION,
     logger,
     newRequestId: () => newId('req', ids),
+    trustedProxies: config.trustedProxies,
     ...allRoutes({
       ...services,
       restore,
@@ -264,7 +267,7 @@ function buildServices(
   const keys = new KeyService({ db, ids, publish, budgets, catalog, keyPrefix: config.keyPrefix, pepper: config.keyPepper });
   const teams = new TeamService({ db, ids, publish, accounts, keys, budgets, pepper: config.keyPepper });
   const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: config.sealingKey });
-  const sessions = new Sessions({ jwtSecret: config.jwtSecret, adminToken: config.adminToken, nowMs: ids.nowMs }, accounts, keys);
+  const sessions = new Sessions({ jwtSecret: config.jwtSecret, operators: config.operators, nowMs: ids.nowMs }, accounts, keys);
   const ledger = createLedger({ db, clock: ids, onLimitChanged });
   const usageDeps = {
     clock: ids,
@@ -289,7 +292,28 @@ function buildServices(
     },
   });
   const nodes = new NodeService({ db: pools.nodes, clock: ids });
-  return { accounts, teams, plans, budgets, limitListeners, catalog, pricing, keys, credentials, sessions, ledger, credit, usage, ingest, tiers, nodes };
+  const trail = new TrailService({ db, ids });
+  const priceImports = new PriceImportService({ db, publish, catalog, pricing, tiers });
+  return {
+    accounts,
+    teams,
+    plans,
+    budgets,
+    limitListeners,
+    catalog,
+    pricing,
+    priceImports,
+    keys,
+    credentials,
+    sessions,
+    ledger,
+    credit,
+    usage,
+    ingest,
+    tiers,
+    nodes,
+    trail,
+  };
 }
 
 interface ScheduledParts {
@@ -319,7 +343,11 @@ function startScheduled(config: Config, { pools, logger, metrics }: Base, { serv
     figures.booksAreBroken ? 1 : 0,
   );
   metrics.gauge('meridian_audit_age_seconds', 'Since the newest audit', () => figures.auditAgeSeconds);
-  metrics.gauge('meridian_tier_age_seconds', 'Since the end of the 30 days that tiers were last reckoned from', () => figures.tierAgeSeconds);
+  metrics.gauge(
+    'meridian_tier_age_seconds',
+    'Since the end of the 30 days that tiers were last reckoned from',
+    () => figures.tierAgeSeconds,
+  );
   let scheduler: Scheduler | undefined;
   if (config.scheduler) {
     scheduler = startScheduler({ db: pools.scheduler, jobs: scheduledJobs({ tierRuns, auditRuns }), onError });

@@ -1,4 +1,5 @@
 /** The settings of a control-plane replica: the environment read once, checked as a whole, frozen. */
+import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { z } from 'zod';
 
@@ -9,11 +10,14 @@ export interface Config {
   readonly usageQueryTimeoutMs: number;
   readonly httpHost: string;
   readonly httpPort: number;
+  /** Addresses or networks whose `x-forwarded-for` is believed: the nodes, and load balancers before them. */
+  readonly trustedProxies: readonly string[];
   readonly grpcHost: string;
   readonly grpcPort: number;
   readonly healthHost: string;
   readonly healthPort: number;
-  readonly adminToken: string;
+  /** Who may call the operator API: `admin` first, then those that have a name and a token of their own. */
+  readonly operators: readonly { readonly name: string; readonly token: string }[];
   readonly joinToken: string;
   readonly jwtSecret: Uint8Array;
   readonly keyPepper: Uint8Array;
@@ -34,7 +38,11 @@ const MIN_JWT_SECRET_BYTES = 32;
 
 const port = z.coerce.number().int().min(0).max(65_535);
 const host = z.string().min(1).default('127.0.0.1');
-const token = z.string().min(16, 'must have at least 16 characters');
+/** As the trail names whoever has `MERIDIAN_ADMIN_TOKEN`. */
+const FIRST_OPERATOR = 'admin';
+const MIN_TOKEN_CHARS = 16;
+
+const token = z.string().min(MIN_TOKEN_CHARS, `must have at least ${MIN_TOKEN_CHARS} characters`);
 const hex = (leastBytes: number, mostBytes: number) =>
   z
     .string()
@@ -43,6 +51,31 @@ const hex = (leastBytes: number, mostBytes: number) =>
       `must be ${leastBytes === mostBytes ? '' : 'at least '}${leastBytes} bytes in hex digits`,
     )
     .transform((text) => new Uint8Array(Buffer.from(text, 'hex')));
+
+/** `10.0.0.0/8,192.0.2.7`. */
+const proxies = z
+  .string()
+  .transform((text) => text.split(',').map((entry) => entry.trim()))
+  .refine((entries) => entries.every(isNetwork), 'must be addresses or networks such as 10.0.0.0/8, with commas between them');
+
+/** `ada:token,ben:token`. */
+const operators = z.string().transform((text, context) => {
+  const named = text.split(',').map((entry) => {
+    const [name = '', ...rest] = entry.trim().split(':');
+    return { name, token: rest.join(':') };
+  });
+  const fault = named.some(({ name }) => !/^[a-z][a-z0-9._-]{0,63}$/.test(name) || name === FIRST_OPERATOR)
+    ? `must name each operator in lower-case letters, digits, dots and dashes, and none of them ${FIRST_OPERATOR}`
+    : named.some(({ token }) => token.length < MIN_TOKEN_CHARS)
+      ? `must give each operator a token of at least ${MIN_TOKEN_CHARS} characters: name:token,name:token`
+      : new Set(named.map(({ name }) => name)).size < named.length
+        ? 'must name each operator once'
+        : new Set(named.map(({ token }) => token)).size < named.length
+          ? 'must give each operator another token'
+          : undefined;
+  if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
+  return named;
+});
 
 const schema = z.object({
   DATABASE_URL: z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgres:// URL'),
@@ -55,6 +88,8 @@ const schema = z.object({
   MERIDIAN_HEALTH_HOST: host,
   MERIDIAN_HEALTH_PORT: port.default(8102),
   MERIDIAN_ADMIN_TOKEN: token,
+  MERIDIAN_OPERATOR_TOKENS: operators.default([]),
+  MERIDIAN_TRUSTED_PROXIES: proxies.default(['127.0.0.1/8', '::1/128']),
   MERIDIAN_JOIN_TOKEN: token,
   MERIDIAN_JWT_SECRET: hex(MIN_JWT_SECRET_BYTES, 1024),
   MERIDIAN_KEY_PEPPER: hex(32, 32),
@@ -106,7 +141,8 @@ export function loadConfig(env: Environment): Config {
     grpcPort: settings.MERIDIAN_GRPC_PORT,
     healthHost: settings.MERIDIAN_HEALTH_HOST,
     healthPort: settings.MERIDIAN_HEALTH_PORT,
-    adminToken: settings.MERIDIAN_ADMIN_TOKEN,
+    operators: [{ name: FIRST_OPERATOR, token: settings.MERIDIAN_ADMIN_TOKEN }, ...settings.MERIDIAN_OPERATOR_TOKENS],
+    trustedProxies: settings.MERIDIAN_TRUSTED_PROXIES,
     joinToken: settings.MERIDIAN_JOIN_TOKEN,
     jwtSecret: settings.MERIDIAN_JWT_SECRET,
     keyPepper: settings.MERIDIAN_KEY_PEPPER,
@@ -132,4 +168,10 @@ function sharedBy(env: Environment, names: readonly string[], complaint: string)
     }
   }
   return problems;
+}
+
+function isNetwork(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/');
+  const family = isIP(address);
+  return family !== 0 && rest.length === 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)));
 }

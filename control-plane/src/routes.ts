@@ -27,6 +27,8 @@ import { nodeRoutes } from './nodes/routes.ts';
 import type { NodeService } from './nodes/service.ts';
 import { planRoutes } from './plans/routes.ts';
 import type { PlanService } from './plans/service.ts';
+import { priceImportRoutes } from './price-import/routes.ts';
+import type { PriceImportService } from './price-import/service.ts';
 import { pricingRoutes } from './pricing/routes.ts';
 import type { PricingService } from './pricing/service.ts';
 import { restoreRoutes } from './restore/routes.ts';
@@ -34,6 +36,8 @@ import type { RestoreService } from './restore/service.ts';
 import { ladderRoutes } from './tiers/routes.ts';
 import type { TierRuns } from './tiers/runs.ts';
 import type { TierService } from './tiers/service.ts';
+import { trailOperatorRoutes, trailRoutes } from './trail/routes.ts';
+import type { TrailService } from './trail/service.ts';
 import { requestRoutes } from './usage/request-routes.ts';
 import { usageRoutes } from './usage/routes.ts';
 import type { UsageService } from './usage/service.ts';
@@ -49,6 +53,7 @@ export interface RoutedServices {
   readonly catalog: CatalogService;
   readonly credentials: CredentialService;
   readonly pricing: PricingService;
+  readonly priceImports: PriceImportService;
   readonly ledger: Ledger;
   readonly credit: CreditServices;
   readonly usage: UsageService;
@@ -62,15 +67,17 @@ export interface RoutedServices {
   /** The epoch of the database as it is now. */
   readonly dbEpoch: () => string;
   readonly sessions: Sessions;
+  readonly trail: TrailService;
   readonly clock: { nowMs(): number };
 }
 
 /** What `buildHttp` takes of the features. */
-export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' | 'accountRoutes' | 'operatorRoutes'> {
+export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' | 'trail' | 'accountRoutes' | 'operatorRoutes'> {
   const { accounts, clock, credit, ledger, nodes, sessions, tiers } = services;
   const requireAccount = (accountId: string) => accounts.get(accountId);
   return {
     sessions,
+    trail: services.trail,
     accountRoutes: [
       accountRoutes(accounts, services.plans, tiers, services.budgets, clock),
       teamRoutes({ teams: services.teams, accounts, budgets: services.budgets, sessions, clock }),
@@ -81,6 +88,7 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
       usageRoutes(services.usage, clock),
       requestRoutes(services.usage, clock),
       regionRoutes(nodes),
+      trailRoutes(services.trail),
     ],
     operatorRoutes: [
       accountOperatorRoutes(accounts, sessions),
@@ -92,10 +100,12 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
       catalogRoutes(services.catalog),
       credentialRoutes(services.credentials),
       pricingRoutes(services.pricing),
+      priceImportRoutes(services.priceImports),
       ladderRoutes({ tiers, tierRuns: services.tierRuns, tierRunSoon: () => services.runSoon('tiers') }),
       nodeRoutes({ nodes, dbEpoch: services.dbEpoch }),
       auditRoutes({ db: services.db, clock, auditRuns: services.auditRuns, auditSoon: () => services.runSoon('audit') }),
       restoreRoutes(services.restore),
+      trailOperatorRoutes(services.trail),
     ],
   };
 }

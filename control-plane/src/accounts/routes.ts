@@ -73,6 +73,7 @@ export function accountRoutes(
       {
         method: 'PATCH',
         url: '/v1/account',
+        trail: { kind: 'account' },
         summary: 'Set the caps of the account.',
         body: z.strictObject({ caps: CAPS }),
         answer: WHOLE_ACCOUNT,
@@ -93,6 +94,7 @@ export function accountRoutes(
       {
         method: 'PATCH',
         url: '/v1/account/members/:id',
+        trail: { kind: 'member', id: 'id' },
         summary: 'Set the caps of a member, over all keys the member has made.',
         params: ID_PARAMS,
         body: z.strictObject({ caps: CAPS }),
@@ -140,6 +142,7 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
       {
         method: 'POST',
         url: '/admin/v1/accounts',
+        trail: { kind: 'account' },
         summary: 'Make an account with its owner.',
         status: 201,
         body: z.strictObject({ name: NAME, plan_id: ID.optional(), owner: z.strictObject({ name: NAME }).optional() }),
@@ -182,6 +185,7 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
       {
         method: 'PATCH',
         url: '/admin/v1/accounts/:id',
+        trail: { kind: 'account', account: 'id' },
         summary: 'Rename an account or move it to another plan.',
         params: ID_PARAMS,
         body: z.strictObject({ name: NAME.optional(), plan_id: ID.optional() }),
@@ -198,6 +202,7 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
         {
           method: 'POST',
           url: `/admin/v1/accounts/:id/${verb}`,
+          trail: { kind: 'account', account: 'id' },
           summary: `${verb === 'disable' ? 'End' : 'Restore'} all use of an account; \`rev\` is on the ${lane} lane.`,
           params: ID_PARAMS,
           answer: z.object({ ...ACCOUNT_FIELDS, rev: z.int() }),
@@ -213,6 +218,7 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
       {
         method: 'POST',
         url: '/admin/v1/accounts/:id/members',
+        trail: { kind: 'member', account: 'id' },
         summary: 'Add a member to an account.',
         status: 201,
         params: ID_PARAMS,
@@ -231,6 +237,7 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
       {
         method: 'PATCH',
         url: '/admin/v1/accounts/:id/members/:member_id',
+        trail: { kind: 'member', id: 'member_id', account: 'id' },
         summary: 'Change the name, role or status of a member.',
         params: z.strictObject({ id: ID, member_id: ID }),
         body: z.strictObject({ name: NAME.optional(), role: z.enum(ROLES).optional(), status: STATUS.optional() }),
@@ -243,6 +250,7 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
       {
         method: 'POST',
         url: '/admin/v1/accounts/:id/tokens',
+        trail: { kind: 'account_token', account: 'id', note: ['member_id', 'expires_in_seconds'] },
         summary: 'Mint an account token for a member, the owner unless named.',
         status: 201,
         params: ID_PARAMS,

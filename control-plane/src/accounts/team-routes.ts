@@ -70,6 +70,7 @@ function ownTeamRoutes({ teams, budgets, sessions, clock }: TeamRoutesDeps): Rou
       {
         method: 'POST',
         url: '/v1/teams',
+        trail: { kind: 'team' },
         summary: 'Make a team: an account with a wallet of its own, which the caller owns.',
         status: 201,
         body: z.strictObject({ name: NAME }),
@@ -107,6 +108,7 @@ function ownTeamRoutes({ teams, budgets, sessions, clock }: TeamRoutesDeps): Rou
       {
         method: 'PATCH',
         url: '/v1/teams/:id',
+        trail: { kind: 'account' },
         summary: 'Rename a team, set the caps of its account.',
         params: ID_PARAMS,
         body: z.strictObject({ name: NAME.optional(), caps: CAPS.optional() }),
@@ -122,6 +124,7 @@ function ownTeamRoutes({ teams, budgets, sessions, clock }: TeamRoutesDeps): Rou
       {
         method: 'POST',
         url: '/v1/teams/:id/tokens',
+        trail: { kind: 'account_token' },
         summary: 'An account token for the caller in this team, which ends with the one that asks.',
         status: 201,
         params: ID_PARAMS,
@@ -145,6 +148,7 @@ function ownTeamRoutes({ teams, budgets, sessions, clock }: TeamRoutesDeps): Rou
       {
         method: 'POST',
         url: '/v1/teams/:id/transfer',
+        trail: { kind: 'account' },
         summary: 'Make another member the owner; the caller becomes an admin.',
         params: ID_PARAMS,
         body: z.strictObject({ member_id: ID }),
@@ -188,6 +192,7 @@ function memberRoutes({ teams, accounts, budgets }: TeamRoutesDeps): Routes {
       {
         method: 'PATCH',
         url: '/v1/teams/:id/members/:member_id',
+        trail: { kind: 'member', id: 'member_id' },
         summary: 'Change the name, role, status or caps of a member. Owners are changed by owners only; the last one stays.',
         params: MEMBER_PARAMS,
         body: z.strictObject({ name: NAME.optional(), role: z.enum(ROLES).optional(), status: STATUS.optional(), caps: CAPS.optional() }),
@@ -201,6 +206,7 @@ function memberRoutes({ teams, accounts, budgets }: TeamRoutesDeps): Routes {
       {
         method: 'DELETE',
         url: '/v1/teams/:id/members/:member_id',
+        trail: { kind: 'member', id: 'member_id' },
         summary: 'Remove a member, or leave: all keys the member has made are revoked for good; `rev` is on the SECURITY lane.',
         params: MEMBER_PARAMS,
         answer: z.object({ id: z.string(), object: z.literal('member'), deleted: z.literal(true), revoked_keys: z.int(), rev: z.int() }),
@@ -234,6 +240,7 @@ function inviteRoutes({ teams, clock }: TeamRoutesDeps): Routes {
       {
         method: 'POST',
         url: '/v1/teams/:id/invites',
+        trail: { kind: 'invite' },
         summary: 'Invite somebody by a link; the answer is the only place where its token is ever shown.',
         status: 201,
         params: ID_PARAMS,
@@ -278,6 +285,7 @@ function inviteRoutes({ teams, clock }: TeamRoutesDeps): Routes {
       {
         method: 'DELETE',
         url: '/v1/teams/:id/invites/:invite_id',
+        trail: { kind: 'invite', id: 'invite_id' },
         summary: 'Revoke an invite that was not used.',
         params: INVITE_PARAMS,
         answer: z.object({ id: z.string(), object: z.literal('invite'), deleted: z.literal(true) }),
@@ -292,6 +300,7 @@ function inviteRoutes({ teams, clock }: TeamRoutesDeps): Routes {
       {
         method: 'POST',
         url: '/v1/invites/:token/accept',
+        trail: { kind: 'member' },
         summary: 'Become a member of a team by the token of an invite, which is used up with it.',
         params: z.strictObject({ token: ID }),
         answer: TEAM,

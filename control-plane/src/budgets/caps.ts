@@ -1,5 +1,6 @@
 /** What caps are to people: which there are on a key, a member or an account, how they stand, how they are published. */
 import type { BudgetUnit, CapScope, CapWindow } from '@meridian/domain/budget';
+import { GatewayError } from '@meridian/domain/error';
 import type { ConfigEntry } from '@meridian/domain/snapshot';
 import { nextWindowStartMs, windowStartMs } from '@meridian/domain/window';
 
@@ -44,7 +45,10 @@ export interface CapRow extends CapOwner {
   readonly limit: bigint | undefined;
   /** What the account has set. */
   readonly chosen: bigint | undefined;
-  /** Of a member: what the account's plan allows at most, or an operator in its place. */
+  /**
+   * Of a member: what the account's plan allows at most, or an operator in its place. Of a key: what an owner or admin has set last,
+   * which the member who made the key cannot pass.
+   */
   readonly ceiling: bigint | undefined;
   /** An operator's, which no change of plan moves. */
   readonly ceilingIsOwn: boolean;
@@ -55,6 +59,16 @@ export interface CapRow extends CapOwner {
 export function limitOf(chosen: bigint | undefined, ceiling: bigint | undefined): bigint | undefined {
   if (chosen === undefined || ceiling === undefined) return chosen ?? ceiling;
   return chosen < ceiling ? chosen : ceiling;
+}
+
+/** Who sets a cap: somebody who may set any of the account's, or the member who made the key. */
+export type CapSetter = 'manager' | 'holder';
+
+/** A holder may go below a manager's cap, not above it, nor remove it. Throws `permission_denied`. */
+export function requireUnderCeiling(name: CapName, chosen: bigint | undefined, ceiling: bigint | undefined): void {
+  if (ceiling === undefined || (chosen !== undefined && chosen <= ceiling)) return;
+  const message = `${name} was set by an owner or admin of the account: you may lower it, not raise or remove it.`;
+  throw new GatewayError('permission_denied', { message, param: `caps.${name}` });
 }
 
 /** The caps that plans set on members: counts a day. */

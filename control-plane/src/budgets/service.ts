@@ -12,6 +12,7 @@ import {
   CAP_NAMES,
   type CapOwner,
   type CapRow,
+  type CapSetter,
   type CapStanding,
   type CapsChange,
   CEILING_UNITS,
@@ -20,6 +21,7 @@ import {
   type LimitChange,
   type LimitListener,
   limitOf,
+  requireUnderCeiling,
   standingOf,
 } from './caps.ts';
 import * as store from './store.ts';
@@ -61,8 +63,11 @@ export class BudgetService {
     return this.standings(owner.accountId, [owner.scopeId]);
   }
 
-  /** The same inside the caller's transaction, which publishes and afterwards announces. */
-  async setCapsIn(trx: Transaction, owner: CapOwner, change: CapsChange): Promise<CapsSet> {
+  /**
+   * The same inside the caller's transaction, which publishes and afterwards announces. What a manager sets on a key is the most that its
+   * holder can set, who then cannot remove it: `permission_denied`.
+   */
+  async setCapsIn(trx: Transaction, owner: CapOwner, change: CapsChange, by: CapSetter = 'manager'): Promise<CapsSet> {
     const nowMs = this.#deps.ids.nowMs();
     const present = await store.lockCaps(trx, owner);
     const made: Omit<CapRow, 'version'>[] = [];
@@ -73,9 +78,13 @@ export class BudgetService {
       const { window, unit } = CAP_KINDS[name];
       const chosen = asked ?? undefined;
       const known = present.find((cap) => cap.window === window && cap.unit === unit);
-      if (known?.chosen === chosen) continue;
-      if (known !== undefined) moved.push({ ...known, chosen, limit: limitOf(chosen, known.ceiling) });
-      else made.push({ ...this.#newCap(owner, window, unit), chosen, limit: chosen });
+      if (by === 'holder') requireUnderCeiling(name, chosen, known?.ceiling);
+      const ceiling = owner.scope === 'key' && by === 'manager' ? chosen : known?.ceiling;
+      if (known?.chosen === chosen && known?.ceiling === ceiling) continue;
+      const cap = known ?? this.#newCap(owner, window, unit);
+      const set = { ...cap, chosen, ceiling, limit: limitOf(chosen, ceiling) };
+      if (known === undefined) made.push(set);
+      else moved.push({ ...set, version: known.version });
     }
     const changed = [...(await store.updateCaps(trx, moved)), ...(await store.insertCaps(trx, made, nowMs))];
     if (changed.length === 0) return { entries: [], limits: [] };

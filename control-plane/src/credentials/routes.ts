@@ -37,6 +37,7 @@ export function credentialRoutes(credentials: CredentialService): Routes {
       {
         method: 'POST',
         url: '/admin/v1/credentials',
+        trail: { kind: 'credential' },
         summary: "Make a credential; a provider's first one becomes its default.",
         status: 201,
         body: z.strictObject({ provider_id: ID, name: NAME.optional(), secret: SECRET, default: z.boolean().default(false) }),
@@ -57,6 +58,7 @@ export function credentialRoutes(credentials: CredentialService): Routes {
       {
         method: 'PATCH',
         url: '/admin/v1/credentials/:id',
+        trail: { kind: 'credential', id: 'id' },
         summary: 'Rename, replace, switch on or off a credential, or make it the default of its provider.',
         params: z.strictObject({ id: ID }),
         body: z.strictObject({

@@ -1,4 +1,5 @@
 /** Runs work in one transaction. */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Transaction as KyselyTransaction } from 'kysely';
 import type { Database } from './connect.ts';
 import type { Tables } from './tables.ts';
@@ -15,15 +16,34 @@ export const UNIQUE_VIOLATION = '23505';
 /** By the statement timeout, among others. */
 export const QUERY_CANCELED = '57014';
 
+/** What comes first in each transaction of some work, whoever makes it. */
+export interface TransactionOpening {
+  /** Inside the transaction, before its work. */
+  readonly open: (trx: Transaction) => Promise<void>;
+  /** After its commit. */
+  readonly committed: () => void;
+}
+
+const openings = new AsyncLocalStorage<TransactionOpening>();
+
+/** Does the work with the opening in each transaction that it makes. */
+export function openingTransactions<T>(opening: TransactionOpening, work: () => Promise<T>): Promise<T> {
+  return openings.run(opening, work);
+}
+
 /**
  * READ COMMITTED: work that needs more locks its rows, in the order cursor, budgets, balances, hourly rows, config heads.
  * A serialization failure, a deadlock, or a row that another transaction made in between rolls back and runs `work` again from
  * the start, where it finds that row; so `work` must keep nothing outside the transaction. The last failure is thrown.
  */
 export async function transaction<T>(db: Database, work: (trx: Transaction) => Promise<T>): Promise<T> {
+  const opening = openings.getStore();
+  const opened = opening === undefined ? work : (trx: Transaction) => opening.open(trx).then(() => work(trx));
   for (let attempt = 1; ; attempt++) {
     try {
-      return await db.transaction().setIsolationLevel('read committed').execute(work);
+      const result = await db.transaction().setIsolationLevel('read committed').execute(opened);
+      opening?.committed();
+      return result;
     } catch (error) {
       if (attempt >= MAX_ATTEMPTS || !isCollision(error)) throw error;
     }

@@ -28,6 +28,7 @@ interface Row {
   /** What each parameter of the path names, from left to right. */
   readonly path?: readonly Kind[];
   readonly query?: string;
+  readonly headers?: Readonly<Record<string, string>>;
   /** May name somebody of the house that the path is about. */
   readonly body?: object | ((house: House) => object);
   /** The call uses its object up: the next one is about another house. */
@@ -56,6 +57,7 @@ const TABLE: Readonly<Record<string, Row>> = {
   'GET /v1/regions': { owner: [200], admin: [200], member: [200], billing: [200] },
   'GET /v1/account': { owner: [200], admin: [200], member: [200], billing: [200] },
   'PATCH /v1/account': { body: { caps: { daily_usd: '5' } }, owner: [200], admin: [200], member: [403], billing: [200] },
+  'GET /v1/account/trail': { owner: [200], admin: [403], member: [403], billing: [403] },
   'GET /v1/account/members/{id}': { path: ['member'], owner: ALL, admin: ALL, member: OWN, billing: OWN },
   'PATCH /v1/account/members/{id}': {
     ...{ path: ['member'], body: { caps: { daily_usd: '5' } } },
@@ -102,6 +104,12 @@ const TABLE: Readonly<Record<string, Row>> = {
   'PATCH /v1/keys/{id}': { path: ['key'], body: { name: 'renamed' }, owner: ALL, admin: ALL, member: OWN, billing: REFUSED },
   'DELETE /v1/keys/{id}': { path: ['key'], spends: true, owner: ALL, admin: ALL, member: OWN, billing: REFUSED },
   'GET /v1/credits': { owner: [200], admin: [200], member: [403], billing: [200] },
+  'GET /v1/credits/packages': { owner: [200], admin: [200], member: [403], billing: [200] },
+  'GET /v1/credits/purchases': { owner: [200], admin: [200], member: [403], billing: [200] },
+  'POST /v1/credits/promotions': {
+    ...{ body: { promotion: 'welcome' }, headers: { 'idempotency-key': 'once' } },
+    ...{ owner: [201], admin: [201], member: [403], billing: [201] },
+  },
   'GET /v1/usage': { query: 'group_by=member', owner: [200], admin: [200], member: [200], billing: [200], ownOnly: ['member'] },
   'GET /v1/usage/requests': { owner: [200], admin: [200], member: [200], billing: [200], ownOnly: ['member'] },
   'GET /v1/usage/requests/{id}': { path: ['receipt'], owner: ALL, admin: ALL, member: OWN, billing: ALL },
@@ -121,6 +129,7 @@ let sequence = 0;
 beforeAll(async () => {
   http = await testHttp();
   await http.services.usage.makePartitions();
+  await http.admin('POST', '/admin/v1/promotions', { id: 'welcome', amount_usd: '1' });
   const { paths } = (await http.app.inject('/openapi.json')).json();
   operations = Object.entries(paths as Record<string, Record<string, { tags: ['account' | 'operator'] }>>).flatMap(([path, verbs]) =>
     Object.entries(verbs).map(([verb, { tags }]) => {
@@ -200,7 +209,7 @@ function call(operation: Operation, row: Row, { ids, house }: About, token: stri
   return http.app.inject({
     method: operation.method,
     url: row.query === undefined ? path : `${path}?${row.query}`,
-    headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+    headers: { ...row.headers, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
     ...(body === undefined ? {} : { payload: body }),
   });
 }

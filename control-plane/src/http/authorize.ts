@@ -14,6 +14,7 @@ const ACCESS: Readonly<Record<string, readonly [owner: Reach, admin: Reach, memb
   'GET /v1/regions': ['any', 'any', 'any', 'any'],
   'GET /v1/account': ['any', 'any', 'any', 'any'],
   'PATCH /v1/account': ['any', 'any', 'none', 'any'],
+  'GET /v1/account/trail': ['any', 'none', 'none', 'none'],
   'GET /v1/account/members/:id': ['any', 'any', 'own', 'own'],
   'PATCH /v1/account/members/:id': ['any', 'any', 'none', 'none'],
   'GET /v1/teams': ['any', 'any', 'any', 'any'],

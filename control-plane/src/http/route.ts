@@ -1,6 +1,8 @@
 /** A route with its contract: what it takes and gives as zod schemas, from which it is checked and documented. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import { routeName } from './authorize.ts';
+import type { Mutation, TrailDeclaration, TrailRecorder } from './trail.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -23,6 +25,8 @@ export interface RouteContract<Params, Query, Headers, Body, Answer> {
   readonly alsoProduces?: string;
   /** Where a body may be larger than others. */
   readonly bodyLimitBytes?: number;
+  /** What it changes. A route that is no GET has it, unless it only reads; the server does not start otherwise. */
+  readonly trail?: TrailDeclaration | 'only reads';
 }
 
 /** A contract whose types are forgotten, as the document needs it. */
@@ -40,6 +44,9 @@ export interface RouteInput<Params, Query, Headers, Body> {
 declare module 'fastify' {
   interface FastifyContextConfig {
     contract?: AnyRouteContract;
+  }
+  interface FastifyInstance {
+    trail: TrailRecorder;
   }
 }
 
@@ -70,19 +77,47 @@ export function addRoute<Answer, Params = unknown, Query = unknown, Headers = un
     async handler(request, reply) {
       // A misspelt parameter would silently widen what is asked for.
       if (contract.query === undefined) NOTHING.parse(request.query);
-      const answer = await handle({
+      const input = {
         params: parse(contract.params, request.params),
         query: parse(contract.query, request.query),
         headers: parse(contract.headers, request.headers),
         body: parse(contract.body, request.body),
         request,
         reply,
-      });
+      };
+      const { trail } = contract;
+      const work = () => handle(input);
+      const answer =
+        trail === undefined || trail === 'only reads' ? await work() : await app.trail.record(mutationOf(contract, trail, request), work);
       reply.code(contract.status ?? 200);
       if (answer instanceof RawAnswer) return reply.type(answer.contentType).send(answer.text);
       return reply.type('application/json; charset=utf-8').send(JSON.stringify(checkedAnswer(contract, answer)));
     },
   });
+}
+
+/** Who changes what by this request, for the trail. */
+function mutationOf(
+  contract: { readonly method: Method; readonly url: string },
+  trail: TrailDeclaration,
+  request: FastifyRequest,
+): Mutation {
+  const { caller, operator } = request;
+  if (caller === undefined && operator === undefined) throw new Error(`${contract.url} changes something for nobody`);
+  const params = request.params as Readonly<Record<string, string>>;
+  const body = (request.body ?? {}) as Readonly<Record<string, unknown>>;
+  const accountId = trail.account === undefined ? caller?.accountId : params[trail.account];
+  const noted = (trail.note ?? []).filter((field) => body[field] !== undefined);
+  return {
+    requestId: request.id,
+    actor: caller === undefined ? { kind: 'operator', id: operator ?? '' } : { kind: 'member', id: caller.memberId },
+    address: request.ip,
+    route: routeName(contract.method, contract.url),
+    accountId,
+    kind: trail.kind,
+    objectId: trail.id === undefined ? (trail.kind === 'account' ? accountId : undefined) : params[trail.id],
+    note: noted.length === 0 ? undefined : Object.fromEntries(noted.map((field) => [field, body[field]])),
+  };
 }
 
 /** An answer that breaks its contract is our mistake: it must not be told to the caller as theirs. */

@@ -46,6 +46,8 @@ describe('the HTTP server', () => {
       logger: false,
       newRequestId: () => 'request',
       sessions: services.sessions,
+      trail: services.trail,
+      trustedProxies: [],
       accountRoutes: [],
       operatorRoutes: [
         (app) =>

@@ -7,6 +7,7 @@ import { handleError, handleNotFound, handleParserError } from './error-handler.
 import { openApiDocument } from './openapi.ts';
 import type { AnyRouteContract } from './route.ts';
 import type { Sessions } from './session.ts';
+import { checkDeclaration, type TrailRecorder } from './trail.ts';
 
 /** Adds a feature's routes to a scope of the server. */
 export type Routes = (app: FastifyInstance) => void;
@@ -16,6 +17,9 @@ export interface HttpDeps {
   readonly productName: string;
   readonly version: string;
   readonly sessions: Sessions;
+  readonly trail: TrailRecorder;
+  /** Addresses whose word is taken on whom they forward for: nodes, load balancers. */
+  readonly trustedProxies: readonly string[];
   /** Routes for members; each stands in the table of authorize.ts. */
   readonly accountRoutes: readonly Routes[];
   /** Routes for operators, all under `/admin/v1`. */
@@ -38,6 +42,7 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
     ...(deps.logger === false ? { logger: false } : { loggerInstance: deps.logger }),
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    trustProxy: [...deps.trustedProxies],
     routerOptions: { maxParamLength: MAX_PARAM_CHARS, ignoreTrailingSlash: true, ignoreDuplicateSlashes: true },
     genReqId: (request) => passableRequestId(request.headers['x-request-id']) ?? deps.newRequestId(),
     clientErrorHandler: handleParserError,
@@ -49,6 +54,8 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
   app.setErrorHandler(handleError);
   app.setNotFoundHandler(handleNotFound);
   app.decorateRequest('caller', undefined);
+  app.decorateRequest('operator', undefined);
+  app.decorate('trail', deps.trail);
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
     const encoding = request.headers['content-encoding'];
@@ -95,6 +102,9 @@ function readJsonBodies(app: FastifyInstance): void {
 
 function contractOf(contract: AnyRouteContract | undefined, name: string): AnyRouteContract {
   if (contract === undefined) throw new Error(`${name} has no contract: add it with addRoute`);
+  const { method, trail, url } = contract;
+  if (method !== 'GET' && trail === undefined) throw new Error(`${name} does not say in \`trail\` what it changes`);
+  if (trail !== undefined && trail !== 'only reads') checkDeclaration(name, url, trail);
   return contract;
 }
 

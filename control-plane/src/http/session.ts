@@ -36,6 +36,8 @@ export interface Caller {
 declare module 'fastify' {
   interface FastifyRequest {
     caller: Caller | undefined;
+    /** The name of the operator who calls, on the operator API. */
+    operator: string | undefined;
   }
 }
 
@@ -66,9 +68,16 @@ export interface KeyOwners {
   ownerOfKey(key: string): Promise<KeyOwner | undefined>;
 }
 
+export interface Operator {
+  /** As the trail names them. */
+  readonly name: string;
+  readonly token: string;
+}
+
 export interface SessionSettings {
   readonly jwtSecret: Uint8Array;
-  readonly adminToken: string;
+  /** At least one; names and tokens differ. */
+  readonly operators: readonly Operator[];
   nowMs(): number;
 }
 
@@ -87,15 +96,17 @@ export class Sessions {
   readonly #settings: SessionSettings;
   readonly #members: Members;
   readonly #keys: KeyOwners;
-  readonly #adminTokenHash: Uint8Array;
+  readonly #operators: readonly { readonly name: string; readonly tokenHash: Uint8Array }[];
 
   constructor(settings: SessionSettings, members: Members, keys: KeyOwners) {
     if (settings.jwtSecret.length < MIN_JWT_SECRET_BYTES) throw new RangeError(`the JWT secret has at least ${MIN_JWT_SECRET_BYTES} bytes`);
-    if (settings.adminToken.length < 16) throw new RangeError('the admin token has at least 16 characters');
+    if (settings.operators.length === 0) throw new RangeError('there is at least one operator');
+    if (settings.operators.some(({ token }) => token.length < 16))
+      throw new RangeError('the token of an operator has at least 16 characters');
     this.#settings = settings;
     this.#members = members;
     this.#keys = keys;
-    this.#adminTokenHash = hash('sha256', settings.adminToken, 'buffer');
+    this.#operators = settings.operators.map(({ name, token }) => ({ name, tokenHash: hash('sha256', token, 'buffer') }));
   }
 
   /** An account token: a JWT (HS256) with `sub` the member, `account` and `exp`. */
@@ -134,8 +145,12 @@ export class Sessions {
   readonly requireOperator = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     reply.header('cache-control', 'no-store');
     const token = bearer(request);
-    // Hashed first, so that both sides have one length and the comparison takes one time.
-    if (token === undefined || !timingSafeEqual(hash('sha256', token, 'buffer'), this.#adminTokenHash)) throw invalidToken();
+    if (token === undefined) throw invalidToken();
+    // Hashed first, so that both sides have one length; and compared with all of them, so that it takes one time.
+    const shown = hash('sha256', token, 'buffer');
+    const [operator] = this.#operators.filter(({ tokenHash }) => timingSafeEqual(shown, tokenHash));
+    if (operator === undefined) throw invalidToken();
+    request.operator = operator.name;
   };
 
   /** A team that somebody is not in is one that is not there. */

@@ -2,8 +2,8 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify';
 import { AccountService } from '../accounts/service.ts';
-import { AuditRuns } from '../audit/runs.ts';
 import { TeamService } from '../accounts/team-service.ts';
+import { AuditRuns } from '../audit/runs.ts';
 import type { LimitListener, LimitNews } from '../budgets/caps.ts';
 import { BudgetService } from '../budgets/service.ts';
 import { CatalogService } from '../catalog/service.ts';
@@ -16,6 +16,7 @@ import { createCreditServices } from '../ledger/credit.ts';
 import { createLedger } from '../ledger/service.ts';
 import { NodeService } from '../nodes/service.ts';
 import { PlanService } from '../plans/service.ts';
+import { PriceImportService } from '../price-import/service.ts';
 import { PricingService, salesOf } from '../pricing/service.ts';
 import { RestoreService } from '../restore/service.ts';
 import { allRoutes, type RoutedServices } from '../routes.ts';
@@ -23,11 +24,17 @@ import type { SeedDeps } from '../seed/service.ts';
 import { publish } from '../snapshots/service.ts';
 import { TierRuns } from '../tiers/runs.ts';
 import { createTierService } from '../tiers/service.ts';
+import { TrailService } from '../trail/service.ts';
 import { createUsageService } from '../usage/service.ts';
 import { buildHttp } from './server.ts';
 import { Sessions } from './session.ts';
 
 export const ADMIN_TOKEN = 'admin-token-of-the-tests';
+/** Named operators; `admin` calls as the first one. */
+export const OPERATORS = [
+  { name: 'admin', token: ADMIN_TOKEN },
+  { name: 'ada', token: 'token-of-the-operator-ada' },
+];
 export const PEPPER = hash('sha256', 'pepper', 'buffer');
 export const SEALING_KEY = hash('sha256', 'sealing key', 'buffer');
 const DB_EPOCH = '00000000-0000-4000-8000-000000000000';
@@ -88,11 +95,7 @@ export function testStack(db: Database): TestStack {
   const keys = new KeyService({ db, ids, publish, budgets, catalog, keyPrefix: KEY_PREFIX, pepper: PEPPER });
   const teams = new TeamService({ db, ids, publish, accounts, keys, budgets, pepper: PEPPER });
   const credentials = new CredentialService({ db, ids, publish, catalog, sealingKey: SEALING_KEY });
-  const sessions = new Sessions(
-    { jwtSecret: hash('sha256', 'jwt', 'buffer'), adminToken: ADMIN_TOKEN, nowMs: clock.nowMs },
-    accounts,
-    keys,
-  );
+  const sessions = new Sessions({ jwtSecret: hash('sha256', 'jwt', 'buffer'), operators: OPERATORS, nowMs: clock.nowMs }, accounts, keys);
   const tierRuns = new TierRuns({ db, clock, publish, slowestOnBulk: async () => undefined, pause: async () => undefined });
   const auditRuns = new AuditRuns({ db, clock, onBroken: () => undefined });
   const scheduled = scheduledJobs({ tierRuns, auditRuns });
@@ -112,6 +115,7 @@ export function testStack(db: Database): TestStack {
     catalog,
     credentials,
     pricing,
+    priceImports: new PriceImportService({ db, publish, catalog, pricing, tiers }),
     ledger: createLedger({ db, clock, onLimitChanged }),
     credit: createCreditServices({
       ...{ db, clock, onLimitChanged, addressKey: PEPPER },
@@ -124,6 +128,7 @@ export function testStack(db: Database): TestStack {
     dbEpoch: () => DB_EPOCH,
     db,
     sessions,
+    trail: new TrailService({ db, ids }),
     clock,
   };
   let requests = 0;
@@ -132,6 +137,7 @@ export function testStack(db: Database): TestStack {
     version: '0.1.0',
     logger: false,
     newRequestId: () => `request-${++requests}`,
+    trustedProxies: ['127.0.0.1'],
     ...allRoutes(services),
   });
   const as: TestHttp['as'] = (token, method, url, body, headers = {}) =>

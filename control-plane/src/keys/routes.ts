@@ -55,6 +55,7 @@ export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes 
       {
         method: 'POST',
         url: '/v1/keys',
+        trail: { kind: 'api_key' },
         summary: 'Make an API key; the answer is the only place where it is ever shown.',
         status: 201,
         body: z.strictObject({
@@ -107,6 +108,7 @@ export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes 
       {
         method: 'PATCH',
         url: '/v1/keys/:id',
+        trail: { kind: 'api_key', id: 'id' },
         summary: 'Change the name or the terms of an API key.',
         params: ID_PARAMS,
         body: z.strictObject({
@@ -136,6 +138,7 @@ export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes 
       {
         method: 'DELETE',
         url: '/v1/keys/:id',
+        trail: { kind: 'api_key', id: 'id' },
         summary: 'Revoke an API key for good; `rev` on the SECURITY lane tells when nodes have heard of it.',
         params: ID_PARAMS,
         answer: z.object({ id: z.string(), object: z.literal('api_key'), deleted: z.literal(true), rev: z.int() }),

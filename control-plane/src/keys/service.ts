@@ -4,7 +4,7 @@ import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
 import type { RateLimits } from '@meridian/domain/rate-limit';
 import type { ConfigEntry, Denial } from '@meridian/domain/snapshot';
-import type { CapStanding, CapsChange } from '../budgets/caps.ts';
+import type { CapSetter, CapStanding, CapsChange } from '../budgets/caps.ts';
 import type { BudgetService, CapsSet } from '../budgets/service.ts';
 import type { CatalogService } from '../catalog/service.ts';
 import type { Database } from '../database/connect.ts';
@@ -62,7 +62,10 @@ export class KeyService {
   }
 
   /** The only moment at which the key itself is known. Throws `conflict` for the eleventh active key of a member. */
-  async create(owner: { readonly accountId: string; readonly memberId: string }, terms: KeyTerms): Promise<{ row: KeyRow; key: string }> {
+  async create(
+    owner: { readonly accountId: string; readonly memberId: string; readonly reach?: 'any' | 'own' },
+    terms: KeyTerms,
+  ): Promise<{ row: KeyRow; key: string }> {
     const { ids, keyPrefix, pepper } = this.#deps;
     this.#requireFuture(terms.expiresAtMs);
     const models = await this.#modelIds(terms.models);
@@ -90,7 +93,7 @@ export class KeyService {
         model_rate_limits: rateLimitsText(terms.modelRateLimits),
         created_at: now,
       });
-      const { entries, limits } = await this.#setCapsIn(trx, inserted, terms.caps);
+      const { entries, limits } = await this.#setCapsIn(trx, inserted, terms.caps, owner.reach === 'own' ? 'holder' : 'manager');
       // Caps first: no node may know the key without them.
       await this.#deps.publish(trx, 'customer', [...entries, keyEntry(inserted)]);
       return { row: inserted, limits };
@@ -125,7 +128,7 @@ export class KeyService {
       });
       // A key that is bound to a region or ends sooner is a lock, which must not wait behind other news.
       const restricts = change.regions !== undefined || change.expiresAtMs !== undefined || models !== undefined;
-      const { entries, limits } = await this.#setCapsIn(trx, row, change.caps);
+      const { entries, limits } = await this.#setCapsIn(trx, row, change.caps, scope.memberId === undefined ? 'manager' : 'holder');
       if (restricts) await this.#deps.publish(trx, 'security', [keyEntry(row)]);
       const others = restricts ? entries : [...entries, keyEntry(row)];
       if (others.length > 0) await this.#deps.publish(trx, 'customer', others);
@@ -180,8 +183,8 @@ export class KeyService {
     return { memberId: row.member_id, key: { id: row.id, name: row.name } };
   }
 
-  #setCapsIn(trx: Transaction, key: KeyRow, caps: CapsChange = {}): Promise<CapsSet> {
-    return this.#deps.budgets.setCapsIn(trx, { accountId: key.account_id, scope: 'key', scopeId: key.id }, caps);
+  #setCapsIn(trx: Transaction, key: KeyRow, caps: CapsChange | undefined, by: CapSetter): Promise<CapsSet> {
+    return this.#deps.budgets.setCapsIn(trx, { accountId: key.account_id, scope: 'key', scopeId: key.id }, caps ?? {}, by);
   }
 
   #requireFuture(expiresAtMs: number | undefined): void {

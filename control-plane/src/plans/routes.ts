@@ -51,6 +51,7 @@ export function planRoutes(plans: PlanService, budgets: Pick<BudgetService, 'sta
       {
         method: 'POST',
         url: '/admin/v1/plans',
+        trail: { kind: 'plan' },
         summary: 'Make a plan, or change the one with this id: what is left out is without limit.',
         body: z.strictObject({
           id: z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/, 'must be lower-case letters, digits, dashes'),
@@ -87,6 +88,7 @@ export function planRoutes(plans: PlanService, budgets: Pick<BudgetService, 'sta
       {
         method: 'PATCH',
         url: '/admin/v1/accounts/:id/members/:member_id/limits',
+        trail: { kind: 'member', id: 'member_id', account: 'id' },
         summary: "Set a member's daily limits in the place of the plan's.",
         params: z.strictObject({ id: ID, member_id: ID }),
         body: z.strictObject({ daily_chat_completions: CEILING, daily_images: CEILING }),

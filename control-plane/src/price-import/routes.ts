@@ -40,6 +40,7 @@ export function priceImportRoutes(imports: PriceImportService): Routes {
       {
         method: 'POST',
         url: '/admin/v1/catalog/import',
+        trail: { kind: 'list_price', note: ['format', 'existing_only', 'apply', 'confirm'] },
         summary: 'Import a published price list: models and list prices. Without `apply` it only says what would change.',
         bodyLimitBytes: MAX_LIST_BYTES,
         body: z.strictObject({

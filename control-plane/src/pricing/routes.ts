@@ -48,6 +48,7 @@ export function pricingRoutes(pricing: PricingService): Routes {
       {
         method: 'POST',
         url: '/admin/v1/list-prices',
+        trail: { kind: 'list_price' },
         summary: 'Publish list prices: one, or many in `data`. A price under cost needs `confirm`.',
         status: 201,
         body: oneOrMany(NEW_PRICE),

@@ -64,6 +64,7 @@ export function restoreRoutes(restore: RestoreService): Routes {
       {
         method: 'POST',
         url: '/admin/v1/database/restored',
+        trail: { kind: 'database_epoch', note: ['reason'] },
         summary: 'Say that the database was set back: nothing is granted until every node has declared and replayed',
         body: REASON,
         answer: DATABASE,
@@ -78,6 +79,7 @@ export function restoreRoutes(restore: RestoreService): Routes {
       {
         method: 'POST',
         url: '/admin/v1/database/thaw',
+        trail: { kind: 'database_epoch', note: ['reason'] },
         summary: 'Grant again without the spools that are missing',
         body: REASON,
         answer: DATABASE,
