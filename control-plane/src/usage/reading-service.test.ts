@@ -182,6 +182,7 @@ describe('the log of requests', () => {
         memberId: `mem_${index % 2}`,
         usage: { input: 100 * (index % 5), output: 50 },
         ...(failed ? { outcome: 'failed', chargeNano: 0n, answeringModelId: undefined, status: 502, errorCode: 'upstream_error' } : {}),
+        ...(index % 11 === 1 ? { outcome: 'empty', emptyIsCharged: true } : {}),
       });
     }
     const ids = await ingest(changes);
