@@ -31,7 +31,7 @@ it('keeps the markup of a request that is under way when the account’s tier ch
   };
   node = await startTestNode(provider);
   const tiers = [tier('dear', 10_000, 0n), tier('cheap', 0, 1n)];
-  node.picture.apply({ kind: 'ladder', id: 'starter', version: 100, body: { kind: 'ladder', value: { id: 'starter', tiers } } });
+  node.picture.apply({ kind: 'ladder', id: 'ladder', version: 100, body: { kind: 'ladder', value: { id: 'ladder', tiers } } });
   assign('dear', 100);
   const answerNext = async (): Promise<void> => {
     if (asked.length === 0) await new Promise<void>((resolve) => arrived.push(resolve));
