@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { IdSource } from '@meridian/domain/ids';
 import { LeaseDesk } from './admission/lease-desk.ts';
+import { RateLimiter } from './admission/rate-limit.ts';
 import { TokenCounter } from './admission/token-counter.ts';
 import type { Config } from './config.ts';
 import { handBack } from './control/hand-back.ts';
@@ -18,6 +19,7 @@ import { openaiChat } from './dialect/openai-chat/index.ts';
 import { RedisStore } from './idempotency/redis-store.ts';
 import { openSpool } from './metering/spool/spool.ts';
 import { connectRegionRedis } from './redis/client.ts';
+import { RateCounters } from './redis/rate-counters.ts';
 import { createRequestPath } from './request-path.ts';
 import { createHealthServer } from './server/health.ts';
 import { createLogger } from './telemetry/logger.ts';
@@ -86,6 +88,19 @@ export async function createNode(config: Config): Promise<RunningNode> {
     config.redisUrl === undefined
       ? undefined
       : connectRegionRedis({ url: config.redisUrl, log, nowMs: () => performance.now(), random: Math.random });
+  /** As the control plane has said it last. */
+  let regionNodes = 1;
+  const rateLimiter = new RateLimiter({
+    counters:
+      redis === undefined
+        ? undefined
+        : new RateCounters({ redis, region: config.region, node: `${config.nodeId}:${incarnation.toString(36)}` }),
+    nowMs: () => Math.floor(performance.now()),
+    regionNodes: () => {
+      regionNodes = sync.status().regionNodes ?? regionNodes;
+      return regionNodes;
+    },
+  });
   const path = createRequestPath({
     config,
     dialect: openaiChat,
@@ -99,6 +114,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
     log,
     ids,
     ...(redis === undefined ? {} : { idempotencyStore: new RedisStore(redis) }),
+    rateLimiter,
   });
 
   const health = createHealthServer(metrics, () => {
@@ -106,6 +122,10 @@ export async function createNode(config: Config): Promise<RunningNode> {
     return { ready: Object.values(checks).every(Boolean), checks };
   });
   registerLeaseMetrics(metrics, { desk, client: leases, unitOfCap: (id) => picture.cap(id)?.unit, clock: ids });
+  metrics.gauge('meridian_rate_limited_keys', 'Keys whose rate limits are remembered', () => rateLimiter.keys);
+  metrics.gauge('meridian_rate_limit_share', 'The part of each rate limit that this node may use', () => rateLimiter.share);
+  metrics.gauge('meridian_rate_unlimited_requests', 'Requests of keys for whose limits there was no room', () => rateLimiter.unlimited);
+  metrics.gauge('meridian_redis_away', "1 while the region's Redis is not asked", () => (redis?.away === true ? 1 : 0));
   metrics.gauge('meridian_running_requests', 'Requests that are being served', () => path.running);
   metrics.gauge('meridian_draining_streams', 'Streams that are read on after their client left', () => path.drainingStreams);
   metrics.gauge('meridian_spool_last_seq', 'Last record written to the spool', () => spool.lastSeq);
@@ -130,6 +150,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
   } catch (error) {
     health.close();
     health.closeAllConnections();
+    rateLimiter.close();
     redis?.close();
     leases.close();
     usage.close();
@@ -147,6 +168,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
       log.info({ why, running: path.running }, 'draining');
       await path.drain(config.drainTimeoutMs);
       await path.server.close();
+      rateLimiter.close();
       redis?.close();
       await counter.close();
       const reported = await handBack({ desk, leases, usage, clock: ids }, REPORT_WITHIN_MS);

@@ -3,6 +3,7 @@ import type { Operation } from '@meridian/domain/dialect';
 import type { GatewayError } from '@meridian/domain/error';
 import type { Final } from '@meridian/domain/usage-record';
 import type { Principal } from './admission/authenticate.ts';
+import type { RatePermit } from './admission/rate-limit.ts';
 import type { Dialect } from './dialect/dialect.ts';
 import type { AnswerMeta, ClientStream } from './routing/commit.ts';
 
@@ -11,6 +12,8 @@ export interface Exchange {
   readonly dialect: Dialect;
   readonly operation: Operation;
   readonly principal: Principal;
+  /** Only of a key with rate limits. */
+  readonly permit?: RatePermit | undefined;
   readonly body: Buffer;
   /** When the request arrived (ms since 1970). */
   readonly arrivedMs: number;

@@ -8,6 +8,7 @@
  */
 import { GatewayError } from '@meridian/domain/error';
 import { isAboveUnchargedCeiling } from '@meridian/domain/uncharged-ceiling';
+import { inputTokens, outputTokens } from '@meridian/domain/usage';
 import type { Final, Intent } from '@meridian/domain/usage-record';
 import type { Admitted, Verdict } from './admission/admit.ts';
 import type { Principal } from './admission/authenticate.ts';
@@ -97,6 +98,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
 
   const final = await rooms.settle(intent, admitted, facts, endingOf(end, running.traces, facts, exchange, reply, rooms.nowMs()));
   reply.once?.settled(final);
+  exchange.permit?.used(inputTokens(final.usage) + outputTokens(final.usage));
   const costUsdLiteral = rooms.costLiteral(final);
   switch (end.kind) {
     case 'answer':

@@ -9,6 +9,7 @@ import { authenticate, type Principal, presentedKey } from './admission/authenti
 import { checkMessages } from './admission/entitle.ts';
 import type { Grants } from './admission/grants.ts';
 import type { KeyTable } from './admission/key-table.ts';
+import type { RateLimiter } from './admission/rate-limit.ts';
 import type { TokenCounts } from './admission/token-counter.ts';
 import type { Config } from './config.ts';
 import type { Dialect } from './dialect/dialect.ts';
@@ -38,6 +39,8 @@ import { patience } from './upstream/patience.ts';
 
 /** What is left of the answers gets so long to reach its clients after the last request was settled or cut. */
 const FLUSH_WITHIN_MS = 1_000;
+/** What a request is thought to take of the tokens a minute until its usage is known: its input, at so many bytes a token. */
+const BYTES_PER_TOKEN = 4;
 /** Of the token by which a request holds its idempotency key. */
 const OWNER_BYTES = 16;
 
@@ -54,6 +57,8 @@ export interface RequestPathDeps {
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly ids: IdSource;
+  /** Without one, no rate is limited. */
+  readonly rateLimiter?: RateLimiter;
   /** Where idempotency keys are known; in the process when absent. */
   readonly idempotencyStore?: RecordStore;
   /** How long a request may wait for another with the same idempotency key; 30 s when absent. */
@@ -76,7 +81,7 @@ export interface RequestPath {
 }
 
 export function createRequestPath(deps: RequestPathDeps): RequestPath {
-  const { config, dialect, picture, spool, grants, counter, upstream, deadlines, metrics, log, ids } = deps;
+  const { config, dialect, picture, spool, grants, counter, upstream, deadlines, metrics, log, ids, rateLimiter } = deps;
   const { nowMs } = ids;
   const leftBehind = new LeftBehind(deadlines, config);
   const inFlight = new Set<RunningAttempt>();
@@ -108,7 +113,10 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
   const admitRooms: AdmitRooms = { grants, keys: picture, nowMs, counter };
   const rooms: Rooms = {
     plan: (facts, principal, atMs) => plan(picture, facts, principal, config.region, atMs),
-    entitle: (exchange, facts) => checkMessages(exchange.principal.plan, facts.longestMessageBytes, exchange),
+    entitle: (exchange, facts, planned) => {
+      checkMessages(exchange.principal.plan, facts.longestMessageBytes, exchange);
+      exchange.permit?.plan(planned.model.id, Math.ceil(facts.inputTokensBound / BYTES_PER_TOKEN));
+    },
     admit: (exchange, facts, planned, done) => admit(admitRooms, exchange.principal, facts, planned, done, exchange),
     release: ({ reservation }) =>
       grants.settle(
@@ -170,6 +178,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     newRequestId: () => newId('req', ids),
     nowMs,
     authenticate: authenticateRequest,
+    enter: (principal) => rateLimiter?.enter(principal),
     draining: () => draining,
     onStatus: (name, status) => metrics.countRequest(name, status),
     onError: (requestId, error) => {
@@ -199,6 +208,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
           reply.fail(GatewayError.from(thrown));
         })
         .finally(() => {
+          exchange.permit?.release();
           running--;
           checkIdle();
         });

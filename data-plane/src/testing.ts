@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { connect, type Server, type Socket } from 'node:net';
 import { type Cap, isPrepaidCapId } from '@meridian/domain/budget';
 import type { Final } from '@meridian/domain/usage-record';
+import { RateLimiter } from './admission/rate-limit.ts';
 import { TestBank } from './admission/testing.ts';
 import { TokenCounter } from './admission/token-counter.ts';
 import { loadConfig } from './config.ts';
@@ -98,6 +99,7 @@ export async function startTestNode(
   const metrics = createMetrics();
   const log = createLogger('silent', {});
   const counter = new TokenCounter({ after: (delayMs, expired) => deadlines.after(delayMs, expired), log });
+  const rateLimiter = new RateLimiter({ counters: undefined, nowMs: () => timeMs, regionNodes: () => 1 });
   const path = createRequestPath({
     config,
     dialect: openaiChat,
@@ -110,6 +112,7 @@ export async function startTestNode(
     metrics,
     log,
     ids,
+    rateLimiter,
     ...idempotency,
   });
   await path.server.listen({ host: '127.0.0.1', port: 0 });
@@ -150,6 +153,7 @@ export async function startTestNode(
     },
     async stop() {
       await path.server.close();
+      rateLimiter.close();
       await counter.close();
       await spool.close();
       await upstream.close();

@@ -50,6 +50,8 @@ export class HttpReply implements Reply {
   #onGone: (() => void) | undefined;
   #whenClosed: (() => void) | undefined;
   #closed = false;
+  /** Told with every answer to a key that has rate limits. */
+  rateLimits: { headers(): readonly string[] } | undefined;
 
   constructor(request: IncomingMessage, response: ServerResponse, terms: ReplyTerms) {
     this.#request = request;
@@ -73,7 +75,14 @@ export class HttpReply implements Reply {
 
   /** Runs once, when the answer is out or the connection gone. */
   whenClosed(run: () => void): void {
-    this.#whenClosed = run;
+    const before = this.#whenClosed;
+    this.#whenClosed =
+      before === undefined
+        ? run
+        : () => {
+            before();
+            run();
+          };
     if (this.#closed) run();
   }
 
@@ -225,7 +234,9 @@ export class HttpReply implements Reply {
   }
 
   #standing(): readonly string[] {
-    return ['x-request-id', this.#requestId, 'x-meridian-region', this.#terms.region, ...this.#terms.standingHeaders];
+    const standing = ['x-request-id', this.#requestId, 'x-meridian-region', this.#terms.region, ...this.#terms.standingHeaders];
+    if (this.rateLimits !== undefined) standing.push(...this.rateLimits.headers());
+    return standing;
   }
 
   #metaHeaders(meta: AnswerMeta): string[] {

@@ -57,8 +57,9 @@ const INSTEAD: readonly { readonly path: RegExp; readonly use: string }[] = [
 
 export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
   for (const { path, operation } of MODEL_ROUTES) {
-    server.post(path, { config: { needsKey: true, name: operation } }, (request, reply) => {
+    server.post(path, { config: { needsKey: true, isRateLimited: true, name: operation } }, (request, reply) => {
       reply.hijack();
+      request.visit.handled = true;
       deps.handle(exchangeOf(request, operation), request.visit.reply, request.raw.headers);
     });
   }
@@ -120,8 +121,8 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
 }
 
 function exchangeOf(request: FastifyRequest, operation: Operation): Omit<Exchange, 'dialect'> {
-  const { requestId, arrivedMs } = request.visit;
-  return { requestId, operation, principal: principalOf(request), body: bodyOf(request), arrivedMs };
+  const { requestId, arrivedMs, permit } = request.visit;
+  return { requestId, operation, principal: principalOf(request), permit, body: bodyOf(request), arrivedMs };
 }
 
 function answer(request: FastifyRequest, value: () => unknown): void {

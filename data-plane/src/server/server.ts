@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { GatewayError } from '@meridian/domain/error';
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import type { Principal } from '../admission/authenticate.ts';
+import type { RatePermit } from '../admission/rate-limit.ts';
 import type { Dialect } from '../dialect/dialect.ts';
 import { BodyReader, MAX_BODY_BYTES } from './body.ts';
 import { HttpReply } from './reply.ts';
@@ -14,6 +15,10 @@ export interface Visit {
   readonly arrivedMs: number;
   readonly reply: HttpReply;
   principal: Principal | undefined;
+  /** Of a key with rate limits. */
+  permit?: RatePermit;
+  /** The request has come so far that whoever serves it releases its permit. */
+  handled?: boolean;
 }
 
 declare module 'fastify' {
@@ -23,6 +28,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The route needs a key, which is looked at before the body. */
     readonly needsKey?: boolean;
+    /** What is asked here counts in the rate limits of the key. */
+    readonly isRateLimited?: boolean;
     readonly name?: string;
   }
 }
@@ -35,6 +42,8 @@ export interface ServerDeps {
   readonly nowMs: () => number;
   /** Throws GatewayError. */
   readonly authenticate: (request: IncomingMessage, arrivedMs: number) => Principal;
+  /** Undefined for a key without rate limits. */
+  readonly enter: (principal: Principal) => RatePermit | undefined;
   readonly draining: () => boolean;
   readonly onStatus: (name: string, status: number) => void;
   readonly onError: (requestId: string, error: GatewayError) => void;
@@ -55,7 +64,7 @@ const CORS_HEADERS: readonly string[] = [
   'access-control-allow-origin',
   '*',
   'access-control-expose-headers',
-  'x-request-id, x-meridian-region, x-meridian-provider, x-meridian-attempts, x-actual-model, x-meridian-cost-usd, x-meridian-replay, retry-after, x-should-retry',
+  'x-request-id, x-meridian-region, x-meridian-provider, x-meridian-attempts, x-actual-model, x-meridian-cost-usd, x-meridian-replay, retry-after, x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens',
 ];
 
 const PREFLIGHT_HEADERS: readonly string[] = [
@@ -133,7 +142,7 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
 
   server.decorateRequest('visit');
   server.addHook('onRequest', (request, reply, done) => {
-    const { name = 'unknown', needsKey = false } = request.routeOptions.config;
+    const { name = 'unknown', needsKey = false, isRateLimited = false } = request.routeOptions.config;
     const arrivedMs = deps.nowMs();
     const requestId = deps.newRequestId();
     if (request.method === 'OPTIONS') {
@@ -146,6 +155,7 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
     try {
       if (deps.draining()) throw new GatewayError('overloaded', { message: 'This node is shutting down.', retryAfterSeconds: 1 });
       if (needsKey) visit.principal = deps.authenticate(request.raw, arrivedMs);
+      if (isRateLimited && visit.principal !== undefined) enter(visit, deps.enter(visit.principal));
     } catch (thrown) {
       reply.hijack();
       visit.reply.fail(GatewayError.from(thrown));
@@ -159,6 +169,17 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
     request.visit.reply.fail(borderError(error));
   });
   return server;
+}
+
+/** Throws the refusal of a permit. One that is held is released by whoever serves the request, or here, when it does not come so far. */
+function enter(visit: Visit, permit: RatePermit | undefined): void {
+  if (permit === undefined) return;
+  visit.permit = permit;
+  visit.reply.rateLimits = permit;
+  if (permit.refusal !== undefined) throw permit.refusal;
+  visit.reply.whenClosed(() => {
+    if (visit.handled !== true) permit.release();
+  });
 }
 
 /** What Fastify throws before a handler runs, in our words. */
