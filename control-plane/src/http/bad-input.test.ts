@@ -78,7 +78,8 @@ describe('every route', () => {
       cost: BY_NAME.cost,
     });
     const keys = (await http.as(token, 'POST', '/v1/keys', { name: 'one' })).json().id;
-    ids = { accounts: accountId, members: ownerId, credentials, endpoints, keys };
+    const invites = (await http.as(token, 'POST', `/v1/teams/${accountId}/invites`, { role: 'member' })).json().id;
+    ids = { accounts: accountId, teams: accountId, members: ownerId, credentials, endpoints, keys, invites };
   });
   afterAll(() => http.close());
 

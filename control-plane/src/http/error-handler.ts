@@ -17,7 +17,8 @@ export function errorBody(error: GatewayError): ErrorBody {
 export function handleError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const error = toGatewayError(thrown);
   if (error.status >= 500) request.log.error({ err: error.cause ?? error, code: error.code }, 'request failed');
-  else request.log.info({ code: error.code, param: error.param }, error.message);
+  // What has no route may be a path with a secret in it, one letter off.
+  else request.log.info({ code: error.code, param: error.param }, error.code === 'unsupported_endpoint' ? 'no such route' : error.message);
   if (error.retryAfterSeconds !== undefined) reply.header('retry-after', String(error.retryAfterSeconds));
   // A body that was refused unread would be taken for the next request.
   if (error.code === 'request_too_large') reply.header('connection', 'close');

@@ -1,7 +1,9 @@
 import { connect as connectSocket } from 'node:net';
+import pino from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { connect } from '../database/connect.ts';
+import { allRoutes } from '../routes.ts';
 import { authorizedRoutes } from './authorize.ts';
 import { openApiPath } from './openapi.ts';
 import { addRoute } from './route.ts';
@@ -64,6 +66,24 @@ describe('the HTTP server', () => {
     await broken.close();
     expect([answer.statusCode, answer.json().error.code]).toEqual([500, 'internal_error']);
     expect(answer.body).not.toContain('too long');
+  });
+
+  it('logs routes, not paths, in which the token of an invite may stand, and no address', async () => {
+    const lines: string[] = [];
+    const { services } = http;
+    const logged = buildHttp({
+      ...{ productName: 'Meridian', version: '0', newRequestId: () => 'request', trustedProxies: ['127.0.0.1'] },
+      logger: pino({ level: 'info' }, { write: (line: string) => void lines.push(line) }),
+      ...allRoutes(services),
+    });
+    const headers = { authorization: `Bearer ${token}`, 'x-forwarded-for': '203.0.113.77' };
+    for (const url of ['/v1/invites/inv-secret/accept', '/v1/invites/inv-secret/acept', '/v1/invites/inv-secret%/accept']) {
+      await logged.inject({ method: 'POST', url, headers });
+    }
+    await logged.close();
+    const text = lines.join('');
+    expect(text).toContain('"route":"POST /v1/invites/:token/accept","status":404');
+    expect(text).not.toMatch(/inv-secret|203\.0\.113|127\.0\.0\.1/);
   });
 
   it('names what is not there', async () => {

@@ -1,7 +1,7 @@
 /** The HTTP server of the control plane: the account API under `/v1`, the operator API under `/admin/v1`. */
 import helmet from '@fastify/helmet';
 import { GatewayError } from '@meridian/domain/error';
-import { type FastifyBaseLogger, type FastifyInstance, fastify } from 'fastify';
+import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import { isAuthorizedRoute, routeName } from './authorize.ts';
 import { handleError, handleNotFound, handleParserError } from './error-handler.ts';
 import { openApiDocument } from './openapi.ts';
@@ -42,6 +42,8 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
     ...(deps.logger === false ? { logger: false } : { loggerInstance: deps.logger }),
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    // Its lines have the whole path, in which the token of an invite may stand, and the whole address.
+    logController: new LogController({ disableRequestLogging: true }),
     trustProxy: [...deps.trustedProxies],
     routerOptions: { maxParamLength: MAX_PARAM_CHARS, ignoreTrailingSlash: true, ignoreDuplicateSlashes: true },
     genReqId: (request) => passableRequestId(request.headers['x-request-id']) ?? deps.newRequestId(),
@@ -62,6 +64,10 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
     if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
       throw new GatewayError('unsupported_media_type', { message: 'Bodies must be sent without content-encoding.' });
     }
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const route = routeName(request.method, request.routeOptions.url ?? 'no route');
+    request.log.info({ route, status: reply.statusCode, durationMs: Math.round(reply.elapsedTime) }, 'answered');
   });
   readJsonBodies(app);
   app.get('/openapi.json', { config: {} }, async () => openApiDocument({ title: deps.productName, version: deps.version }, contracts));

@@ -9,6 +9,7 @@ import { GatewayError } from '@meridian/domain/error';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { jwtVerify, SignJWT } from 'jose';
 import { type Reach, type Role, reachOf, routeName } from './authorize.ts';
+import { ID } from './field.ts';
 
 const MIN_JWT_SECRET_BYTES = 32;
 export const DEFAULT_TOKEN_SECONDS = 24 * 60 * 60;
@@ -156,7 +157,8 @@ export class Sessions {
   /** A team that somebody is not in is one that is not there. */
   async #inTeam(named: MemberStanding, request: FastifyRequest): Promise<MemberStanding> {
     const { id } = request.params as { readonly id: string };
-    const standing = await this.#members.membership(named.personId, id);
+    // The path is not looked at by the route yet.
+    const standing = ID.safeParse(id).success ? await this.#members.membership(named.personId, id) : undefined;
     if (standing === undefined || !isInForce(standing)) throw new GatewayError('not_found', { message: `There is no team ${id}.` });
     return standing;
   }

@@ -20,12 +20,17 @@ export async function insertEvent(db: Database, event: TrailEventRow): Promise<v
 }
 
 function inserted(event: TrailEventRow): RawBuilder<unknown> {
-  const note = event.note === null ? null : JSON.stringify(event.note);
+  const note = event.note === null ? null : JSON.stringify(event.note, storable);
   return sql`
     INSERT INTO trail_event (at, id, request_id, actor_kind, actor_id, address, route, account_id, object_kind, object_id, note)
     VALUES (${event.at}, ${event.id}, ${event.request_id}, ${event.actor_kind}, ${event.actor_id}, ${event.address}, ${event.route},
       ${event.account_id}, ${event.object_kind}, ${event.object_id}, ${note}::jsonb)
     ON CONFLICT DO NOTHING`;
+}
+
+/** PostgreSQL keeps neither U+0000 nor half of a character. */
+function storable(_name: string, value: unknown): unknown {
+  return typeof value === 'string' ? value.replaceAll('\u0000', '\ufffd').toWellFormed() : value;
 }
 
 /** Newest first; one row more than the page holds, if there is one. */

@@ -33,6 +33,20 @@ describe('an account path', () => {
     expect(response.headers.get('x-request-id')).toBe(node.asked[0]?.headers['x-request-id']);
   });
 
+  it('says whom it is forwarded for, after whoever forwarded it here', async () => {
+    await withControlPlane((_, response) => void response.writeHead(200).end('{}'));
+    await fetch(`${node.url}/v1/keys`, { headers: SESSION });
+    await fetch(`${node.url}/v1/invites/inv-x/accept`, {
+      method: 'POST',
+      headers: { ...SESSION, 'x-forwarded-for': '203.0.113.7, 10.0.0.1' },
+    });
+    const told = node.asked.map((request) => [request.url, request.headers['x-forwarded-for']]);
+    expect(told).toEqual([
+      ['/v1/keys', '127.0.0.1'],
+      ['/v1/invites/inv-x/accept', '203.0.113.7, 10.0.0.1, 127.0.0.1'],
+    ]);
+  });
+
   it.each([
     ['GET', '/v1/credits', 200],
     ['DELETE', '/v1/keys/key_1', 204],

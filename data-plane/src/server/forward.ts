@@ -18,11 +18,16 @@ export interface ForwardedRequest {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly body: Buffer;
   readonly requestId: string;
+  /** Of the connection. */
+  readonly address: string;
 }
 
 /** Forwards one request; an unreachable control plane is 503 `control_plane_unavailable`. */
 export function forward(upstream: Upstream, origin: string, request: ForwardedRequest, reply: HttpReply): void {
-  const headers: string[] = ['x-request-id', request.requestId];
+  // As every proxy on the way does: whoever reads it decides whose word to take.
+  const before = request.headers['x-forwarded-for'];
+  const forwardedFor = typeof before === 'string' ? `${before}, ${request.address}` : request.address;
+  const headers: string[] = ['x-request-id', request.requestId, 'x-forwarded-for', forwardedFor];
   for (const name of REQUEST_HEADERS) {
     const value = request.headers[name];
     if (typeof value === 'string') headers.push(name, value);

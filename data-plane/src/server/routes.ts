@@ -41,6 +41,7 @@ const ACCOUNT_PATHS = [
   '/v1/credits',
   '/v1/usage',
   '/v1/teams',
+  '/v1/invites',
   '/v1/webhooks',
   '/v1/regions',
 ];
@@ -142,6 +143,7 @@ function forward(request: FastifyRequest, deps: RouteDeps): void {
       headers: request.headers,
       body: bodyOf(request),
       requestId: visit.requestId,
+      address: request.ip,
     },
     visit.reply,
   );
