@@ -6,7 +6,7 @@ import type { Meter } from '@meridian/domain/usage';
 import { pricesOf } from './rate-card.ts';
 
 /** Something that would be sold under what it costs. */
-export interface Loss {
+interface Loss {
   readonly serviceTier: ServiceTier;
   readonly aboveInputTokens: number;
   readonly meter: Meter;

@@ -3,7 +3,7 @@ import { divideHalfEven, type Nano } from './money.ts';
 import { inputTokens, outputTokens, type Usage } from './usage.ts';
 
 /** 0.50 USD per million tokens, input and output alike. */
-export const BYOK_NANO_PER_MILLION_TOKENS = 500_000_000n;
+const BYOK_NANO_PER_MILLION_TOKENS = 500_000_000n;
 
 const TOKENS_PER_PRICE = 1_000_000n;
 
