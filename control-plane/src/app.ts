@@ -163,6 +163,7 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
     plans,
     usage: services.usage,
     ledger,
+    trail: services.trail,
     refunds: services.credit.refunds,
     restore,
     leaseHub,

@@ -61,6 +61,38 @@ describe('loadConfig', () => {
     ]);
   });
 
+  it('names operators besides the first, and whose word is taken on addresses', () => {
+    const plain = loadConfig(GOOD);
+    expect(plain.operators).toEqual([{ name: 'admin', token: GOOD.MERIDIAN_ADMIN_TOKEN }]);
+    expect(plain.trustedProxies).toEqual(['127.0.0.1/8', '::1/128']);
+    const more = loadConfig({
+      ...GOOD,
+      MERIDIAN_OPERATOR_TOKENS: 'ada:token-of-ada-0123, ben.b:has:colons-0123456',
+      MERIDIAN_TRUSTED_PROXIES: '10.0.0.0/8, 192.0.2.7,2001:db8::/32',
+    });
+    expect(more.operators.slice(1)).toEqual([
+      { name: 'ada', token: 'token-of-ada-0123' },
+      { name: 'ben.b', token: 'has:colons-0123456' },
+    ]);
+    expect(more.trustedProxies).toEqual(['10.0.0.0/8', '192.0.2.7', '2001:db8::/32']);
+  });
+
+  it.each([
+    ['MERIDIAN_OPERATOR_TOKENS', 'ada', /token of at least 16/],
+    ['MERIDIAN_OPERATOR_TOKENS', 'ada:short', /token of at least 16/],
+    ['MERIDIAN_OPERATOR_TOKENS', 'Ada:token-of-ada-0123', /lower-case/],
+    ['MERIDIAN_OPERATOR_TOKENS', 'admin:token-of-ada-0123', /none of them admin/],
+    ['MERIDIAN_OPERATOR_TOKENS', 'ada:token-of-ada-0123,ada:token-of-ada-4567', /each operator once/],
+    ['MERIDIAN_OPERATOR_TOKENS', 'ada:token-of-ada-0123,ben:token-of-ada-0123', /another token/],
+    ['MERIDIAN_OPERATOR_TOKENS', `ada:${GOOD.MERIDIAN_ADMIN_TOKEN}`, /and MERIDIAN_ADMIN_TOKEN have the same value/],
+    ['MERIDIAN_TRUSTED_PROXIES', '10.0.0.0/33', /networks/],
+    ['MERIDIAN_TRUSTED_PROXIES', 'everybody', /networks/],
+  ])('refuses %s=%s', (name, value, problem) => {
+    const [only, ...more] = problemsOf({ ...GOOD, [name]: value });
+    expect([only, more]).toEqual([expect.stringMatching(problem), []]);
+    expect(only).not.toContain('token-of-ada');
+  });
+
   it('never shows a secret', () => {
     const text = problemsOf({ ...GOOD, MERIDIAN_JWT_SECRET: 'not-hex-secret', DATABASE_URL: 'mysql://user:secret-password@x' }).join();
     expect(text).not.toMatch(/not-hex-secret|secret-password/);

@@ -58,12 +58,16 @@ const proxies = z
   .transform((text) => text.split(',').map((entry) => entry.trim()))
   .refine((entries) => entries.every(isNetwork), 'must be addresses or networks such as 10.0.0.0/8, with commas between them');
 
-/** `ada:token,ben:token`. */
-const operators = z.string().transform((text, context) => {
-  const named = text.split(',').map((entry) => {
+function operatorsOf(text: string): { readonly name: string; readonly token: string }[] {
+  return text.split(',').map((entry) => {
     const [name = '', ...rest] = entry.trim().split(':');
     return { name, token: rest.join(':') };
   });
+}
+
+/** `ada:token,ben:token`. */
+const operators = z.string().transform((text, context) => {
+  const named = operatorsOf(text);
   const fault = named.some(({ name }) => !/^[a-z][a-z0-9._-]{0,63}$/.test(name) || name === FIRST_OPERATOR)
     ? `must name each operator in lower-case letters, digits, dots and dashes, and none of them ${FIRST_OPERATOR}`
     : named.some(({ token }) => token.length < MIN_TOKEN_CHARS)
@@ -157,7 +161,18 @@ export function loadConfig(env: Environment): Config {
 
 /** Settings that are each good and together are not: whoever learns one secret must not have learnt another. */
 function contradictions(env: Environment): string[] {
-  return [...sharedBy(env, SECRETS, 'have the same value'), ...sharedBy(env, PORTS, 'are the same port')];
+  return [
+    ...sharedBy(env, SECRETS, 'have the same value'),
+    ...sharedBy(env, PORTS, 'are the same port'),
+    // An operator who has the first one's token would be named as the first one.
+    ...SECRETS.filter((name) => env[name] !== undefined && operatorTokens(env).includes(env[name])).map(
+      (name) => `MERIDIAN_OPERATOR_TOKENS and ${name} have the same value`,
+    ),
+  ];
+}
+
+function operatorTokens(env: Environment): string[] {
+  return operatorsOf(env.MERIDIAN_OPERATOR_TOKENS ?? '').map(({ token }) => token);
 }
 
 function sharedBy(env: Environment, names: readonly string[], complaint: string): string[] {

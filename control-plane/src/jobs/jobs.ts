@@ -12,6 +12,7 @@ import type { LeaseHub } from '../rpc/lease-service.ts';
 import type { SyncHub } from '../rpc/sync-service.ts';
 import type { LogTail } from '../snapshots/log-tail.ts';
 import { pruneLog } from '../snapshots/retention.ts';
+import type { TrailService } from '../trail/service.ts';
 import type { UsageService } from '../usage/service.ts';
 import { type Job, repeat } from './repeat.ts';
 
@@ -47,6 +48,7 @@ export interface JobsDeps {
   readonly plans: Pick<PlanService, 'capNextMembers'>;
   readonly usage: Pick<UsageService, 'makePartitions'>;
   readonly ledger: Pick<Ledger, 'makePartitions' | 'takeSnapshot'>;
+  readonly trail: Pick<TrailService, 'makePartitions'>;
   readonly refunds: Pick<Refunds, 'advance'>;
   readonly restore: Pick<RestoreService, 'refresh'>;
   readonly leaseHub: Pick<LeaseHub, 'tick'>;
@@ -65,8 +67,24 @@ export interface Jobs {
 }
 
 export function startJobs(deps: JobsDeps): Jobs {
-  const { db, tail, sync, nodes, accounts, plans, usage, ledger, refunds, restore, leaseHub, questions, leaseUpkeep, onPolled, onError } =
-    deps;
+  const {
+    db,
+    tail,
+    sync,
+    nodes,
+    accounts,
+    plans,
+    usage,
+    ledger,
+    trail,
+    refunds,
+    restore,
+    leaseHub,
+    questions,
+    leaseUpkeep,
+    onPolled,
+    onError,
+  } = deps;
   const start = (name: string, retryMs: number, run: () => Promise<number>): Job => repeat({ name, run, retryMs, onError });
   const balances = start('balances', RETRY_MS, async () => {
     const count = await accounts.publishChangedBalances(MAX_BALANCES_A_RUN);
@@ -119,6 +137,7 @@ export function startJobs(deps: JobsDeps): Jobs {
     start('partitions', HOURLY_RETRY_MS, async () => {
       await usage.makePartitions();
       await ledger.makePartitions();
+      await trail.makePartitions();
       return HOUR_MS;
     }),
     start('ledger snapshot', HOURLY_RETRY_MS, async () => {
