@@ -85,6 +85,19 @@ describe('a token bucket', () => {
     expect(bucket.tell(0, 1, 0, 1)).toMatchObject({ taken: 5 * UNITS, level: 40 * UNITS });
   });
 
+  it('leaves each node its part of what was left when they cannot hear of each other any more', () => {
+    const nodes = [1, 2].map(() => new RateBucket(1_000, 0, 0));
+    for (const bucket of nodes) {
+      bucket.level(0, 1);
+      bucket.take(500);
+      expect(bucket.level(0, 0.6)).toBe(300 * UNITS);
+      expect(bucket.level(0, 0.6)).toBe(300 * UNITS);
+      bucket.take(400);
+      expect(bucket.level(0, 0.3)).toBe(-100 * UNITS);
+      expect(bucket.level(0, 1)).toBe(-100 * UNITS);
+    }
+  });
+
   it('tells after an outage no more than what is missing of the share that the node had', () => {
     const bucket = new RateBucket(100, 0, 0);
     bucket.level(0, 1);

@@ -25,6 +25,7 @@ export class RateBucket {
   #limit: number;
   #level: number;
   #atMs: number;
+  #share = 1;
   /** Units taken since they were last told, less what was given back. */
   #taken = 0;
   /** Units that are being told, or were without an answer: whether they were heard is not known. */
@@ -56,6 +57,11 @@ export class RateBucket {
     if (passedMs > 0) {
       this.#level += passedMs * this.#limit * share;
       this.#atMs = nowMs;
+    }
+    if (share !== this.#share) {
+      // What was left for all is left for each of them in part; what is owed is owed by each.
+      if (share < this.#share && this.#level > 0) this.#level *= share / this.#share;
+      this.#share = share;
     }
     const most = this.capacity(share);
     if (this.#level > most) this.#level = most;
