@@ -148,13 +148,8 @@ async function makeHouse(): Promise<House> {
     token: (await sessions.mint(memberId, account.id, 3_600)).token,
   });
   const add = async (role: Role) => person((await accounts.addMember(account.id, { name: role, role })).id);
-  return {
-    accountId: account.id,
-    people: {
-      ...{ owner: await person(owner.id), admin: await add('admin'), member: await add('member') },
-      ...{ billing: await add('billing'), colleague: await add('member') },
-    },
-  };
+  const [admin, member, billing, colleague] = await Promise.all([add('admin'), add('member'), add('billing'), add('member')]);
+  return { accountId: account.id, people: { owner: await person(owner.id), admin, member, billing, colleague } };
 }
 
 const made = new Map<string, string>();
@@ -233,8 +228,7 @@ describe('the table of the account API', () => {
   });
 
   it.each(ROLES)('holds for a member who is %s, and no answer tells of another account', async (role) => {
-    let home = await makeHouse();
-    let abroad = await makeHouse();
+    let [home, abroad] = await Promise.all([makeHouse(), makeHouse()]);
     const wrong: string[] = [];
     for (const operation of accountOperations()) {
       const row = rowOf(operation.route);
@@ -274,7 +268,7 @@ describe('the table of the account API', () => {
   });
 
   it('says of an object of another account what it says of one that is nowhere', async () => {
-    const [home, abroad] = [await makeHouse(), await makeHouse()];
+    const [home, abroad] = await Promise.all([makeHouse(), makeHouse()]);
     for (const operation of accountOperations()) {
       const row = rowOf(operation.route);
       // A token is good for whoever has it.
@@ -292,7 +286,7 @@ describe('the table of the account API', () => {
   });
 
   it("finds nothing of another account under the caller's own team", async () => {
-    const [home, abroad] = [await makeHouse(), await makeHouse()];
+    const [home, abroad] = await Promise.all([makeHouse(), makeHouse()]);
     const nested = accountOperations().filter(({ route }) => rowOf(route).path?.length === 2);
     expect(nested.length).toBeGreaterThan(4);
     for (const operation of nested) {
@@ -308,6 +302,7 @@ describe('the table of the account API', () => {
 });
 
 describe('who is not a member', () => {
+  let house: House | undefined;
   it.each([
     ['nobody', async () => undefined],
     ['a token that says nothing', async () => 'a.b.c'],
@@ -331,17 +326,18 @@ describe('who is not a member', () => {
     [
       'a token of a member that names another account',
       async () => {
-        const [home, abroad] = [await makeHouse(), await makeHouse()];
+        const [home, abroad] = await Promise.all([makeHouse(), makeHouse()]);
         return (await http.services.sessions.mint(home.people.owner.memberId, abroad.accountId, 60)).token;
       },
     ],
   ] as readonly (readonly [string, () => Promise<string | undefined>])[])('gets nothing from the account API: %s', async (_, tokenOf) => {
     const token = await tokenOf();
-    const house = await makeHouse();
+    house ??= await makeHouse();
     for (const operation of accountOperations()) {
       const row = rowOf(operation.route);
-      const ids = await Promise.all((row.path ?? []).map((kind) => objectOf(kind, house, house.people.owner)));
-      const answer = await call(operation, row, { ids, house }, token);
+      const about = house;
+      const ids = await Promise.all((row.path ?? []).map((kind) => objectOf(kind, about, about.people.owner)));
+      const answer = await call(operation, row, { ids, house: about }, token);
       const { code } = answer.json().error;
       expect([operation.route, answer.statusCode]).toEqual([operation.route, 401]);
       expect(['invalid_token', 'invalid_api_key']).toContain(code);
