@@ -148,6 +148,12 @@ describe('settling a request', () => {
       expect(final.attempts[0]?.costNano).toBe(4_000n);
     });
 
+    it('is written down however much it comes to', () => {
+      const final = priced({ input: 2n ** 60n }, { input: 2n ** 60n }, { usage: { input: Number.MAX_SAFE_INTEGER } });
+      expect(final).toMatchObject({ chargeNano: INTENT.maxCostNano, varianceNano: 2n ** 63n - 1n });
+      expect(final.attempts[0]?.costNano).toBe(2n ** 63n - 1n);
+    });
+
     it('costs us nothing for a call of which nothing was measured', () => {
       const failed = call(undefined, 'upstream_error');
       const cost = {
