@@ -35,8 +35,10 @@ export async function fillUsage(client: pg.Client, shape: UsageShape): Promise<v
   await client.query('INSERT INTO asker SELECT ordinality - 1, id FROM unnest($1::text[]) WITH ORDINALITY AS given (id, ordinality)', [
     shape.accountIds,
   ]);
-  // Faults are of no interest: the whole database is thrown away.
+  // Faults are of no interest, since the database is thrown away; it is vacuumed once, when it is full.
   await client.query('SET synchronous_commit = off; SELECT setseed(0.5)');
+  await client.query('ALTER SYSTEM SET autovacuum = off');
+  await client.query('SELECT pg_reload_conf()');
   for (let day = 0; day < shape.days; day++) {
     const fromMs = shape.endMs - (shape.days - day) * DAY_MS;
     const from = new Date(fromMs);
@@ -46,6 +48,8 @@ export async function fillUsage(client: pg.Client, shape: UsageShape): Promise<v
     await client.query(HOURLY_SQL, [from, to]);
     await client.query(TRANSFERS_SQL, [from, to]);
   }
+  await client.query('ALTER SYSTEM RESET autovacuum');
+  await client.query('SELECT pg_reload_conf()');
   await client.query('VACUUM (ANALYZE) usage_event, usage_hourly, ledger_transfer');
 }
 
@@ -80,7 +84,7 @@ const EVENTS_SQL = `
       floor(CASE WHEN n = 0 THEN ${LARGE_KEYS} ELSE ${KEYS} END * key_luck * key_luck)::int AS key_index,
       ${textOf(MODELS, `1 + floor(${MODELS.length} * model_luck * model_luck)::int`)} AS model
     FROM (
-      SELECT g, $1::timestamptz + g * (interval '1 day' / $2::int) AS admitted_at,
+      SELECT g, date_trunc('milliseconds', $1::timestamptz + g * (interval '1 day' / $2::int)) AS admitted_at,
         CASE WHEN random() < $4::float8 THEN 0 ELSE 1 + floor(random() * ($3::int - 1))::int END AS n,
         random() AS key_luck, random() AS model_luck, random() < 0.01 AS failed,
         floor(200 + 8000 * random() * random())::int AS input, floor(50 + 1500 * random() * random())::int AS output

@@ -14,6 +14,8 @@ export interface ConnectOptions {
   readonly connectTimeoutMs?: number;
   /** A statement that runs longer is cancelled by the server; 0 sets no limit. */
   readonly statementTimeoutMs?: number;
+  /** The server's settings for each session, such as `work_mem`. */
+  readonly settings?: Readonly<Record<string, string>>;
   /** Shown in `pg_stat_activity`. */
   readonly applicationName?: string;
   /** Errors of idle connections (a server that went away); the pool has already dropped the connection. */
@@ -57,7 +59,7 @@ export function connectPlain(url: string, options: ConnectOptions): PlainDatabas
         result = await client.query(text, values);
       } catch (error) {
         // A text that begins a transaction may have failed before it ended it.
-        client.release(true);
+        client.release();
         throw error;
       }
       client.release();
@@ -74,6 +76,9 @@ function openPool(url: string, options: ConnectOptions, more: pg.PoolConfig = {}
     connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
     statement_timeout: options.statementTimeoutMs ?? 30_000,
     application_name: options.applicationName ?? 'meridian',
+    options: Object.entries(options.settings ?? {})
+      .map(([name, value]) => `-c ${name}=${value}`)
+      .join(' '),
     ...more,
   });
   pool.on('error', options.onIdleError ?? (() => {}));

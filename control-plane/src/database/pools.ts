@@ -8,6 +8,9 @@ const INGEST_CONNECT_TIMEOUT_MS = 30_000;
 /** The scheduler's statements stand in line for its one connection. */
 const SCHEDULER_CONNECT_TIMEOUT_MS = 30_000;
 
+/** Sums of many hours are put together in memory, and each statement is made for one answer, which is sooner there than its machine code. */
+const REPORT_SETTINGS = { work_mem: '32MB', jit: 'off' };
+
 export interface Pools {
   /** The HTTP side and the background jobs. */
   readonly api: Database;
@@ -40,7 +43,12 @@ export function openPools(url: string, { maxConnections, usageQueryTimeoutMs, ..
   const reportConnections = Math.max(1, Math.floor(otherConnections / 3));
   const apiConnections = otherConnections - reportConnections;
   const api = connect(url, { ...options, maxConnections: apiConnections });
-  const reports = connect(url, { ...options, maxConnections: reportConnections, statementTimeoutMs: usageQueryTimeoutMs });
+  const reports = connect(url, {
+    ...options,
+    maxConnections: reportConnections,
+    statementTimeoutMs: usageQueryTimeoutMs,
+    settings: REPORT_SETTINGS,
+  });
   const nodes = connect(url, { ...options, maxConnections: NODE_CONNECTIONS });
   const leases = connect(url, { ...options, maxConnections: leaseConnections });
   const ingest = connect(url, { ...options, maxConnections: ingestConnections, connectTimeoutMs: INGEST_CONNECT_TIMEOUT_MS });
