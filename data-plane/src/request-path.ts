@@ -13,7 +13,7 @@ import type { RateLimiter } from './admission/rate-limit.ts';
 import type { TokenCounts } from './admission/token-counter.ts';
 import type { Config } from './config.ts';
 import type { Dialect } from './dialect/dialect.ts';
-import type { Reply } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
 import { Idempotency } from './idempotency/idempotency.ts';
 import { MemoryStore } from './idempotency/memory-store.ts';
 import type { RecordStore } from './idempotency/store.ts';
@@ -195,13 +195,14 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
   registerRoutes(server, {
     handle: (exchange, reply, headers) => {
       running++;
-      const run = (to: Reply): Promise<void> => handle(rooms, { ...exchange, dialect }, to);
+      const asked: Exchange = { ...exchange, dialect };
       const header = headers['idempotency-key'];
       const served =
         header === undefined
-          ? run(reply)
-          : // A header that Node joins from several has a space, and is refused.
-            idempotency.serve({ ...exchange, header: String(header), apiKey: presentedKey(headers) ?? '' }, reply, run);
+          ? handle(rooms, asked, reply)
+          : idempotency.serve({ ...exchange, header: String(header), apiKey: presentedKey(headers) ?? '' }, reply, (recording) =>
+              handle(rooms, asked, recording),
+            );
       served
         .catch((thrown: unknown) => {
           log.error({ request_id: exchange.requestId, err: thrown }, 'a request ended in a way that was not foreseen');

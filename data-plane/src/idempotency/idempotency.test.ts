@@ -663,6 +663,30 @@ describe.skipIf(noRedisServer !== undefined)(
       }
     });
 
+    it('whose node died while it settled have a receipt, after a while in which it may still come to its end', async () => {
+      const [one] = await region(counting());
+      const { id } = await ask(one, 'k');
+      const name = await recordName();
+      // As a node leaves it that is killed between the two.
+      await server.admin((redis) => redis.multi().hset(name, 's', 'settling').hdel(name, 'a').pexpire(name, 86_400_000).exec());
+      const retry = ask(one, 'k');
+      await until(async () => /waiting 1$/m.test(await one.metrics.registry.getSingleMetricAsString('meridian_idempotent_waiting')));
+      await server.admin((redis) => redis.pexpire(name, 86_400_000 - 10_000));
+      const told = await passUntilDone(one, retry);
+      expect([told.status, told.error]).toEqual([409, expect.objectContaining({ reason: 'unsettled', request_id: id })]);
+      expect(one.asked).toHaveLength(1);
+    });
+
+    it('whose stored answer has been tampered with are not served from it, and not served again', async () => {
+      const [one] = await region(counting());
+      const { id } = await ask(one, 'k');
+      const name = await recordName();
+      await server.admin((redis) => redis.hset(name, 'a', Buffer.alloc(200, 7).toString('base64')));
+      const told = await ask(one, 'k');
+      expect([told.status, told.error.request_id]).toEqual([409, id]);
+      expect(one.asked).toHaveLength(1);
+    });
+
     it('whose node owes an answer to Redis are saved without anybody asking', async () => {
       const { provider, answer } = asking();
       const [one] = await region(provider);
