@@ -287,8 +287,11 @@ describe(ROWS.leavesStream, () => {
     async () => {
       const seen = await ask(world, { region: 'eu', stream: true, sim: LONG, leave: { afterContent: 60 } });
       expect(seen).toMatchObject(gone);
+      const leftMs = Date.now();
       await expectEstimated(seen, 'client_gone');
-      expect(await servedOnce(world, seen)).toMatchObject({ completed: false, aborted_by_client: true });
+      const line = await servedOnce(world, seen);
+      expect(line).toMatchObject({ completed: false, aborted_by_client: true });
+      expect(line.t_end - leftMs).toBeLessThan(EU_ABANDONED_MS - 500);
     },
     true,
   );
