@@ -11,6 +11,9 @@
 /** Units of one token. */
 export const UNITS = 60_000;
 
+/** While nodes cannot hear of each other they may take so many times their part: work is never spread evenly. */
+export const SLACK = 1.2;
+
 /** A debt is never more than so many minutes of the limit. */
 export const MOST_DEBT_MINUTES = 10;
 
@@ -100,7 +103,9 @@ export class RateBucket {
     if (this.#outage !== outage) {
       // Of a region that has forgotten the bucket too, nobody knows more than what each node is missing.
       level = this.capacity(1);
-      const missing = Math.max(0, Math.floor(this.capacity(shareInOutage) - present));
+      // Together the nodes bring no more than the bucket holds: nobody waits for the slack that they had.
+      const part = shareInOutage < 1 ? 1 / SLACK : 1;
+      const missing = Math.max(0, Math.floor((this.capacity(shareInOutage) - present) * part));
       if (this.#telling !== undefined) this.#telling = Math.min(this.#telling, missing);
       this.#taken = Math.min(this.#taken, missing - Math.max(0, this.#telling ?? 0));
     }

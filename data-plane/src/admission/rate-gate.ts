@@ -63,7 +63,11 @@ export class RateGate {
 
   #concurrencyHere(concurrency: number, nowMs: number, share: number): number {
     if (share < 1) return Math.max(1, Math.ceil(concurrency * share));
-    return nowMs - this.#elsewhereAtMs < ELSEWHERE_FOR_MS ? concurrency - this.#elsewhere : concurrency;
+    return concurrency - this.#knownElsewhere(nowMs);
+  }
+
+  #knownElsewhere(nowMs: number): number {
+    return nowMs - this.#elsewhereAtMs < ELSEWHERE_FOR_MS ? this.#elsewhere : 0;
   }
 
   /** After `refusal` of the same moment gave none. */
@@ -79,7 +83,8 @@ export class RateGate {
   }
 
   isIdle(nowMs: number, share: number, tells: boolean): boolean {
-    if (this.#running > 0 || this.requests?.isIdle(nowMs, share, tells) === false) return false;
+    if (this.#running > 0 || this.#knownElsewhere(nowMs) > 0) return false;
+    if (this.requests?.isIdle(nowMs, share, tells) === false) return false;
     return this.tokens?.isIdle(nowMs, share, tells) !== false;
   }
 

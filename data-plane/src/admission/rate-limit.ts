@@ -13,6 +13,7 @@
 import { GatewayError } from '@meridian/domain/error';
 import { type RateLimits, stricterLimits } from '@meridian/domain/rate-limit';
 import type { ApiKey, Plan } from '@meridian/domain/snapshot';
+import { SLACK } from './rate-bucket.ts';
 import { RateGate, type RateRefusal, Telling } from './rate-gate.ts';
 import { rateHeaders } from './rate-headers.ts';
 import type { SharedCounters } from './shared-counters.ts';
@@ -28,7 +29,6 @@ const MAX_KEYS_A_MESSAGE = 128;
 /** What runs is told anew, and what rests is forgotten, so often. */
 const SWEEP_MS = 1_000;
 const MAX_SWEPT_KEYS = 5_000;
-const SLACK = 1.2;
 
 export interface RateLimiterDeps {
   /** Undefined: the node has no region to tell. */
@@ -117,10 +117,9 @@ export class RateLimiter {
       return undefined;
     }
     const refusal = limited.whole?.refusal(nowMs, this.#share);
-    if (refusal === undefined) {
-      limited.whole?.enter();
-      this.#toTell(limited);
-    }
+    if (refusal === undefined) limited.whole?.enter();
+    // After a refusal, too: what other nodes have given back since is heard before the client tries again.
+    this.#toTell(limited);
     return new Permit(this, limited, refusal);
   }
 

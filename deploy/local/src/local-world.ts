@@ -107,7 +107,10 @@ export async function startLocalWorld(settings: LocalSettings, say: (line: strin
             healthPort,
             controlGrpcAddress: control.readyText('grpcAddress'),
             controlUrl,
-            env: { MERIDIAN_DRAIN_TIMEOUT_MS: String(NODE_DRAINS_WITHIN_MS) },
+            env: {
+              MERIDIAN_DRAIN_TIMEOUT_MS: String(NODE_DRAINS_WITHIN_MS),
+              ...(settings.redisUrl === undefined ? {} : { MERIDIAN_REDIS_URL: settings.redisUrl }),
+            },
           }),
         ),
       ),

@@ -33,7 +33,7 @@ describe('the settings of the local world', () => {
   });
 
   it('takes an empty variable as absent', () => {
-    const names = ['MERIDIAN_FOLDER', 'MERIDIAN_PORT_BASE', 'DATABASE_URL', 'OPENAI_API_KEY', 'OPENAI_BASE_URL'];
+    const names = ['MERIDIAN_FOLDER', 'MERIDIAN_PORT_BASE', 'DATABASE_URL', 'REDIS_URL', 'OPENAI_API_KEY', 'OPENAI_BASE_URL'];
     expect(read([], Object.fromEntries(names.map((name) => [name, ' '])))).toEqual(read());
   });
 
@@ -60,6 +60,7 @@ describe('the settings of the local world', () => {
     [[], { MERIDIAN_PORT_BASE: '-1' }, 'MERIDIAN_PORT_BASE must be'],
     [[], { DATABASE_URL: 'mysql://u:secret@h/d' }, 'DATABASE_URL must be'],
     [[], { DATABASE_URL: 'postgres://u:secret@h:port/d' }, 'DATABASE_URL must be'],
+    [[], { REDIS_URL: 'http://u:secret@h' }, 'REDIS_URL must be'],
     [[], { OPENAI_API_KEY: 'secret key' }, 'OPENAI_API_KEY must be'],
     [[], { OPENAI_BASE_URL: 'localhost:8080' }, 'OPENAI_BASE_URL must be'],
     [[], { OPENROUTER_BASE_URL: 'https://u:secret@h/v1' }, 'OPENROUTER_BASE_URL must be'],

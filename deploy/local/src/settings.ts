@@ -15,6 +15,7 @@ export const HELP = `Starts Meridian on this machine: PostgreSQL, the control pl
 
 Environment:
   DATABASE_URL                          a PostgreSQL server of yours instead of the embedded one
+  REDIS_URL                             a Redis for what the nodes of a region share (rate limits, Idempotency-Key); none by default
   OPENAI_API_KEY, OPENROUTER_API_KEY    use the real provider instead of the simulated one
   OPENAI_BASE_URL, OPENROUTER_BASE_URL  another origin for a provider, with its path, for example http://127.0.0.1:8080/v1
 
@@ -44,6 +45,7 @@ export interface LocalSettings {
   readonly folder: string;
   readonly ports: Ports;
   readonly databaseUrl: string | undefined;
+  readonly redisUrl: string | undefined;
   readonly providers: readonly ProviderSetting[];
 }
 
@@ -72,6 +74,7 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
       upstream: base + LAST_PORT_OFFSET,
     },
     databaseUrl: readDatabaseUrl(nonEmpty(env.DATABASE_URL)),
+    redisUrl: readRedisUrl(nonEmpty(env.REDIS_URL)),
     providers: [provider('openai', 'OPENAI'), provider('openrouter', 'OPENROUTER')],
   };
 }
@@ -101,6 +104,12 @@ function readDatabaseUrl(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   if (!/^postgres(ql)?:\/\//.test(text) || !URL.canParse(text))
     throw new Error('DATABASE_URL must be a URL such as postgres://user:password@host:5432/database.');
+  return text;
+}
+
+function readRedisUrl(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  if (!/^rediss?:\/\//.test(text) || !URL.canParse(text)) throw new Error('REDIS_URL must be a URL such as redis://host:6379.');
   return text;
 }
 
