@@ -259,7 +259,8 @@ export class Simulation {
   #nodeDied(place: Place, life: Life, powerCut: boolean): void {
     this.#network.processDied(life, powerCut);
     place.droppedPages ||= place.machine.disk.hasDropped;
-    for (const { incarnation, lastSeq } of place.node?.spool?.incarnations() ?? []) place.durableSeqs.set(incarnation, lastSeq);
+    const spool = place.node?.spool;
+    if (spool !== undefined) place.durableSeqs.set(spool.incarnation, spool.durableSeq);
     this.#truth.processDied(place.machine.name, powerCut || place.machine.disk.hasDropped);
     place.machine.disk.processDied();
     place.node = undefined;
@@ -295,9 +296,10 @@ export class Simulation {
 
   /** Retention yields to a full disk: what was acknowledged may be gone when a restored database wants it again. */
   #gap(machine: string, incarnation: bigint, firstSeq: number, lastSeq: number): void {
-    const { droppedPages, durableSeqs } = this.#placeOf(machine);
+    const { node, droppedPages, durableSeqs } = this.#placeOf(machine);
+    const durableSeq = node?.spool?.incarnation === incarnation ? node.spool.durableSeq : (durableSeqs.get(incarnation) ?? 0);
     // A power cut may take what was never durable, and leave what was written behind it.
-    if (droppedPages || firstSeq > (durableSeqs.get(incarnation) ?? 0)) return;
+    if (droppedPages || firstSeq > durableSeq) return;
     if (!this.#restored) {
       this.#fail(new Violation('nothing is deleted before it is acknowledged', `records ${firstSeq} to ${lastSeq} of ${machine}`));
     }
