@@ -192,6 +192,18 @@ describe('a refund', () => {
     await expectBooksAgree();
   });
 
+  it('is tried although another one cannot be', async () => {
+    const [other, id] = [await buy(), await buy()];
+    // A row that no code wrote: its account is not the one that bought.
+    const row = { account_id: 'acc_2', purchase_id: other, state: 'requested', requested_at: new Date(nowMs) };
+    await database.db.insertInto('credit_refund').values(row).execute();
+    const lease = await hold(22);
+    const waiting = await refund(id);
+    await giveBack(lease);
+    await expect(credit.refunds.advance()).rejects.toThrow('1 refunds could not be tried');
+    expect([waiting.state, (await credit.refunds.get(waiting.id)).state]).toEqual(['recalling', 'posted']);
+  });
+
   it('happens once for an idempotency key, and the key with another content is refused', async () => {
     const [first, second] = [await buy(), await buy()];
     const request = { ...key(), purchaseId: first };

@@ -69,10 +69,17 @@ export function createRefunds(dependencies: CreditDependencies): Refunds {
       store.selectRefunds(db, accountId, { limit: Math.min(Math.max(limit, 1), MAX_PAGE_ROWS), beforeId: after }),
     advance: async () => {
       let underWay = 0;
+      const errors: unknown[] = [];
       for (const id of await store.selectUnderWay(db, TRIED_A_RUN)) {
-        const step = await tryAgain(dependencies, await requireRefund(dependencies, id));
-        if (step?.state === 'recalling') underWay += 1;
+        try {
+          const step = await tryAgain(dependencies, await requireRefund(dependencies, id));
+          if (step?.state === 'recalling') underWay += 1;
+        } catch (error) {
+          // One that cannot be tried must not keep the others from it.
+          errors.push(error);
+        }
       }
+      if (errors.length > 0) throw new AggregateError(errors, `${errors.length} refunds could not be tried`);
       return underWay;
     },
   };
