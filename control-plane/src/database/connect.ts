@@ -59,7 +59,7 @@ export function connectPlain(url: string, options: ConnectOptions): PlainDatabas
         result = await client.query(text, values);
       } catch (error) {
         // A text that begins a transaction may have failed before it ended it.
-        client.release();
+        client.release(true);
         throw error;
       }
       client.release();
