@@ -65,9 +65,9 @@ const AT_THE_EDGE: readonly { readonly name: RegExp; readonly allowed: RegExp }[
   { name: /^pg$/, allowed: /^(control-plane\/src\/database\/|test\/|deploy\/)/ },
 ];
 
-/** Files that may read the environment. */
+/** Files that may read the environment: the settings of each plane, and commands of their own. */
 const READS_ENVIRONMENT =
-  /^(control-plane\/src\/(config|main)\.ts|data-plane\/src\/(config|main)\.ts|control-plane\/src\/(database|audit|restore)\/|deploy\/|test\/|vitest)/;
+  /^(control-plane\/src\/(config|main)\.ts|data-plane\/src\/(config|main)\.ts|control-plane\/src\/(database\/|[a-z-]+\/main\.ts)|deploy\/|test\/|vitest)/;
 
 interface SourceFile {
   readonly path: string;
