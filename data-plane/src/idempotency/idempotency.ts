@@ -67,7 +67,7 @@ export class Idempotency {
       reply.fail(GatewayError.from(thrown));
       return;
     }
-    const fingerprint = scope.fingerprint(operation, body);
+    const fingerprint = await scope.fingerprint(operation, body);
     const verdict = await new Promise<Verdict>((resolve) => {
       reply.onGone(this.#claims.enter(scope.name, { fingerprint, requestId }, resolve));
     });

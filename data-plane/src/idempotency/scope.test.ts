@@ -7,22 +7,28 @@ const BODY = Buffer.from('{"model":"m"}');
 const scope = (apiKey = KEY, region = 'us', header = 'h-1'): Scope => new Scope(apiKey, region, header);
 
 describe('the scope of an idempotency key', () => {
-  it('is another for each API key, region and header, in everything', () => {
+  it('is another for each API key, region and header, in everything', async () => {
     const scopes = [scope(), scope(`sk-mrd-${'b'.repeat(33)}`), scope(KEY, 'eu'), scope(KEY, 'us', 'h-2')];
     expect(new Set(scopes.map(({ name }) => name)).size).toBe(4);
-    expect(new Set(scopes.map((each) => each.fingerprint('chat', BODY))).size).toBe(4);
+    expect(new Set(await Promise.all(scopes.map((each) => each.fingerprint('chat', BODY)))).size).toBe(4);
     const sealed = scope().seal('req_1', [BODY]);
     expect(scopes.map((each) => each.open('req_1', sealed)?.toString())).toEqual([BODY.toString(), undefined, undefined, undefined]);
   });
 
-  it('tells requests apart by operation and body', () => {
-    const prints = [
+  it('tells requests apart by operation and body', async () => {
+    const large = Buffer.alloc(3_000_000, 1);
+    const prints = await Promise.all([
       scope().fingerprint('chat', BODY),
       scope().fingerprint('embeddings', BODY),
       scope().fingerprint('chat', Buffer.from('{"model": "m"}')),
-    ];
-    expect(new Set(prints).size).toBe(3);
-    expect(scope().fingerprint('chat', BODY)).toBe(prints[0]);
+      scope().fingerprint('chat', Buffer.alloc(0)),
+      scope().fingerprint('chat', large),
+      scope().fingerprint('chat', Buffer.concat([large, Buffer.of(0)])),
+      scope().fingerprint('chat', Buffer.alloc(3_000_000, 2)),
+    ]);
+    expect(new Set(prints).size).toBe(7);
+    expect(await scope().fingerprint('chat', BODY)).toBe(prints[0]);
+    expect(await scope().fingerprint('chat', large)).toBe(prints[4]);
   });
 
   it('opens what it sealed for the same request, and nothing of which a bit has changed', () => {
@@ -37,8 +43,8 @@ describe('the scope of an idempotency key', () => {
     expect(scope().open('req_1', sealed.subarray(0, 10))).toBeUndefined();
   });
 
-  it('shows nothing of key, header or body', () => {
-    const shown = [scope().name, scope().fingerprint('chat', BODY), scope().seal('req_1', [BODY]).toString('latin1')].join();
+  it('shows nothing of key, header or body', async () => {
+    const shown = [scope().name, await scope().fingerprint('chat', BODY), scope().seal('req_1', [BODY]).toString('latin1')].join();
     for (const secret of [KEY, 'h-1', 'model']) expect(shown).not.toContain(secret);
   });
 
