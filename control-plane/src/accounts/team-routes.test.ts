@@ -42,6 +42,8 @@ async function invited(to: { readonly id: string; readonly owner: Person }, body
 describe('teams', () => {
   it('are made by anybody, who owns them, and are accounts with a plan, a tier and a wallet', async () => {
     const founder = await somebody('founder');
+    const endsAtMs = Math.floor(http.clock.nowMs() / 1000) * 1000 + 3_600_000;
+    http.clock.advance(1_234);
     const made = await call(founder, 'POST', '/v1/teams', { name: 'Founders' });
     expect(made).toMatchObject({ answered: 201, object: 'team', name: 'Founders', plan_id: 'starter', role: 'owner' });
     const listed = (await call(founder, 'GET', '/v1/teams')).data;
@@ -51,7 +53,7 @@ describe('teams', () => {
     expect((await call(founder, 'GET', `/v1/teams?limit=1&after=${page.data[0].id}`)).data[0].name).toBe('founder');
     const { token, expires_at, member_id } = await call(founder, 'POST', `/v1/teams/${made.id}/tokens`);
     // It ends with the token that asked for it.
-    expect(expires_at).toBe(new Date(http.clock.nowMs() + 3_600_000).toISOString());
+    expect(expires_at).toBe(new Date(endsAtMs).toISOString());
     const me = (await http.as(token, 'GET', '/v1/me')).json();
     expect(me).toMatchObject({ account: { id: made.id }, member: { id: member_id, role: 'owner' }, balance: { balance_usd: '0.00' } });
     const lanes = (await published(http.db, made.id)).map(({ lane, entry }) => `${lane} ${entry.kind}`);
@@ -296,9 +298,12 @@ describe('invites', () => {
     const { member_id } = await call(guest, 'POST', `/v1/invites/${await invited(it)}/accept`);
     const other = await invited(it);
     await call(it.owner, 'PATCH', `/v1/teams/${it.id}/members/${member_id}`, { status: 'disabled' });
-    expect((await call(guest, 'GET', `/v1/teams/${it.id}`)).answered).toBe(404);
+    for (const below of ['', '/members']) expect((await call(guest, 'GET', `/v1/teams/${it.id}${below}`)).answered).toBe(404);
     expect((await call(guest, 'POST', `/v1/invites/${other}/accept`)).answered).toBe(409);
+    await call(it.owner, 'PATCH', `/v1/teams/${it.id}/members/${member_id}`, { status: 'active' });
+    expect((await call(guest, 'GET', `/v1/teams/${it.id}/members`)).answered).toBe(200);
     await http.admin('POST', `/admin/v1/accounts/${it.id}/disable`);
+    expect((await call(guest, 'GET', `/v1/teams/${it.id}/members`)).answered).toBe(404);
     expect((await call(await somebody(), 'POST', `/v1/invites/${other}/accept`)).answered).toBe(422);
   });
 

@@ -138,7 +138,8 @@ function ownTeamRoutes({ teams, budgets, sessions, clock }: TeamRoutesDeps): Rou
       },
       async ({ request }) => {
         const { accountId, memberId, sessionEndsAtMs } = callerOf(request);
-        const lifetimeSeconds = Math.floor((sessionEndsAtMs - clock.nowMs()) / 1000);
+        // A token is good for whole seconds, from the second in which it is made.
+        const lifetimeSeconds = Math.floor(sessionEndsAtMs / 1000) - Math.floor(clock.nowMs() / 1000);
         const { token, expiresAtMs } = await sessions.mint(memberId, accountId, lifetimeSeconds);
         return { object: 'account_token', token, account_id: accountId, member_id: memberId, expires_at: time(expiresAtMs) };
       },

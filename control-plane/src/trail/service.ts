@@ -62,7 +62,7 @@ export class TrailService implements TrailRecorder {
   async listOfAccount(accountId: string, filter: Omit<TrailFilter, 'accountId'>, page: Page): Promise<TrailEntry[]> {
     const events = await store.selectEvents(this.#deps.db, { ...filter, accountId }, page);
     const entries = await this.#withChanges(events, { perEvent: MAX_CHANGES_SHOWN_PER_EVENT, accountId });
-    return entries.map((entry) => asSeenBy(accountId, entry));
+    return entries.map((entry) => ({ ...entry, event: asSeenBy(accountId, entry.event) }));
   }
 
   /** An event with all of its changes. Throws `not_found`. */

@@ -70,13 +70,11 @@ function firstGroups(address: string, count: number): string[] {
 }
 
 /**
- * What an account's owner reads of an event: of the rows only those of the account, and of somebody who acted for another account only what
- * they are. Operators are not named to customers.
+ * What an account's owner reads of an event: of somebody who acted for another account only what they are. Operators are not named to
+ * customers.
  */
-export function asSeenBy(accountId: string, { event, changes }: TrailEntry): TrailEntry {
-  const own = changes.filter((change) => change.account_id === accountId);
+export function asSeenBy(accountId: string, event: TrailEventRow): TrailEventRow {
   const isOwn = event.account_id === accountId;
   const about = isOwn ? event : { ...event, account_id: null, object_id: null };
-  const seen = isOwn && event.actor_kind === 'member' ? about : { ...about, actor_id: '', address: '', note: null };
-  return { event: seen, changes: own, changeCount: own.length };
+  return isOwn && event.actor_kind === 'member' ? about : { ...about, actor_id: '', address: '', note: null };
 }
