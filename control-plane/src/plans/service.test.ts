@@ -114,6 +114,8 @@ describe('plans', () => {
     for (const [account, member] of members) expect(await limits(account, member)).toEqual({ chat_completions: 50n });
     expect(await limits(other.accountId, other.ownerId)).toEqual({ chat_completions: 100n, images: 20n });
     expect(http.limitChanges.map(({ direction, budgetIds }) => [direction, budgetIds.length])).toEqual([['lowered', 1]]);
+    const [cap] = await http.db.selectFrom('cap').select('id').where('scope_id', '=', memberId).where('unit', '=', 'images').execute();
+    expect((await published(http.db, cap?.id ?? '')).map(({ lane }) => lane)).toEqual(['customer', 'bulk']);
     // A change of the name alone goes over nobody.
     await http.admin('POST', '/admin/v1/plans', { ...plan, daily_chat_completions: 50, daily_images: null, name: 'Renamed' });
     expect(await settle()).toBe(0);

@@ -104,7 +104,7 @@ export class PlanService {
       const members = await store.nextMembers(trx, plan.id, plan.members_capped_to, limit);
       const set = await this.#deps.budgets.setCeilingsIn(trx, members, ceilingsOf(plan), 'plan');
       await store.setCappedTo(trx, plan.id, members.length < limit ? null : (members.at(-1)?.id ?? null));
-      if (set.entries.length > 0) await this.#deps.publish(trx, 'customer', set.entries);
+      if (set.entries.length > 0) await this.#deps.publish(trx, 'bulk', set.entries);
       return set;
     });
     if (done === undefined) return false;
