@@ -1,6 +1,6 @@
 /** `/v1/usage/requests`: the log of requests, without content, and the receipt of one. */
 import { GatewayError } from '@meridian/domain/error';
-import { nanoToUsd } from '@meridian/domain/money';
+import { MAX_BALANCE_NANO, nanoToUsd } from '@meridian/domain/money';
 import { isMeter } from '@meridian/domain/usage';
 import { OUTCOMES } from '@meridian/domain/usage-record';
 import { z } from 'zod';
@@ -101,7 +101,7 @@ const QUERY = z.strictObject({
     .regex(/^\d{3}$/, 'must be an HTTP status')
     .transform(Number)
     .optional(),
-  min_cost_usd: USD.optional(),
+  min_cost_usd: USD.refine((nano) => nano >= 0n && nano <= MAX_BALANCE_NANO, 'must be an amount that a request can cost').optional(),
   format: FORMAT.optional(),
   ...PAGE_FIELDS,
 });
