@@ -31,7 +31,7 @@ export function openApiDocument(info: DocumentInfo, contracts: readonly AnyRoute
       schemas: { Error: schemaOf(ERROR_ANSWER, 'output') },
       securitySchemes: {
         account: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An account token.' },
-        operator: { type: 'http', scheme: 'bearer', description: 'The admin token.' },
+        operator: { type: 'http', scheme: 'bearer', description: 'The token of an operator.' },
       },
     },
   };
