@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { create } from '@bufbuild/protobuf';
 import { credentials } from '@grpc/grpc-js';
+import { prepaidCapId } from '@meridian/domain/budget';
 import { ReportRequestSchema, UsageService } from '@meridian/wire/gen/usage_pb';
 import { channelOptions } from '@meridian/wire/grpc-options';
 import { makeClient } from '@meridian/wire/grpc-service';
@@ -10,8 +11,10 @@ import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type App, startApp } from './app.ts';
 import { type Config, loadConfig } from './config.ts';
+import { connect } from './database/connect.ts';
 import { emptyTestDatabase } from './database/testing.ts';
 import { authorized, TestNode } from './rpc/testing.ts';
+import { TestLeaseNode } from './rpc/testing-leases.ts';
 
 const ADMIN_TOKEN = 'admin-token-of-the-tests';
 
@@ -55,6 +58,7 @@ interface Answer {
   readonly applied: string[];
   readonly pending: string[];
   readonly data: unknown[];
+  readonly state: string;
 }
 
 async function admin(app: App, method: string, path: string, body?: unknown): Promise<Answer> {
@@ -178,6 +182,27 @@ describe('a replica', () => {
     const propagation = await admin(app, 'GET', `/propagation?lane=CUSTOMER&rev=${rev}`);
     expect([...propagation.applied, ...propagation.pending]).toEqual(['us-1']);
     expect((await admin(app, 'GET', '/nodes')).data).toMatchObject([{ id: 'us-1', region: 'us', reachable: true }]);
+  });
+
+  it('refunds a purchase of which a node holds credit when the node has given it back, as it is asked to', async () => {
+    const app = await start();
+    const { id } = await admin(app, 'POST', '/accounts', { name: 'Acme' });
+    const purchase = await admin(app, 'POST', `/accounts/${id}/purchases`, { package_id: 'usd-10' });
+    const db = connect(database.url, { maxConnections: 2, applicationName: 'test' });
+    closing.push(() => db.destroy());
+    const node = await TestLeaseNode.open(app.grpcAddress, db, { spoolId: 'spl_1' });
+    closing.push(() => node.close());
+    const credit = { capId: prepaidCapId(id), windowStartMs: 0 };
+    node.answering = false;
+    expect(await node.ask(credit, 4_000_000_000)).toEqual({ granted: true });
+    const refund = await admin(app, 'POST', `/accounts/${id}/refunds`, { purchase_id: purchase.id });
+    expect(refund).toMatchObject({ state: 'recalling', amount_usd: '0.00' });
+    await node.until(() => node.recalls.length > 0);
+    expect((await admin(app, 'GET', `/refunds/${refund.id}`)).state).toBe('recalling');
+    for (const recall of node.recalls) await node.answer(recall);
+    await expect
+      .poll(() => admin(app, 'GET', `/refunds/${refund.id}`), { timeout: 30_000 })
+      .toMatchObject({ state: 'posted', amount_usd: '10.00', bonus_cancelled_usd: '0.50' });
   });
 
   it('keeps its nodes’ cursors good over a restart, and seeds nothing twice', async () => {
