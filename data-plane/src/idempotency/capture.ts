@@ -2,7 +2,7 @@
 
 export const MAX_ANSWER_BYTES = 1024 * 1024;
 /** Of all captures of a node that run at one moment. */
-export const MAX_CAPTURED_BYTES = 64 * 1024 * 1024;
+const MAX_CAPTURED_BYTES = 64 * 1024 * 1024;
 const FIRST_BYTES = 4 * 1024;
 
 /** The room that all captures of a node share. */

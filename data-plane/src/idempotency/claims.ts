@@ -8,9 +8,9 @@
 import { Hold, type HoldRooms } from './hold.ts';
 import type { Claim, Finding } from './record.ts';
 
-export const MAX_WAIT_MS = 30_000;
+const MAX_WAIT_MS = 30_000;
 /** Requests of a node that wait for another with the same key; each holds its body meanwhile. */
-export const MAX_WAITING_REQUESTS = 1_024;
+const MAX_WAITING_REQUESTS = 1_024;
 const ASK_EVERY_MS = 250;
 
 export interface ClaimsOptions extends HoldRooms {

@@ -22,7 +22,7 @@ export interface IdempotencyOptions {
   readonly metrics: Pick<Metrics, 'gauge' | 'counter'>;
   /** Unguessable, and never the same. */
   readonly newOwner: () => string;
-  /** The longest that a request waits for another with its key; `MAX_WAIT_MS` when absent. */
+  /** The longest that a request waits for another with its key; 30 s when absent. */
   readonly waitMs?: number;
 }
 

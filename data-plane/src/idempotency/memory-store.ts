@@ -2,7 +2,7 @@
 import { type Claim, claim, type Finding, type IdempotencyRecord, type Kept, keep, mayRelease, settle } from './record.ts';
 import type { RecordStore } from './store.ts';
 
-export const MAX_KEPT_BYTES = 64 * 1024 * 1024;
+const MAX_KEPT_BYTES = 64 * 1024 * 1024;
 /** What a record takes beside its answer. */
 const RECORD_BYTES = 512;
 

@@ -50,7 +50,7 @@ export type Finding =
   | { readonly kind: 'receipt'; readonly requestId: string; readonly reason: ReceiptReason };
 
 /** undefined once its time is over. */
-export function live(record: IdempotencyRecord | undefined, nowMs: number): IdempotencyRecord | undefined {
+function live(record: IdempotencyRecord | undefined, nowMs: number): IdempotencyRecord | undefined {
   return record !== undefined && record.expiresAtMs > nowMs ? record : undefined;
 }
 

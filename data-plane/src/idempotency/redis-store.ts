@@ -7,13 +7,13 @@ import { type Claim, type Finding, KEPT_MS, type Kept, LEASE_MS, type ReceiptRea
 import type { RecordStore } from './store.ts';
 
 /** What is used of a connection; satisfied by the client of the region's Redis. */
-export interface CommandRunner {
+interface CommandRunner {
   evalsha(sha1: string, keys: number, ...args: string[]): Promise<unknown>;
   eval(script: string, keys: number, ...args: string[]): Promise<unknown>;
 }
 
 /** Rejects when Redis is away. */
-export interface SharedRedis {
+interface SharedRedis {
   run<T>(command: (redis: CommandRunner) => Promise<T>, timeoutMs: number): Promise<T>;
 }
 

@@ -8,7 +8,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 
-export const MAX_HEADER_CHARACTERS = 255;
+const MAX_HEADER_CHARACTERS = 255;
 const VISIBLE = /^[\x21-\x7e]+$/;
 const VERSION = 'meridian idempotency 1';
 const KEY_BYTES = 32;

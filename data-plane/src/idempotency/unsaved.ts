@@ -8,7 +8,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Claim, Kept } from './record.ts';
 import type { RecordStore } from './store.ts';
 
-export const MAX_UNSAVED_BYTES = 16 * 1024 * 1024;
+const MAX_UNSAVED_BYTES = 16 * 1024 * 1024;
 const TRY_EVERY_MS = 1_000;
 /** What a record takes beside its answer. */
 const RECORD_BYTES = 512;
