@@ -292,6 +292,28 @@ describe('a receipt', () => {
   });
 });
 
+describe('the days that are asked for', () => {
+  it('are the only ones whose partitions are opened', async () => {
+    const [young = '', id = ''] = await ingest([{ admittedAtMs: ADMITTED_AT_MS + 1 }, {}]);
+    const db = connect(database.url, { maxConnections: 2, statementTimeoutMs: 3_000 });
+    const reading = createUsageReading({ db, prices: TEST_PRICES });
+    const locker = new pg.Client(database.url);
+    await locker.connect();
+    await locker.query('BEGIN; LOCK TABLE usage_event_20260502, usage_event_20260507, usage_event_default');
+    expect(await reading.receipt(accountId, id)).toMatchObject({ requestId: id });
+    const day = { accountId, fromMs: MIDNIGHT_MS - DAY_MS, toMs: MIDNIGHT_MS, limit: 10 };
+    for (const filters of [{}, { keyId: 'key_1' }]) {
+      for (const after of [undefined, young]) {
+        const rows = await reading.listRequests({ ...day, filters, after });
+        expect(rows.map((row) => row.requestId)).toEqual(after === undefined ? [young, id] : [id]);
+      }
+    }
+    await locker.query('ROLLBACK');
+    await locker.end();
+    await db.destroy();
+  });
+});
+
 describe('a question that takes too long', () => {
   it('is given up with a word about it, and the account’s next one is answered', async () => {
     const [id = ''] = await ingest([{}]);
