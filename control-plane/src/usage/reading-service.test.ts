@@ -295,7 +295,7 @@ describe('a receipt', () => {
 describe('the days that are asked for', () => {
   it('are the only ones whose partitions are opened', async () => {
     const [young = '', id = ''] = await ingest([{ admittedAtMs: ADMITTED_AT_MS + 1 }, {}]);
-    const db = connect(database.url, { maxConnections: 2, statementTimeoutMs: 3_000 });
+    const db = connect(database.url, { maxConnections: 2, statementTimeoutMs: 10_000 });
     const reading = createUsageReading({ db, prices: TEST_PRICES });
     const locker = new pg.Client(database.url);
     await locker.connect();
@@ -317,7 +317,7 @@ describe('the days that are asked for', () => {
 describe('a question that takes too long', () => {
   it('is given up with a word about it, and the account’s next one is answered', async () => {
     const [id = ''] = await ingest([{}]);
-    const db = connect(database.url, { maxConnections: 2, statementTimeoutMs: 200 });
+    const db = connect(database.url, { maxConnections: 2, statementTimeoutMs: 2_000 });
     const reading = createUsageReading({ db, prices: TEST_PRICES });
     const locker = new pg.Client(database.url);
     await locker.connect();
