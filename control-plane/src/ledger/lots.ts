@@ -69,6 +69,8 @@ export class CreditBook {
   readonly #changedLots = new Set<bigint>();
   readonly #newLots: NewLot[] = [];
   readonly #postings: Posting[] = [];
+  /** Reckoned when it is asked for; a list of purchases asks for each of them. */
+  readonly #unspent = new Map<CreditKind, Map<bigint, Nano>>();
 
   constructor(accountId: string, balance: Balance, lots: Iterable<Lot>) {
     this.#accountId = accountId;
@@ -100,6 +102,7 @@ export class CreditBook {
     // Until it is written it is known here by a number of no meaning, newer than all others.
     const id = [...this.#lots.keys()].reduce((newest, each) => (each > newest ? each : newest), 0n) + 1n;
     this.#lots.set(id, { ...lot, id, takenNano: 0n });
+    this.#unspent.clear();
   }
 
   /** Takes unspent credit of one lot; the caller has looked how much there is. */
@@ -171,6 +174,7 @@ export class CreditBook {
 
   #move({ code, counterpart, reference }: Cause, kind: CreditKind, changeNano: Nano): void {
     this.#balance = changeCredit(this.#balance, kind, changeNano);
+    this.#unspent.clear();
     const own: LedgerAccount = creditAccount(kind, this.#accountId);
     const up = changeNano > 0n;
     this.#postings.push({
@@ -191,7 +195,11 @@ export class CreditBook {
   }
 
   #unspentOf(kind: CreditKind): Map<bigint, Nano> {
-    return unspentOf(this.#ofKind(kind), kind === 'paid' ? this.#balance.paidNano : this.#balance.bonusNano);
+    const known = this.#unspent.get(kind);
+    if (known !== undefined) return known;
+    const reckoned = unspentOf(this.#ofKind(kind), kind === 'paid' ? this.#balance.paidNano : this.#balance.bonusNano);
+    this.#unspent.set(kind, reckoned);
+    return reckoned;
   }
 
   #ofKind(kind: CreditKind): Lot[] {
@@ -200,6 +208,7 @@ export class CreditBook {
 
   #setTaken(lot: Lot, takenNano: Nano): void {
     this.#lots.set(lot.id, { ...lot, takenNano });
+    this.#unspent.clear();
     this.#changedLots.add(lot.id);
   }
 
