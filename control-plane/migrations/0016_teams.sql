@@ -1,4 +1,4 @@
--- Roles as the product names them, people who are members of several accounts, invites by link.
+-- Roles as the product names them, people who are members of several accounts, invites by link, and the trail of who changed what.
 
 ALTER TABLE member DROP CONSTRAINT member_role_check;
 UPDATE member SET role = 'member' WHERE role = 'developer';
@@ -68,6 +68,7 @@ CREATE TABLE trail_event_default PARTITION OF trail_event DEFAULT;
 CREATE INDEX trail_event_object ON trail_event (object_id);
 CREATE INDEX trail_event_account ON trail_event (account_id);
 CREATE INDEX trail_event_actor ON trail_event (actor_id);
+CREATE INDEX trail_event_request ON trail_event (request_id);
 
 CREATE TABLE trail_change (
   -- That of the event, so that both are in partitions of the same month.

@@ -222,6 +222,7 @@ describe("an account's trail", () => {
       [{ kind: 'operator', id: null }, '/admin/v1/accounts/:id/credits', null, null],
       [{ kind: 'member', id: ownerId }, '/v1/account', '127.0.0.0/24', null],
     ]);
+    expect(await Promise.all([ownTrail(token, 'actor=admin'), ownTrail(token, `actor=${ownerId}`)])).toEqual([[], [events[3]]]);
     expect(events[1]?.changes).toEqual([{ kind: 'account', id: accountId, before: { status: 'active' }, after: { status: 'disabled' } }]);
   });
 

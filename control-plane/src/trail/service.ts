@@ -60,7 +60,9 @@ export class TrailService implements TrailRecorder {
 
   /** What happened to an account, as its owner may know it. */
   async listOfAccount(accountId: string, filter: Omit<TrailFilter, 'accountId'>, page: Page): Promise<TrailEntry[]> {
-    const events = await store.selectEvents(this.#deps.db, { ...filter, accountId }, page);
+    // Asked by an operator's name, it would tell whether there is one.
+    const actorKind = filter.actorId === undefined ? undefined : 'member';
+    const events = await store.selectEvents(this.#deps.db, { ...filter, actorKind, accountId }, page);
     const entries = await this.#withChanges(events, { perEvent: MAX_CHANGES_SHOWN_PER_EVENT, accountId });
     return entries.map((entry) => ({ ...entry, event: asSeenBy(accountId, entry.event) }));
   }

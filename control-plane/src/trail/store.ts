@@ -36,8 +36,9 @@ function storable(_name: string, value: unknown): unknown {
 /** Newest first; one row more than the page holds, if there is one. */
 export async function selectEvents(db: Database, filter: TrailFilter, page: Page): Promise<TrailEventRow[]> {
   const conditions: RawBuilder<unknown>[] = [sql`true`];
-  const { actorId, objectKind, objectId, accountId, requestId, fromMs, toMs } = filter;
+  const { actorKind, actorId, objectKind, objectId, accountId, requestId, fromMs, toMs } = filter;
   if (page.after !== undefined) conditions.push(sql`id < ${page.after}`);
+  if (actorKind !== undefined) conditions.push(sql`actor_kind = ${actorKind}`);
   if (actorId !== undefined) conditions.push(sql`actor_id = ${actorId}`);
   if (requestId !== undefined) conditions.push(sql`request_id = ${requestId}`);
   if (fromMs !== undefined) conditions.push(sql`at >= ${new Date(fromMs)}`);

@@ -36,6 +36,7 @@ export interface TrailEntry {
 
 /** What is asked for; everything given must hold. */
 export interface TrailFilter {
+  readonly actorKind?: TrailEventRow['actor_kind'] | undefined;
   readonly actorId?: string | undefined;
   readonly objectKind?: string | undefined;
   readonly objectId?: string | undefined;
