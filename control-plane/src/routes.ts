@@ -101,7 +101,12 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
       credentialRoutes(services.credentials),
       pricingRoutes(services.pricing),
       priceImportRoutes(services.priceImports),
-      ladderRoutes({ tiers, tierRuns: services.tierRuns, tierRunSoon: () => services.runSoon('tiers') }),
+      ladderRoutes({
+        tiers,
+        pricing: services.pricing,
+        tierRuns: services.tierRuns,
+        tierRunSoon: () => services.runSoon('tiers'),
+      }),
       nodeRoutes({ nodes, dbEpoch: services.dbEpoch }),
       auditRoutes({ db: services.db, clock, auditRuns: services.auditRuns, auditSoon: () => services.runSoon('audit') }),
       restoreRoutes(services.restore),

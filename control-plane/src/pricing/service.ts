@@ -36,6 +36,8 @@ export function salesOf(tiers: PricingDeps['tiers']): Sales {
   return { listPricesIn: store.priceVersions, lowestMarkupBasisPoints: () => tiers.lowestMarkupBasisPoints() };
 }
 
+const PRICES_A_PAGE = 200;
+
 export class PricingService {
   readonly #deps: PricingDeps;
 
@@ -111,6 +113,18 @@ export class PricingService {
 
   listNewest(page: Page): Promise<ListPrice[]> {
     return store.newestPrices(this.#deps.db, page);
+  }
+
+  /** Throws `invalid_state` when some model would be sold under the cost of an endpoint to whoever has this markup. */
+  async requireNoLossAt(markupBasisPoints: number): Promise<void> {
+    await transaction(this.#deps.db, async (trx) => {
+      for (let after: string | undefined; ; ) {
+        const prices = await store.newestPrices(trx, { limit: PRICES_A_PAGE, after });
+        for (const price of prices) await this.#requireNoLoss(trx, price, markupBasisPoints);
+        after = prices.at(-1)?.modelId;
+        if (prices.length < PRICES_A_PAGE) return;
+      }
+    });
   }
 
   async #requireNoLoss(trx: Transaction, price: ListPrice, lowestMarkupBasisPoints: number): Promise<void> {

@@ -49,6 +49,33 @@ describe('the ladder', () => {
   });
 });
 
+describe('a ladder whose lowest markup no longer covers what an endpoint costs', () => {
+  it('is set only when that is confirmed', async () => {
+    const secret = { provider_id: 'p', secret: 'sk-of-the-tests' };
+    const cost = [{ prices_usd_per_million: { input: '1.10' } }];
+    for (const [url, body] of [
+      ['/admin/v1/providers', { id: 'p', name: 'p', origin: 'http://127.0.0.1:9', base_path: '/v1' }],
+      ['/admin/v1/credentials', secret],
+      ['/admin/v1/models', { id: 'm-1', vendor: 'acme' }],
+      ['/admin/v1/list-prices', { model_id: 'm-1', cards: [{ prices_usd_per_million: { input: '1' } }] }],
+      ['/admin/v1/endpoints', { model_id: 'm-1', provider_id: 'p', upstream_model: 'm', cost }],
+    ] as const) {
+      expect((await http.admin('POST', url, body)).statusCode, url).toBe(201);
+    }
+    const [starter, plus] = LADDER;
+    const set = (markup_percent: number, more: object = {}) =>
+      http.admin('PUT', '/admin/v1/ladder', { tiers: [starter, { ...plus, markup_percent }], ...more });
+    // At 10 %, 1.00 sells for 1.10.
+    expect((await set(10)).statusCode).toBe(200);
+    const refused = await set(9.99);
+    expect([refused.statusCode, refused.json().error]).toMatchObject([422, { code: 'invalid_state', param: 'confirm' }]);
+    expect((await set(9.99, { confirm: true })).json().version).toBe(3);
+    // Whoever lowers nothing is not asked again.
+    expect((await set(9.99)).statusCode).toBe(200);
+    expect((await set(20)).json().version).toBe(4);
+  });
+});
+
 describe('runs', () => {
   it('are asked for, made when they are due, and listed newest first', async () => {
     await http.account('Acme');

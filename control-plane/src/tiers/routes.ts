@@ -8,9 +8,11 @@ import { SCHEDULED_RUN, scheduleRun } from '../http/scheduled-run.ts';
 import type { Routes } from '../http/server.ts';
 import type { TierRun, TierRuns } from './runs.ts';
 import type { LadderVersion, TierService } from './service.ts';
+import { lowestMarkup } from './tier.ts';
 
 export interface LadderRoutesDeps {
-  readonly tiers: Pick<TierService, 'ladderVersion' | 'setLadder'>;
+  readonly tiers: Pick<TierService, 'ladderVersion' | 'setLadder' | 'lowestMarkupBasisPoints'>;
+  readonly pricing: { requireNoLossAt(markupBasisPoints: number): Promise<void> };
   readonly tierRuns: Pick<TierRuns, 'list'>;
   /** Puts a run in the queue of the scheduler. */
   tierRunSoon(): Promise<boolean>;
@@ -49,7 +51,7 @@ const RUN = z.object({
 });
 
 /** Routes for operators. */
-export function ladderRoutes({ tiers, tierRuns, tierRunSoon }: LadderRoutesDeps): Routes {
+export function ladderRoutes({ tiers, pricing, tierRuns, tierRunSoon }: LadderRoutesDeps): Routes {
   return (app) => {
     addRoute(app, { method: 'GET', url: '/admin/v1/ladder', summary: 'The volume tiers, lowest first.', answer: LADDER }, async () =>
       presentLadder(await tiers.ladderVersion()),
@@ -60,20 +62,22 @@ export function ladderRoutes({ tiers, tierRuns, tierRunSoon }: LadderRoutesDeps)
         method: 'PUT',
         url: '/admin/v1/ladder',
         trail: { kind: 'tier' },
-        summary: 'Set the volume tiers. Markups hold for requests from now on, thresholds from the next run.',
+        summary:
+          'Set the volume tiers. Markups hold for requests from now on, thresholds from the next run. A markup at which a model is sold under cost needs `confirm`.',
         body: z.strictObject({
           tiers: z.array(z.strictObject({ id: TIER_ID, name: NAME, from_spend_usd: USD, markup_percent: MARKUP_PERCENT })),
+          confirm: z.boolean().default(false),
         }),
         answer: LADDER,
       },
-      async ({ body }) =>
-        presentLadder(
-          await tiers.setLadder(
-            body.tiers.map(({ id, name, from_spend_usd, markup_percent }) => ({
-              ...{ id, name, fromSpendNano: from_spend_usd, markupBasisPoints: markup_percent },
-            })),
-          ),
-        ),
+      async ({ body }) => {
+        const ladder = body.tiers.map(({ id, name, from_spend_usd, markup_percent }) => ({
+          ...{ id, name, fromSpendNano: from_spend_usd, markupBasisPoints: markup_percent },
+        }));
+        const lowest = lowestMarkup(ladder);
+        if (!body.confirm && lowest < (await tiers.lowestMarkupBasisPoints())) await pricing.requireNoLossAt(lowest);
+        return presentLadder(await tiers.setLadder(ladder));
+      },
     );
     addRoute(
       app,
