@@ -34,7 +34,7 @@ export type RefundStep =
   | { readonly state: 'refused'; readonly refusal: RefundRefusal | 'held'; readonly heldNano: Nano };
 
 /** Requests run for minutes; what they hold after that is held by a node that is away. */
-export const RECALL_MS = 15 * 60_000;
+const RECALL_MS = 15 * 60_000;
 
 export function isUnderWay(refund: Pick<Refund, 'state'>): boolean {
   return refund.state === 'requested' || refund.state === 'recalling';
