@@ -228,7 +228,7 @@ describe.each(REGIONS.flatMap((region) => ['/v1', '/api/v1'].map((base) => ({ re
       expect(await response.json()).toMatchObject({
         account: { id: world.accountId },
         region,
-        plan: { id: 'starter' },
+        plan: { id: 'unlimited' },
         tier: { name: 'Starter', markup_percent: 40, next: { name: 'Growth' } },
         balance: { balance_usd: expect.stringMatching(/^\d+\.\d+$/) },
       });
