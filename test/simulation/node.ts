@@ -11,7 +11,7 @@ import { type SyncEffect, type SyncInput, SyncMachine, type SyncTimer } from '@m
 import { Shipper } from '@meridian/data-plane/metering/spool/shipper';
 import { openSpool, type Spool } from '@meridian/data-plane/metering/spool/spool';
 import type { IdSource } from '@meridian/domain/ids';
-import { everyLane, LANES, type Lane } from '@meridian/domain/snapshot';
+import { type Denial, everyLane, LANES, type Lane } from '@meridian/domain/snapshot';
 import { configEntryToWire } from '@meridian/wire/codec/entry';
 import { type LaneRevisions, laneFromWire } from '@meridian/wire/codec/lane';
 import { ConfigEntrySchema, type ConfigEntry as WireEntry } from '@meridian/wire/gen/config_pb';
@@ -30,6 +30,8 @@ export interface StoredPicture {
   dbEpoch: string;
   heads: LaneRevisions;
   entries: readonly WireEntry[];
+  /** Refusals that a restored database has forgotten. */
+  denials: readonly Denial[];
   deltas: Delta[];
 }
 
@@ -436,6 +438,7 @@ class SyncDriver {
     if (stored !== undefined) {
       const diff = this.#intake.beginSnapshot(stored.heads, { newEpoch: false });
       for (const entry of stored.entries) diff.take(entry);
+      this.#node.picture.keepDenials(stored.denials);
       const cursors: Partial<Record<Lane, number>> = { ...stored.heads };
       for (const delta of stored.deltas) {
         const lane = laneFromWire(delta.lane);
@@ -613,7 +616,8 @@ class SyncDriver {
       for (const payload of payloads) diff.take(fromBinary(ConfigEntrySchema, payload));
       for (const _ of diff.removeAbsent());
       // What the node knows beyond the snapshot outlives a restart, a refusal above all: the picture is what is stored.
-      this.#node.machine.picture = { dbEpoch, heads, entries: storedEntries(this.#node.picture), deltas: [] };
+      const { picture } = this.#node;
+      this.#node.machine.picture = { dbEpoch, heads, entries: storedEntries(picture), denials: [...picture.keptDenials()], deltas: [] };
       this.#step({ type: 'snapshot_applied', dbEpoch, heads });
       this.#deps.observer.applied(this.#node);
     });

@@ -85,6 +85,8 @@ export class Simulation {
   #control: ControlPlane | undefined;
   #healed = false;
   readonly #gaps = new Set<string>();
+  /** Keys that were changed, and stand as active, since the database was restored. */
+  readonly #allowedAgain = new Set<string>();
   #restored = false;
   #silenceClosed = false;
   #lives = 0;
@@ -279,7 +281,7 @@ export class Simulation {
     for (const { keys } of this.settings.accounts) {
       for (const { key } of keys) {
         const held = node.picture.keyByHash(key.hash);
-        if (held !== undefined && held.status !== 'active') place.revoked.add(key.id);
+        if (held !== undefined && held.status !== 'active' && !this.#allowedAgain.has(key.id)) place.revoked.add(key.id);
       }
     }
     checkPicture(this.#books, node, false);
@@ -512,7 +514,10 @@ export class Simulation {
     const row = this.#books.entities.get(`api_key/${id}`)?.body;
     if (row?.kind !== 'api_key') return;
     // A restored database may have forgotten a revocation. Nodes hold to it until the key changes again.
-    if (this.#restored && to(row.value).status === 'active') for (const place of this.#places) place.revoked.delete(id);
+    if (this.#restored && to(row.value).status === 'active') {
+      this.#allowedAgain.add(id);
+      for (const place of this.#places) place.revoked.delete(id);
+    }
     this.#books.publish(this.timeline.nowMs, lane, [{ kind: 'api_key', value: to(row.value) }]);
     this.#control?.published();
   }
