@@ -109,4 +109,17 @@ describe('a token bucket', () => {
     expect(taken).toBeLessThanOrEqual(50 * UNITS);
     expect(taken).toBeGreaterThan(45 * UNITS);
   });
+
+  it('tells a region that was wiped in an outage what there was before it', () => {
+    const nodes = [1, 2].map(() => new RateBucket(1_000, 0, 0));
+    for (const bucket of nodes) {
+      // The region had 400 left. Each goes on with 240, and takes 60 of them.
+      bucket.tell(0, 1, 0, 0.6);
+      bucket.told(400 * UNITS, 0, 0);
+      bucket.level(0, 0.6);
+      bucket.take(60);
+    }
+    const told = nodes.map((bucket) => bucket.tell(0, 0.6, 1, 0.6));
+    expect(told).toEqual([1, 2].map(() => ({ limit: 1_000, taken: 60 * UNITS, level: 400 * UNITS })));
+  });
 });

@@ -33,6 +33,8 @@ export class RateBucket {
   #taken = 0;
   /** Units that are being told, or were without an answer: whether they were heard is not known. */
   #telling: number | undefined;
+  /** After an outage: what may be told of what was taken beside what is being told. */
+  #mostToTell = Number.POSITIVE_INFINITY;
   /** The number of outages when the region was last heard. */
   #outage: number;
 
@@ -94,32 +96,35 @@ export class RateBucket {
   }
 
   /**
-   * What is to be told now: again what was told without an answer, else what was taken since. After an outage both are no more than
+   * What is to be told now: again what was told without an answer, else what was taken since. After an outage that is no more than
    * what is missing of the node's own share: the rest has flowed back meanwhile.
    */
   tell(nowMs: number, share: number, outage: number, shareInOutage: number): BucketUse {
     const present = this.level(nowMs, share);
     let level = present + this.#taken + (this.#telling ?? 0);
-    if (this.#outage !== outage) {
-      // Of a region that has forgotten the bucket too, nobody knows more than what each node is missing.
-      level = this.capacity(1);
-      // Together the nodes bring no more than the bucket holds: nobody waits for the slack that they had.
-      const part = shareInOutage < 1 ? 1 / SLACK : 1;
-      const missing = Math.max(0, Math.floor((this.capacity(shareInOutage) - present) * part));
-      if (this.#telling !== undefined) this.#telling = Math.min(this.#telling, missing);
-      this.#taken = Math.min(this.#taken, missing - Math.max(0, this.#telling ?? 0));
-    }
     if (this.#telling === undefined) {
       this.#telling = this.#taken;
       this.#taken = 0;
     }
-    return { limit: this.#limit, taken: this.#telling, level: Math.floor(Math.min(this.capacity(1), level)) };
+    let taken = this.#telling;
+    this.#mostToTell = Number.POSITIVE_INFINITY;
+    if (this.#outage !== outage) {
+      // For a region that has forgotten the bucket: the share that this node had is its picture of the whole.
+      if (level > 0) level /= shareInOutage;
+      // Together the nodes bring no more than the bucket holds: nobody waits for the slack that they had.
+      const part = shareInOutage < 1 ? 1 / SLACK : 1;
+      const missing = Math.max(0, Math.floor((this.capacity(shareInOutage) - present) * part));
+      taken = Math.min(taken, missing);
+      this.#mostToTell = missing - taken;
+    }
+    return { limit: this.#limit, taken, level: Math.floor(Math.min(this.capacity(1), level)) };
   }
 
   /** The region's level after what was told. */
   told(level: number, nowMs: number, outage: number): void {
     this.#outage = outage;
     this.#telling = undefined;
+    this.#taken = Math.min(this.#taken, this.#mostToTell);
     this.#level = level - this.#taken;
     this.#atMs = nowMs;
   }
