@@ -110,6 +110,21 @@ describe('a token bucket', () => {
     expect(taken).toBeGreaterThan(45 * UNITS);
   });
 
+  it('tells no more than that in two parts, where the outage came over what was told', () => {
+    const bucket = new RateBucket(100, 0, 0);
+    bucket.level(0, 1);
+    bucket.take(20);
+    // Nobody answers; what is taken from now on waits behind it.
+    bucket.tell(0, 1, 0, 0.6);
+    for (let atMs = 0; atMs <= 10 * 60_000; atMs += 100) while (tryTake(bucket, atMs, 0.6));
+    const first = bucket.tell(10 * 60_000, 0.6, 1, 0.6).taken;
+    bucket.told(100 * UNITS - first, 10 * 60_000, 1);
+    const second = bucket.tell(10 * 60_000, 1, 1, 0.6).taken;
+    expect(first).toBe(20 * UNITS);
+    expect(first + second).toBeLessThanOrEqual(50 * UNITS);
+    expect(first + second).toBeGreaterThan(45 * UNITS);
+  });
+
   it('tells a region that was wiped in an outage what there was before it', () => {
     const nodes = [1, 2].map(() => new RateBucket(1_000, 0, 0));
     for (const bucket of nodes) {
