@@ -1,5 +1,4 @@
 /** What a plan is, and how it is published. */
-import type { RateLimits } from '@meridian/domain/rate-limit';
 import type { ConfigEntry, Plan } from '@meridian/domain/snapshot';
 import type { Ceilings } from '../budgets/caps.ts';
 import { type RateLimitsJson, rateLimitsOf } from './rate-limits.ts';
@@ -58,5 +57,3 @@ export function planEntry(row: PlanRow): ConfigEntry {
 export function ceilingsOf(row: Pick<PlanRow, 'daily_chat_completions' | 'daily_images'>): Ceilings {
   return { chat_completions: row.daily_chat_completions ?? undefined, images: row.daily_images ?? undefined };
 }
-
-export type { RateLimits };

@@ -19,7 +19,7 @@ import { rateHeaders } from './rate-headers.ts';
 import type { SharedCounters } from './shared-counters.ts';
 
 /** Keys that are remembered at one time; those beyond take the place of one that rests. */
-export const MAX_LIMITED_KEYS = 100_000;
+const MAX_LIMITED_KEYS = 100_000;
 /** Where none of so many of the oldest rests, a further key is not limited. */
 const MAX_LOOKED_AT = 64;
 const TELL_AFTER_MS = 20;

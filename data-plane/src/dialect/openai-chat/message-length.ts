@@ -1,7 +1,7 @@
 /** How long the messages of a request are: the characters of their text, for plans that limit them. */
 import { JsonCursor, type Span, valueAt } from '../json-scanner.ts';
 
-export interface MessageLength {
+interface MessageLength {
   readonly index: number;
   /** UTF-16 units of the text of one message; media are not text. */
   readonly characters: number;
