@@ -14,7 +14,7 @@ export async function lockPromotion(trx: Transaction, id: string): Promise<Promo
   return row === undefined ? undefined : promotionOf(row);
 }
 
-export async function putPromotion(db: Database, terms: PromotionTerms, nowMs: number): Promise<Promotion> {
+export async function putPromotion(trx: Transaction, terms: PromotionTerms, nowMs: number): Promise<Promotion> {
   const { gives } = terms;
   const content = {
     amount_nano: 'amountNano' in gives ? gives.amountNano : null,
@@ -25,7 +25,7 @@ export async function putPromotion(db: Database, terms: PromotionTerms, nowMs: n
     active: terms.active,
     updated_at: new Date(nowMs),
   };
-  const row = await db
+  const row = await trx
     .insertInto('credit_promotion')
     .values({ id: terms.id, kind: 'code', ...content })
     .onConflict((conflict) => conflict.column('id').doUpdateSet(content))

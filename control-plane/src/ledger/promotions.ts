@@ -1,6 +1,7 @@
 /** Use cases of promotions, and of the trial, which is one of them. */
 import { GatewayError } from '@meridian/domain/error';
 import type { Nano } from '@meridian/domain/money';
+import { transaction } from '../database/transaction.ts';
 import { addressHash, normaliseAddress } from './address.ts';
 import { type CreditDependencies, changeCreditOnce, type KeyedRequest, type LockedCredit, requireNumber } from './change.ts';
 import type { Cause } from './lots.ts';
@@ -32,7 +33,7 @@ export function createPromotions(dependencies: PromotionDependencies): Promotion
     list: () => store.selectPromotions(db),
     save: async (terms) => {
       assertTerms(terms);
-      return store.putPromotion(db, terms, clock.nowMs());
+      return transaction(db, (trx) => store.putPromotion(trx, terms, clock.nowMs()));
     },
     redeem: async ({ idempotencyKey, accountId, promotionId }) => {
       const request = { idempotencyKey, accountId, promotionId, content: ['promotion', accountId, promotionId] };

@@ -30,14 +30,14 @@ export async function findPackage(db: Reader, id: string): Promise<CreditPackage
     .executeTakeFirst();
 }
 
-export async function putPackage(db: Database, one: CreditPackage, nowMs: number): Promise<void> {
+export async function putPackage(trx: Transaction, one: CreditPackage, nowMs: number): Promise<void> {
   const content = {
     price_nano: one.priceNano,
     bonus_basis_points: one.bonusBasisPoints,
     active: one.active,
     updated_at: new Date(nowMs),
   };
-  await db
+  await trx
     .insertInto('credit_package')
     .values({ id: one.id, ...content })
     .onConflict((conflict) => conflict.column('id').doUpdateSet(content))

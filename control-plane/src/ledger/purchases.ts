@@ -1,6 +1,7 @@
 /** Use cases of packages and purchases. */
 import { GatewayError } from '@meridian/domain/error';
 import { MAX_BALANCE_NANO, type Nano } from '@meridian/domain/money';
+import { transaction } from '../database/transaction.ts';
 import {
   assertPositive,
   assertReference,
@@ -61,7 +62,7 @@ export function createPurchases(dependencies: CreditDependencies): Purchases {
       if (one.priceNano > MAX_BALANCE_NANO) {
         throw new GatewayError('invalid_request_error', { message: 'The price is above the largest balance.', param: 'price_usd' });
       }
-      await store.putPackage(db, one, clock.nowMs());
+      await transaction(db, (trx) => store.putPackage(trx, one, clock.nowMs()));
       return one;
     },
     buy: async (request) => {

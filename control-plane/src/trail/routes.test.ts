@@ -120,6 +120,16 @@ describe('the trail', () => {
     for (const secret of [minted.token, ADMIN_TOKEN]) expect(whole).not.toContain(secret);
   });
 
+  it('tells what a package and a promotion became', async () => {
+    await admin('POST', '/admin/v1/packages', { id: 'told-1', price_usd: '1', bonus_percent: 5 });
+    await admin('POST', '/admin/v1/packages', { id: 'told-1', price_usd: '1', bonus_percent: 50 });
+    const [changed, made] = await trail('object_id=told-1');
+    expect(changed?.changes).toMatchObject([{ before: { bonus_basis_points: 500 }, after: { bonus_basis_points: 5_000 } }]);
+    expect(made?.changes).toMatchObject([{ kind: 'credit_package', before: {}, after: { bonus_basis_points: 500, active: true } }]);
+    await admin('POST', '/admin/v1/promotions', { id: 'TOLD', amount_usd: '5' });
+    expect((await trail('object_id=TOLD'))[0]?.changes).toMatchObject([{ kind: 'credit_promotion', after: { amount_nano: 5e9 } }]);
+  });
+
   it('keeps secrets out of what it tells of credentials, keys and invites', async () => {
     const { accountId, token } = await http.account('secretive');
     await admin('POST', '/admin/v1/providers', { id: 'vault', name: 'Vault', origin: 'https://api.example.com' });
