@@ -272,6 +272,13 @@ describe('a request that cannot be read', () => {
     expect(error.message).toContain(text);
   });
 
+  it('is one with more tools of the provider than anybody has: each is priced apart', () => {
+    const tools = (count: number) => ({ tools: Array(count).fill({ type: 'web_search' }) });
+    expect(chat(tools(128)).facts.beyondText).toHaveLength(128);
+    expect(refusal(() => chat(tools(129)))).toMatchObject({ status: 400, param: 'tools' });
+    expect(chat({ tools: Array(500).fill({ type: 'function' }) }).facts.beyondText).toEqual([]);
+  });
+
   it('refuses invalid UTF-8', () => {
     const body = Buffer.concat([Buffer.from('{"model":"m","messages":[{"content":"'), Buffer.from([0xc3, 0x28]), Buffer.from('"}]}')]);
     expect(refusal(() => readPassThrough('chat', body)).message).toContain('UTF-8');

@@ -152,6 +152,8 @@ function readChat(body: Buffer): PassThroughRequest {
   return { facts, rewrite: (edits) => splice(body, chatEdits(body, spans, streamOptions, facts, limit, completionLimit, edits)) };
 }
 
+/** Each is noted, and priced, apart: a body of nothing else would take seconds of everybody's time. No provider has near so many. */
+const MAX_HOSTED_TOOLS = 128;
 /** A model calls a tool of its provider as often as it likes; more than this is seen with none. */
 const HOSTED_TOOL_CALLS = 16;
 /** What a provider reads for one search where the request does not say. */
@@ -369,6 +371,9 @@ function walkTools(cursor: JsonCursor, key: string, tally: InputTally): void {
       if (!isType) continue;
       const type = valueAt(cursor.body, span);
       if (CLIENT_TOOLS.has(type)) continue;
+      if (tally.hostedTools.length === MAX_HOSTED_TOOLS) {
+        throw invalid(`A request may ask for at most ${MAX_HOSTED_TOOLS} tools that the provider runs.`, key);
+      }
       noteReference(tally, param);
       tally.hostedTools.push({ tool: String(type), param, atMost: HOSTED_TOOL_CALLS });
     }
