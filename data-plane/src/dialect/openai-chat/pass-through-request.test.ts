@@ -81,6 +81,12 @@ describe('facts of a chat request', () => {
     expect(chat(fields).facts.beyondText).toEqual(beyondText);
   });
 
+  it('counts no more sources than there are numbers', () => {
+    const body = '{"model":"m","messages":[{}],"search_parameters":{"max_search_results":1e999}}';
+    const [shown] = readPassThrough('chat', Buffer.from(body)).facts.beyondText ?? [];
+    expect(shown?.atMost).toBe(Number.MAX_SAFE_INTEGER);
+  });
+
   it('reads the fields that planning needs', () => {
     const request = chat({ stream: true, stream_options: { include_usage: true }, max_tokens: 7, n: 2, service_tier: 'fast' });
     expect(request.facts).toMatchObject({
@@ -277,6 +283,12 @@ describe('a request that cannot be read', () => {
     expect(chat(tools(128)).facts.beyondText).toHaveLength(128);
     expect(refusal(() => chat(tools(129)))).toMatchObject({ status: 400, param: 'tools' });
     expect(chat({ tools: Array(500).fill({ type: 'function' }) }).facts.beyondText).toEqual([]);
+  });
+
+  it('is found also where a value that is read is too long to be checked byte by byte', () => {
+    const type = `${'a'.repeat(100)}\\q`;
+    const body = `{"model":"m","messages":[{"content":"${'x'.repeat(70_000)}"}],"tools":[{"type":"${type}"}]}`;
+    expect(refusal(() => readPassThrough('chat', Buffer.from(body)))).toMatchObject({ status: 400, code: 'invalid_request_error' });
   });
 
   it('refuses invalid UTF-8', () => {

@@ -83,6 +83,8 @@ export function readPassThrough(operation: Operation, body: Buffer): PassThrough
   } catch (error) {
     if (error instanceof JsonSyntaxError) throw invalid(`The request body is not valid JSON: ${error.message}.`);
     if (error instanceof JsonKeyError) throw invalid(error.message, error.key);
+    // What the cursor jumps over in a long document shows when it is one of the values that are read.
+    if (error instanceof SyntaxError) throw invalid('The request body is not valid JSON.', undefined, error);
     throw error;
   }
 }
@@ -166,7 +168,9 @@ const SEARCHES: Readonly<Partial<Record<string, (value: unknown) => { readonly t
   search_parameters: (value) => {
     if (!isObject(value) || value.mode === 'off') return undefined;
     const { max_search_results: most } = value;
-    return { tool: 'web_source', atMost: typeof most === 'number' && most >= 0 ? Math.ceil(most) : SEARCH_SOURCES };
+    // A number may be written that is beyond all of them.
+    const atMost = typeof most === 'number' && most >= 0 ? Math.min(Math.ceil(most), Number.MAX_SAFE_INTEGER) : SEARCH_SOURCES;
+    return { tool: 'web_source', atMost };
   },
   plugins: (value) =>
     Array.isArray(value) && value.some((plugin) => isObject(plugin) && plugin.id === 'web')
