@@ -182,3 +182,39 @@ describe('the rate limits of a key', () => {
     expect(state.limiter.keys).toBe(2);
   });
 });
+
+describe('what is told to the region', () => {
+  it('waits for company also while an answer is under way, so that a busy key is not told at each turn', async () => {
+    const delays: number[] = [];
+    let run = (): void => {};
+    const answers: (() => void)[] = [];
+    const limiter = new RateLimiter({
+      counters: {
+        away: false,
+        share: (uses) =>
+          new Promise((resolve) => {
+            answers.push(() => resolve(uses.map(({ buckets }) => ({ levels: buckets.map(({ level }) => level), elsewhere: [] }))));
+          }),
+      },
+      nowMs: () => 0,
+      regionNodes: () => 2,
+      after: (delayMs, then) => {
+        if (delayMs < 1_000) {
+          delays.push(delayMs);
+          run = then;
+        }
+        return () => {};
+      },
+    });
+    const who = of({ requestsPerMinute: 100 });
+    limiter.enter(who);
+    run();
+    limiter.enter(who);
+    answers[0]?.();
+    for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+    expect([answers.length, delays]).toEqual([1, [20, 20]]);
+    run();
+    expect(answers).toHaveLength(2);
+    limiter.close();
+  });
+});

@@ -228,9 +228,15 @@ export class RateLimiter {
     if (counters === undefined || this.#telling) return;
     this.#telling = true;
     let reached = true;
-    while (reached && this.#untold.size > 0 && !this.#closed) reached = await this.#tellSome(counters, this.#away ? 1 : MAX_KEYS_A_MESSAGE);
+    let left = this.#untold.size;
+    while (reached && left > 0 && this.#untold.size > 0 && !this.#closed) {
+      const most = this.#away ? 1 : MAX_KEYS_A_MESSAGE;
+      reached = await this.#tellSome(counters, most);
+      left -= most;
+    }
     this.#telling = false;
-    if (this.#untold.size > 0) this.#tellLater(TRY_AGAIN_MS);
+    // What was taken meanwhile waits like the rest: told at once, a busy key would be told as often as the region can answer.
+    if (this.#untold.size > 0) this.#tellLater(reached ? TELL_AFTER_MS : TRY_AGAIN_MS);
   }
 
   async #tellSome(counters: SharedCounters, most: number): Promise<boolean> {
