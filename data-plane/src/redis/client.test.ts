@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import pino from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { connectRegionRedis, RedisAway, type RegionRedis } from './client.ts';
 import { noRedisServer, startTestRedis, type TestRedis } from './testing.ts';
@@ -91,6 +92,23 @@ describe.skipIf(noRedisServer !== undefined)(`the region's Redis${noRedisServer 
       await server.maxMemory(0);
     }
     await usedAgain(client);
+  });
+
+  it('logs no argument of a command that was refused', async () => {
+    const warned: unknown[] = [];
+    const log = { info: () => {}, warn: (...parts: unknown[]) => warned.push(...parts) };
+    const client = connectRegionRedis({ url: server.url, log, nowMs: () => performance.now(), random: Math.random });
+    clients.push(client);
+    await back(client);
+    await server.maxMemory(1);
+    try {
+      for (let count = 0; count < 200 && warned.length === 0; count++)
+        await client.run((redis) => redis.set('b', 'an answer'), TIMEOUT_MS).catch(() => {});
+    } finally {
+      await server.maxMemory(0);
+    }
+    // As the log writes an error: its own fields, and of what caused it the message alone.
+    expect(JSON.stringify(pino.stdSerializers.err((warned[0] as { readonly err: Error }).err))).not.toContain('an answer');
   });
 
   it('ends what is under way when it is closed', async () => {

@@ -86,8 +86,10 @@ export function connectRegionRedis({ url, log, nowMs, random }: RegionRedisOptio
         if (breaker.succeeded(round)) log.info('redis is used again');
         return answer;
       } catch (thrown) {
-        if (breaker.failed(round, nowMs())) log.warn({ err: thrown }, 'redis is left alone for a while');
-        throw thrown instanceof RedisAway ? thrown : new RedisAway('redis refused or dropped a command', true, thrown);
+        // Never logged as it is: the client's errors carry the whole command, an answer of a megabyte among its arguments.
+        const away = thrown instanceof RedisAway ? thrown : new RedisAway('redis refused or dropped a command', true, thrown);
+        if (breaker.failed(round, nowMs())) log.warn({ err: away }, 'redis is left alone for a while');
+        throw away;
       } finally {
         clearTimeout(timer);
       }
