@@ -251,6 +251,10 @@ describe("an account's trail", () => {
     expect(own).toMatchObject({ actor: { id: guest.ownerId }, changes: [], change_count: 0 });
     expect(JSON.stringify(own)).not.toContain(joined.member_id);
     expect(await ownTrail((await http.account('stranger')).token)).toEqual([]);
+    // Nor is what happened elsewhere found by its kind or its name.
+    expect((await ownTrail(host.token, 'object_kind=member')).length).toBe(1);
+    expect(await ownTrail(guest.token, `object_id=${joined.member_id}`)).toEqual([]);
+    expect(await ownTrail(guest.token, 'object_kind=invite')).toEqual([]);
   });
 });
 

@@ -43,15 +43,19 @@ export async function selectEvents(db: Database, filter: TrailFilter, page: Page
   if (requestId !== undefined) conditions.push(sql`request_id = ${requestId}`);
   if (fromMs !== undefined) conditions.push(sql`at >= ${new Date(fromMs)}`);
   if (toMs !== undefined) conditions.push(sql`at < ${new Date(toMs)}`);
-  if (objectId !== undefined) conditions.push(either(sql`object_id = ${objectId}`));
-  if (objectKind !== undefined) conditions.push(either(sql`object_kind = ${objectKind}`));
-  if (accountId !== undefined) conditions.push(either(sql`account_id = ${accountId}`));
+  // Of one row: what is asked for an account reads nothing of the others.
+  const about = [
+    ...(accountId === undefined ? [] : [sql`account_id = ${accountId}`]),
+    ...(objectId === undefined ? [] : [sql`object_id = ${objectId}`]),
+    ...(objectKind === undefined ? [] : [sql`object_kind = ${objectKind}`]),
+  ];
+  if (about.length > 0) conditions.push(either(sql.join(about, sql` AND `)));
   const { rows } = await sql<TrailEventRow>`
     SELECT * FROM trail_event WHERE ${sql.join(conditions, sql` AND `)} ORDER BY id DESC LIMIT ${page.limit + 1}`.execute(db);
   return rows;
 }
 
-/** Whether it holds for the event or for one of its changes. */
+/** Whether all of it holds for the event, or for one of its changes. */
 function either(condition: RawBuilder<unknown>): RawBuilder<unknown> {
   return sql`id IN (SELECT id FROM trail_event WHERE ${condition} UNION SELECT event_id FROM trail_change WHERE ${condition})`;
 }

@@ -34,7 +34,7 @@ export interface TrailEntry {
   readonly changeCount: number;
 }
 
-/** What is asked for; everything given must hold. */
+/** What is asked for; everything given must hold: account and object of the event, or of one of its changes. */
 export interface TrailFilter {
   readonly actorKind?: TrailEventRow['actor_kind'] | undefined;
   readonly actorId?: string | undefined;
