@@ -97,6 +97,9 @@ describe('the import of a price list', () => {
     expect((await http.admin('GET', '/admin/v1/endpoints?model_id=cheap')).json().data).toMatchObject([
       { priority: 3, cost: { version: 2 } },
     ]);
+    // A price that goes down with its cost is no loss.
+    const cheaper = await importing({ list: { cheap: { ...CHEAP, input_cost_per_token: 5e-7 } }, endpoints, apply: true });
+    expect(cheaper.body).toMatchObject({ counts: { changed: 1, refused: 0 } });
     expect((await importing({ list: LIST, endpoints: { openai: 'nobody' } })).status).toBe(404);
   });
 

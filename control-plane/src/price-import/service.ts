@@ -114,16 +114,18 @@ export class PriceImportService {
     const entries: ConfigEntry[] = [];
     // What the catalogue says of a model that it has is the operator's; only its price comes from the list.
     if (action === 'new') entries.push(...(await catalog.saveModelIn(trx, offer.model, 'refuse')).entries);
+    const providerId = endpoints.get(offer.listedProvider);
+    const operation = OPERATIONS_BY_MODE[offer.model.mode];
+    // Before the price, which is held against the cost that goes with it.
+    if (providerId !== undefined && operation !== undefined) {
+      const endpoint = endpointOf(offer.model, modelId, offer.listedAs, offer.listedProvider, providerId, operation);
+      entries.push(...(await catalog.offerEndpointIn(trx, { ...endpoint, cost: offer.cards })).entries);
+    }
     if (action !== 'unchanged') {
       const input = { modelId, effectiveFromMs: undefined, cards: offer.cards, confirm };
       entries.push(...(await pricing.publishPriceIn(trx, input, markup)).entries);
     }
-    const providerId = endpoints.get(offer.listedProvider);
-    const operation = OPERATIONS_BY_MODE[offer.model.mode];
-    if (providerId === undefined || operation === undefined) return entries;
-    const endpoint = endpointOf(offer.model, modelId, offer.listedAs, offer.listedProvider, providerId, operation);
-    const saved = await catalog.offerEndpointIn(trx, { ...endpoint, cost: offer.cards });
-    return [...entries, ...saved.entries];
+    return entries;
   }
 }
 
