@@ -101,6 +101,8 @@ describe('a key with rate limits', () => {
     const refused = await served();
     expect(statusOf(refused)).toBe(429);
     expect(refused).toContain("for the model 'm-1.5'");
+    // Of the limit that refused it, and not of the key's own, of which there is plenty.
+    expect(['limit', 'remaining', 'reset'].map((what) => header(refused, `x-ratelimit-${what}-requests`))).toEqual(['1', '0', '1m0s']);
     expect(node.asked).toHaveLength(1);
     node.pass(60_000);
     expect(statusOf(await served())).toBe(200);

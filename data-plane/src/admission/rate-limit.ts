@@ -348,7 +348,10 @@ class Permit implements RatePermit {
   readonly refusal: GatewayError | undefined;
   readonly #limiter: RateLimiter;
   readonly #limited: LimitedKey;
+  /** Entered. */
   #model: RateGate | undefined;
+  /** Asked: entered, or the one that has refused. */
+  #askedModel: RateGate | undefined;
   #tokens = 0;
   #open: boolean;
   #served = true;
@@ -364,6 +367,7 @@ class Permit implements RatePermit {
   plan(modelId: string, tokens: number): void {
     if (!this.#open) return;
     const gate = this.#limiter.modelGate(this.#limited, modelId);
+    this.#askedModel = gate;
     if (gate !== undefined) {
       const refusal = this.#limiter.refusalAt(gate);
       if (refusal !== undefined) {
@@ -392,7 +396,7 @@ class Permit implements RatePermit {
   }
 
   headers(): readonly string[] {
-    return this.#limiter.headers([this.#limited.whole, this.#model]);
+    return this.#limiter.headers([this.#limited.whole, this.#askedModel]);
   }
 
   #take(tokens: number): void {
