@@ -107,6 +107,10 @@ describe('the rewritten answer', () => {
     expect(rewrite('{"model":"m"}', 'n')).toBe('{"model":"n"}');
     expect(rewrite('{"usage":{ }}', undefined)).toBe('{"usage":{ "cost_usd":0.000012500}}');
     expect(rewrite('{"usage":{"cost_usd":7,"a":1}}', undefined)).toBe('{"usage":{"a":1,"cost_usd":0.000012500}}');
+    // Once an answer is paid for, no way of writing it may fail.
+    for (const cost of ['"cost":1,"cost":2', '"\\u0063ost":1']) {
+      expect(rewrite(`{"usage":{${cost},"a":1}}`, undefined)).toBe('{"usage":{"a":1,"cost_usd":0.000012500}}');
+    }
   });
 });
 

@@ -4,18 +4,7 @@ import { GatewayError } from '@meridian/domain/error';
 import { outputTokens, type Usage } from '@meridian/domain/usage';
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
 import type { AnswerFacts, EncodeTerms, PassThroughAnswer } from '../dialect.ts';
-import {
-  type Edit,
-  JsonCursor,
-  JsonKeyError,
-  JsonSyntaxError,
-  knownKey,
-  noteOnce,
-  type Span,
-  scanObject,
-  splice,
-  valueAt,
-} from '../json-scanner.ts';
+import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
 import { errorFromAnswer } from './error.ts';
 import { readFinish, writeFinish } from './finish.ts';
 import { readParts, writeAssistant } from './message.ts';
@@ -98,7 +87,8 @@ const OPEN_BRACE = 0x7b;
 
 function costEdit(body: Buffer, usage: Span, costUsdLiteral: string): Edit {
   const counts = valueAt(body, usage);
-  if (scanObject(body, UPSTREAM_COST_KEYS, usage).size > 0 && isObject(counts)) {
+  // By the parsed object: the answer has been paid for by now, so no way of writing a name may fail here.
+  if (isObject(counts) && Object.keys(counts).some((key) => UPSTREAM_COST_KEYS.has(key))) {
     return { ...usage, text: withCost(withoutUpstreamCost(counts), costUsdLiteral) };
   }
   const isEmpty = Object.keys(counts ?? {}).length === 0;
