@@ -126,6 +126,20 @@ describe('accounts', () => {
     expect((await http.admin('PATCH', `/admin/v1/accounts/${accountId}`, { plan_id: 'no-api' })).json().plan_id).toBe('no-api');
   });
 
+  it('have a person once', async () => {
+    const { accountId } = await http.account('one of each');
+    const members = `/admin/v1/accounts/${accountId}/members`;
+    const { id, person_id } = (await http.admin('POST', members, { name: 'first', role: 'member' })).json();
+    const again = { name: 'again', role: 'admin', person_id };
+    const refused = await http.admin('POST', members, again);
+    expect([refused.statusCode, refused.json().error.code]).toEqual([409, 'conflict']);
+    // Whoever was removed may come back, once as well.
+    const { token } = await http.member(accountId, 'owner');
+    expect((await http.as(token, 'DELETE', `/v1/teams/${accountId}/members/${id}`)).statusCode).toBe(200);
+    const both = await Promise.all([http.admin('POST', members, again), http.admin('POST', members, again)]);
+    expect(both.map(({ statusCode }) => statusCode).sort()).toEqual([201, 409]);
+  });
+
   it('refuse what is not there', async () => {
     const { accountId } = await http.account('here');
     for (const [method, url, body] of [

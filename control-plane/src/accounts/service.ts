@@ -15,7 +15,7 @@ import type { TierService } from '../tiers/service.ts';
 import { type AccountRow, accountEntry, type MemberRow, type MemberStanding, memberEntry } from './account.ts';
 import * as store from './store.ts';
 import { requireAnotherOwner } from './team.ts';
-import { countOtherOwners, lockAccount } from './team-store.ts';
+import { countOtherOwners, findMembership, lockAccount } from './team-store.ts';
 
 export interface AccountDeps {
   readonly db: Database;
@@ -180,6 +180,9 @@ export class AccountService {
   async addMember(accountId: string, input: NewMember): Promise<MemberRow> {
     await this.get(accountId);
     return transaction(this.#deps.db, async (trx) => {
+      if (input.personId !== undefined && (await findMembership(trx, accountId, input.personId)) !== undefined) {
+        throw new GatewayError('conflict', { message: 'This person is a member of the account already.', param: 'person_id' });
+      }
       const { member, entries } = await this.addMemberIn(trx, accountId, input);
       await this.#deps.publish(trx, 'customer', entries);
       return member;
