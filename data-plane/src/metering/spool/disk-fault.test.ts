@@ -336,6 +336,29 @@ describe('the spool on a failing disk', () => {
     await spool.close();
   });
 
+  it('misses nothing that a later segment took over from one whose beginning is gone', { timeout: 30_000 }, async () => {
+    const { disk, control } = forgetfulDisk();
+    const incarnation = `${folder}/0000000000000001`;
+    const { spool, ids } = await openTestSpool(folder, 1n, { disk });
+    control.failing = true;
+    await writeFinal(spool, finalOf('a'));
+    await vi.waitFor(() => expect(fs.readdirSync(incarnation)).toHaveLength(2));
+    const upToHereBytes = fs.statSync(`${incarnation}/00000002.seg`).size;
+    await vi.waitFor(() => expect(spool.refusing).toBe(true));
+    await writeFinal(spool, finalOf('b'));
+    control.failing = false;
+    await vi.waitFor(() => expect(spool.durableSeq).toBe(2), { timeout: 20_000 });
+    await spool.close();
+    fs.truncateSync(`${incarnation}/00000001.seg`, 0);
+    const fd = fs.openSync(`${incarnation}/00000002.seg`, 'r+');
+    fs.writeSync(fd, Buffer.alloc(upToHereBytes), 0, upToHereBytes, 0);
+    fs.closeSync(fd);
+    const second = await openTestSpool(folder, 2n, {}, ids);
+    expect(second.spool.incarnations()[0]).toMatchObject({ firstSeq: 1, lastSeq: 2 });
+    expect((await retainedFinals(second.spool)).map((final) => final.requestId)).toEqual(['a', 'b']);
+    await second.spool.close();
+  });
+
   it('deletes nothing before the checkpoint that takes it over is durable', async () => {
     const { disk, control, powerCut } = forgetfulDisk();
     let usedShare = 0.5;

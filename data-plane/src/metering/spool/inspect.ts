@@ -185,7 +185,7 @@ function inspectIncarnation(origin: FoundIncarnation, disk: SpoolDisk, take: (se
     incarnation: nameOf(origin.incarnation),
     ordinal: origin.ordinal,
     spoolId: origin.spoolId,
-    firstSeq: segments[0]?.firstSeq ?? 1,
+    firstSeq: segments.length === 0 ? 1 : Math.min(...segments.map((segment) => segment.firstSeq)),
     lastSeq: segments.at(-1)?.lastSeq ?? 0,
     segments,
     setAside: disk.list(origin.folder).filter((name) => name.endsWith('.damaged')),

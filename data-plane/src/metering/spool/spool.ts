@@ -183,6 +183,12 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   }
 }
 
+/** Of the segments the first need not reach back the farthest: a damaged one stands before the one that took its place. */
+function firstSeqOf(files: IncarnationFiles): number {
+  if (files.segments.length === 0) return 1;
+  return Math.min(...files.segments.map((segment) => segment.header.firstSeq));
+}
+
 function lastSeqOf(files: IncarnationFiles): number {
   return files.segments.at(-1)?.lastSeq ?? 0;
 }
@@ -312,7 +318,7 @@ class FolderSpool implements Spool {
   incarnations(): readonly RetainedRange[] {
     return this.#files.map((files) => ({
       incarnation: files.incarnation,
-      firstSeq: files.segments[0]?.header.firstSeq ?? 1,
+      firstSeq: firstSeqOf(files),
       lastSeq: files.incarnation === this.incarnation ? this.durableSeq : lastSeqOf(files),
     }));
   }
