@@ -249,6 +249,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
         let timer = deadlines.after(withinMs, () => {
           cutWith = new GatewayError('overloaded', { message: 'This node is shutting down.', retryAfterSeconds: 1 });
           for (const attempted of inFlight) attempted.interrupt(cutWith);
+          idempotency.giveUpWaiting();
           timer = deadlines.after(FLUSH_WITHIN_MS, idle);
         });
         whenIdle = idle;

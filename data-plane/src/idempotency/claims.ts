@@ -85,6 +85,13 @@ export class Claims {
     return () => this.#leave(name, place, { kind: 'left' });
   }
 
+  /** The node stops: nobody waits any longer for a request that may run for long yet, elsewhere. */
+  giveUpWaiting(): void {
+    for (const [name, line] of this.#lines) {
+      for (const place of line.places.filter(({ timer }) => timer !== undefined)) this.#giveUp(name, line, place);
+    }
+  }
+
   async #ask(name: string, line: Line): Promise<void> {
     const [first] = line.places;
     if (first === undefined) {
@@ -147,9 +154,11 @@ export class Claims {
   #wait(name: string, line: Line, place: Place): void {
     if (place.timer !== undefined) return;
     this.#waiting++;
-    place.timer = this.#options.timers.after(this.#waitMs, () =>
-      this.#leave(name, place, { kind: 'running', requestId: line.running?.requestId ?? place.request.requestId }),
-    );
+    place.timer = this.#options.timers.after(this.#waitMs, () => this.#giveUp(name, line, place));
+  }
+
+  #giveUp(name: string, line: Line, place: Place): void {
+    this.#leave(name, place, { kind: 'running', requestId: line.running?.requestId ?? place.request.requestId });
   }
 
   #leave(name: string, place: Place, verdict: Verdict): void {

@@ -519,6 +519,24 @@ for (const { kind, skipped } of kinds) {
   );
 }
 
+it('a request that waits for one of another node is told to ask again when its own node stops', async () => {
+  const { provider, answer } = asking();
+  const idempotencyStore = new MemoryStore(() => 0);
+  const one = await start(provider, { idempotencyStore, ...PATIENT });
+  const two = await start(provider, { idempotencyStore, ...PATIENT }, { key: { hash: hashApiKey(PEPPER, one.apiKey) } });
+  const first = ask(one, 'k');
+  const response = await answer();
+  const waiting = ask(two, 'k', {}, one.apiKey);
+  await until(async () => /waiting 1$/m.test(await two.metrics.registry.getSingleMetricAsString('meridian_idempotent_waiting')));
+  const drained = two.path.drain(1_000);
+  two.pass(1_500);
+  const told = await waiting;
+  expect([told.status, told.headers.get('retry-after'), told.headers.get('x-should-retry')]).toEqual([409, '1', null]);
+  await drained;
+  response.writeHead(200, { 'content-type': 'application/json' }).end(ANSWER);
+  expect((await first).status).toBe(200);
+});
+
 describe.skipIf(noRedisServer !== undefined)(
   `idempotency keys in a region${noRedisServer === undefined ? '' : ` (${noRedisServer})`}`,
   () => {

@@ -83,6 +83,11 @@ export class Idempotency {
     }
   }
 
+  /** The node stops: whoever waits for another request with its key is told to ask again. */
+  giveUpWaiting(): void {
+    this.#claims.giveUpWaiting();
+  }
+
   #answer(verdict: Exclude<Verdict, { kind: 'claimed' }>, scope: Scope, retryId: string, reply: ReplayableReply): void {
     switch (verdict.kind) {
       case 'answer': {
