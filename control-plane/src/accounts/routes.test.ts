@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { transaction } from '../database/transaction.ts';
 import { type TestHttp, testHttp } from '../http/testing.ts';
 import { published } from '../snapshots/published.ts';
 
@@ -78,6 +79,24 @@ describe('accounts', () => {
       [3, 12_500_000_001n, 'richer'],
       [4, 12_500_000_001n, 'richer'],
     ]);
+  });
+
+  it('keep nobody from spending while their balance waits to be published', async () => {
+    const { accountId } = await http.account('held');
+    const credit = (key: string) =>
+      http.admin('POST', `/admin/v1/accounts/${accountId}/credits`, { type: 'topup', amount_usd: '1' }, { 'idempotency-key': key });
+    await credit('held-1');
+    const publishBalances = () => http.services.accounts.publishChangedBalances(100);
+    await transaction(http.db, async (trx) => {
+      // As long as a plan is being brought to its members, say, who may wait for what ingest holds.
+      await trx.selectFrom('account').select('id').where('id', '=', accountId).forShare().execute();
+      expect(await publishBalances()).toBe(0);
+      expect((await credit('held-2')).statusCode).toBe(201);
+      expect(await publishBalances()).toBe(0);
+    });
+    expect([await publishBalances(), await publishBalances()]).toEqual([1, 0]);
+    const entries = (await published(http.db, accountId)).flatMap(({ entry }) => (entry.body?.kind === 'account' ? [entry] : []));
+    expect(entries.at(-1)).toMatchObject({ version: 2, body: { value: { balanceNano: 2_000_000_000n } } });
   });
 
   it('tell their members who they are, where they stand and what is left', async () => {

@@ -7,7 +7,7 @@ import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import { totalNano } from '../ledger/ledger.ts';
-import { balancesOf, takeChangedBalances } from '../ledger/service.ts';
+import { balancesOf, leaveChangedBalances, takeChangedBalances } from '../ledger/service.ts';
 import { DEFAULT_PLAN_ID } from '../plans/plan.ts';
 import type { PlanService } from '../plans/service.ts';
 import type { Publish } from '../snapshots/publish.ts';
@@ -147,18 +147,19 @@ export class AccountService {
 
   /**
    * Publishes the balances of up to `limit` accounts that changed since they were last published, and returns how many
-   * those were. For the job that runs once a second.
+   * those were. For the job that runs once a second. Accounts that are being changed are left for the next call: ingest waits for
+   * what is taken here, and whoever holds an account may wait for ingest.
    */
   async publishChangedBalances(limit: number): Promise<number> {
     return transaction(this.#deps.db, async (trx) => {
-      const changed = await takeChangedBalances(trx, limit);
+      const changed = (await takeChangedBalances(trx, limit)).map(({ accountId }) => accountId);
       // The version grows before the balance is read, so that a later version never carries an earlier balance.
-      const accounts = await store.bumpAccounts(
-        trx,
-        changed.map((change) => change.accountId),
-      );
+      const accounts = await store.bumpFreeAccounts(trx, changed);
+      const free = new Set(accounts.map(({ id }) => id));
+      const left = changed.filter((id) => !free.has(id));
+      await leaveChangedBalances(trx, await store.existingAccounts(trx, left));
       if (accounts.length > 0) await this.#deps.publish(trx, 'customer', await this.#entries(trx, accounts));
-      return changed.length;
+      return accounts.length;
     });
   }
 

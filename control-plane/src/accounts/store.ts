@@ -89,17 +89,22 @@ function told(denials: readonly Denial[]) {
   return sql`SELECT * FROM unnest(${denials.map(({ id }) => id)}::text[], ${denials.map(({ version }) => version)}::bigint[]) AS t (id, version)`;
 }
 
-/** The next version of each account that exists, locked in the order of their ids. */
-export async function bumpAccounts(trx: Transaction, ids: readonly string[]): Promise<AccountRow[]> {
+/** The next version of each account that exists, but for those that somebody else is changing. */
+export async function bumpFreeAccounts(trx: Transaction, ids: readonly string[]): Promise<AccountRow[]> {
   if (ids.length === 0) return [];
   return trx
-    .with('locked', (cte) => cte.selectFrom('account').select('id').where('id', 'in', ids).orderBy('id').forUpdate())
+    .with('locked', (cte) => cte.selectFrom('account').select('id').where('id', 'in', ids).forNoKeyUpdate().skipLocked())
     .updateTable('account')
     .from('locked')
     .set({ version: sql<number>`account.version + 1` })
     .whereRef('account.id', '=', 'locked.id')
     .returningAll('account')
     .execute();
+}
+
+export async function existingAccounts(trx: Transaction, ids: readonly string[]): Promise<string[]> {
+  if (ids.length === 0) return [];
+  return (await trx.selectFrom('account').select('id').where('id', 'in', ids).execute()).map(({ id }) => id);
 }
 
 /** Those who were not removed. */

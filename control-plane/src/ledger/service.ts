@@ -188,6 +188,11 @@ export async function takeChangedBalances(trx: Transaction, limit: number): Prom
   return ids.toSorted().map((accountId) => ({ accountId, balanceNano: totalNano(balances.get(accountId) ?? EMPTY_BALANCE) }));
 }
 
+/** Leaves accounts that were taken in this transaction for the next call. */
+export async function leaveChangedBalances(trx: Transaction, accountIds: readonly string[]): Promise<void> {
+  if (accountIds.length > 0) await store.markChanged(trx, accountIds);
+}
+
 /** Balances of many accounts at once; an account without credit is absent. */
 export async function balancesOf(db: Database | Transaction, accountIds: readonly string[]): Promise<Map<string, Balance>> {
   return store.selectBalances(db, accountIds);

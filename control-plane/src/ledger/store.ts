@@ -47,6 +47,11 @@ export async function writeBalances(trx: Transaction, balances: ReadonlyMap<stri
     UPDATE ledger_balance b SET paid_nano = n.paid, bonus_nano = n.bonus
     FROM unnest(${ids}::text[], ${paid}::bigint[], ${bonus}::bigint[]) AS n (account_id, paid, bonus)
     WHERE b.account_id = n.account_id`.execute(trx);
+  await markChanged(trx, ids);
+}
+
+/** Marks accounts, in the order given, for publishing. */
+export async function markChanged(trx: Transaction, ids: readonly string[]): Promise<void> {
   // An update, not DO NOTHING: it locks the mark, so that a publisher that is taking it cannot miss this change.
   await sql`
     INSERT INTO ledger_balance_changed AS c (account_id) SELECT unnest(${ids}::text[])
