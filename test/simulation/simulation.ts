@@ -264,6 +264,7 @@ export class Simulation {
     const spool = place.node?.spool;
     if (spool !== undefined) place.durableSeqs.set(spool.incarnation, spool.durableSeq);
     this.#truth.processDied(place.machine.name, powerCut || place.machine.disk.hasDropped);
+    if (place.machine.disk.hasDropped) this.#truth.pagesDropped(place.machine.name);
     place.machine.disk.processDied();
     place.node = undefined;
     this.#startNode(place, this.#healed ? 200 : this.dice.between(200, 6_000));

@@ -108,6 +108,13 @@ export class Truth {
     }
   }
 
+  /** A failed sync dropped pages of the machine's disk, also of what processes before the one that died had only written. */
+  pagesDropped(machine: string): void {
+    for (const request of this.requests.values()) {
+      if (request.machine === machine && request.final !== undefined && !request.durable && !request.uncertain) this.lost(request);
+    }
+  }
+
   /** Its final could not be written, or may not have survived: the node's own sum of the leases may be more than ours. */
   lost(request: Request): void {
     request.uncertain = true;
