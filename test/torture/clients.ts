@@ -36,8 +36,8 @@ export interface ClientsOptions {
 }
 
 const MODELS = ['gpt-4o-mini', 'gpt-4.1-mini', 'gpt-4.1-nano'];
-/** Some hundred requests of this traffic. */
-const CAP_STEP_USD = 0.02;
+/** Some two hundred requests of this traffic. */
+const CAP_STEP_USD = 0.005;
 /** Longer than a control plane that stands still is waited for, shorter than a node that does. */
 const CLIENT_TIMEOUT_MS = 8_000;
 const PAUSE_AFTER_ERROR_MS = 250;
@@ -151,7 +151,7 @@ export class Clients {
   }
 
   async #raiseNow(key: CappedKey): Promise<void> {
-    const limitUsd = Math.round((key.limitUsd + CAP_STEP_USD) * 100) / 100;
+    const limitUsd = Math.round((key.limitUsd + CAP_STEP_USD) * 1_000) / 1_000;
     // Whether it was taken is not known when the connection breaks: the higher limit is what counts from now on.
     key.limitUsd = limitUsd;
     const change = { caps: { daily_usd: limitUsd } };
