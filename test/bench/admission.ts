@@ -36,7 +36,8 @@ const counts = (['chat_completions', 'images'] as const).map(
 const CAPS = [...money, ...counts];
 
 const SETTINGS = { keyPrefix: 'sk-mrd-', pepper: PEPPER, region: 'us', regionUrls: {} };
-const { picture, apiKey } = samplePicture();
+// Each request shows images in its answer, which only a model with a price for them takes.
+const { picture, apiKey } = samplePicture({ prices: { input: 1_000_000_000n, output: 4_000_000_000n, image_out: 40_000_000_000n } });
 for (const cap of CAPS) picture.apply({ kind: 'cap', id: cap.id, version: 1, body: { kind: 'cap', value: cap } });
 const model = picture.model('m-1.5');
 if (model === undefined) throw new Error('the picture has no model');
