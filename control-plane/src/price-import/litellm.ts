@@ -8,6 +8,7 @@ import { priceFromText } from '@meridian/domain/price-text';
 import type { Meter } from '@meridian/domain/usage';
 import { isMeter } from '@meridian/domain/usage';
 import { CardBuilder } from './card-builder.ts';
+import { isObject, type Listed, tokensOf } from './listed.ts';
 import { nameOffer, type Offer, type PriceList, type RefusedOffer } from './offer.ts';
 
 const MODES: Readonly<Record<string, ModelMode>> = {
@@ -48,8 +49,6 @@ const WEB_SEARCH: Meter = 'per_tool_call:web_search';
 const SPECIMEN = 'sample_spec';
 /** `1024-x-1024/50-steps/name`, `hd/1024-x-1792/name`: the price of a variant, under the size that it has. */
 const VARIANT = /^(?:(?<quality>low|medium|high|standard|hd)\/)?(?<width>\d+)-x-(?<height>\d+)\/(?:(?<steps>\d+|max)-steps\/)?(?<name>.+)$/;
-
-type Listed = Readonly<Record<string, unknown>>;
 
 /** Reads the parsed file. Throws TypeError when it is not an object of objects. */
 export function readLitellm(list: unknown): PriceList {
@@ -103,8 +102,8 @@ function readGroup(
       ...nameOffer(listedAs, listedProvider),
       displayName: nameOffer(listedAs, listedProvider).id,
       mode,
-      contextTokens: tokensOf(main.max_input_tokens) ?? tokensOf(main.max_tokens),
-      maxOutputTokens: mode === 'embedding' ? undefined : (tokensOf(main.max_output_tokens) ?? tokensOf(main.max_tokens)),
+      contextTokens: limitOf(main.max_input_tokens) ?? limitOf(main.max_tokens),
+      maxOutputTokens: mode === 'embedding' ? undefined : (limitOf(main.max_output_tokens) ?? limitOf(main.max_tokens)),
       inputModalities: input,
       outputModalities: modalitiesOf(main, mode, 'out'),
       capabilities: capabilitiesOf(main),
@@ -135,7 +134,7 @@ function addPrices(cards: CardBuilder, notSold: Set<string>, listed: Listed, var
 function addSteps(cards: CardBuilder, notSold: Set<string>, steps: unknown): void {
   for (const step of Array.isArray(steps) ? steps : []) {
     if (!isObject(step) || !Array.isArray(step.range)) continue;
-    const above = tokensOf(step.range[0]) ?? 0;
+    const above = limitOf(step.range[0]) ?? 0;
     for (const [field, value] of Object.entries(step)) {
       if (!isPrice(field, value)) continue;
       const meter = Object.hasOwn(METERS, field) ? METERS[field] : undefined;
@@ -217,16 +216,11 @@ function modalitiesOf(listed: Listed, mode: ModelMode, way: 'in' | 'out'): Modal
   return found;
 }
 
-function isObject(value: unknown): value is Listed {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 function textOf(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
-/** Lists write some numbers as text. */
-function tokensOf(value: unknown): number | undefined {
-  const tokens = typeof value === 'string' ? Number(value) : value;
-  return typeof tokens === 'number' && Number.isSafeInteger(tokens) && tokens > 0 && tokens < 2 ** 31 ? tokens : undefined;
+/** This list writes some numbers as text. */
+function limitOf(value: unknown): number | undefined {
+  return tokensOf(typeof value === 'string' ? Number(value) : value);
 }

@@ -5,6 +5,7 @@ import type { Modality } from '@meridian/domain/model';
 import { priceFromText } from '@meridian/domain/price-text';
 import type { Meter } from '@meridian/domain/usage';
 import { CardBuilder } from './card-builder.ts';
+import { isObject, type Listed, tokensOf } from './listed.ts';
 import { nameOffer, type Offer, type PriceList, type RefusedOffer } from './offer.ts';
 
 const METERS: Readonly<Record<string, Meter>> = {
@@ -20,8 +21,6 @@ const METERS: Readonly<Record<string, Meter>> = {
 /** `context_over_200k: {input, output, …}` */
 const STEP = /^context_over_(\d+)k$/;
 const MODALITIES: readonly Modality[] = ['text', 'image', 'audio', 'video', 'pdf'];
-
-type Listed = Readonly<Record<string, unknown>>;
 
 /** Reads the parsed file. Throws TypeError when it is not an object of providers. */
 export function readModelsDev(list: unknown): PriceList {
@@ -90,12 +89,4 @@ function addPrices(cards: CardBuilder, notSold: Set<string>, cost: Listed, above
 
 function modalitiesOf(value: unknown): Modality[] {
   return Array.isArray(value) ? MODALITIES.filter((modality) => value.includes(modality)) : [];
-}
-
-function isObject(value: unknown): value is Listed {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function tokensOf(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 && value < 2 ** 31 ? value : undefined;
 }
