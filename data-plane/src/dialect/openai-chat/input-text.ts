@@ -2,6 +2,7 @@
 import type { Operation } from '@meridian/domain/dialect';
 import type { InputText } from '../dialect.ts';
 import { JsonCursor, type Span, valueAt } from '../json-scanner.ts';
+import { eachTextPart } from './text-parts.ts';
 
 /** What begins the answer in the prompt of a chat. */
 const REPLY_TOKENS = 3;
@@ -61,19 +62,7 @@ function takeMessage(cursor: JsonCursor, taken: Taken): void {
 
 /** What is written around a part's text keeps its bytes: parts may be joined, and a word that crosses a seam has a few tokens more. */
 function takeParts(cursor: JsonCursor, taken: Taken): void {
-  cursor.openArray();
-  for (let first = true; cursor.nextElement(first); first = false) {
-    if (cursor.peek() !== 'object') {
-      cursor.skipValue();
-      continue;
-    }
-    cursor.openObject();
-    for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) {
-      const isText = cursor.key() === 'text' && cursor.peek() === 'string';
-      const span = cursor.skipValue();
-      if (isText) take(cursor.body, span, taken);
-    }
-  }
+  eachTextPart(cursor, (span) => take(cursor.body, span, taken));
 }
 
 /** Tokens in an array are one each, with at least a digit and a comma in the body, and keep their bytes. */

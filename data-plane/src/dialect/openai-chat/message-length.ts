@@ -1,5 +1,6 @@
 /** How long the messages of a request are: the characters of their text, for plans that limit them. */
 import { JsonCursor, type Span, valueAt } from '../json-scanner.ts';
+import { eachTextPart } from './text-parts.ts';
 
 interface MessageLength {
   readonly index: number;
@@ -45,19 +46,9 @@ function charactersOf(cursor: JsonCursor): number {
 
 function charactersOfParts(cursor: JsonCursor): number {
   let characters = 0;
-  cursor.openArray();
-  for (let first = true; cursor.nextElement(first); first = false) {
-    if (cursor.peek() !== 'object') {
-      cursor.skipValue();
-      continue;
-    }
-    cursor.openObject();
-    for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) {
-      const isText = cursor.key() === 'text' && cursor.peek() === 'string';
-      const span = cursor.skipValue();
-      if (isText) characters += lengthAt(cursor.body, span);
-    }
-  }
+  eachTextPart(cursor, (span) => {
+    characters += lengthAt(cursor.body, span);
+  });
   return characters;
 }
 
