@@ -10,7 +10,7 @@
  */
 import type { BudgetAmount, Refusal } from '@meridian/data-plane/admission/grants';
 import { type BudgetRef, budgetId } from '@meridian/domain/budget';
-import { type Final, type Intent, isCharged } from '@meridian/domain/usage-record';
+import type { Final, Intent } from '@meridian/domain/usage-record';
 import { type Books, type EventRow, eventKey } from './books.ts';
 import { Violation } from './violation.ts';
 
@@ -257,9 +257,4 @@ export class Truth {
       }
     });
   }
-}
-
-/** Whether anything is charged for it. */
-export function isBilled(final: Final): boolean {
-  return isCharged(final) && final.chargeNano > 0n;
 }
