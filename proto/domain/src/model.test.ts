@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { modelNames, modelServes, nearestModelNames, normalizeModelName } from './model.ts';
+import { aliasId, modelNames, modelServes, nearestModelNames, normalizeModelName } from './model.ts';
 
 describe('model names', () => {
   it.each([
@@ -46,6 +46,23 @@ describe('model names', () => {
   it('of one model are the bare one and the one with its vendor', () => {
     expect(modelNames({ id: 'gemini-2.5-pro', vendor: 'google' })).toContain(normalizeModelName('gemini/gemini-2-5-pro'));
     expect(modelNames({ id: 'gemini-2.5-pro', vendor: 'google' })).toContain(normalizeModelName('Gemini-2.5-Pro'));
+  });
+});
+
+describe('the id of an alias', () => {
+  it('is its normalised name, and tells whom it is for', () => {
+    expect(aliasId('Claude-Opus-4.7')).toBe('claude-opus-4-7');
+    expect(aliasId('Claude-Opus-4.7', { accountId: 'acc_01K' })).toBe('claude-opus-4-7@ACCOUNT:acc_01K');
+    expect(aliasId('models/claude-opus-4-7', { planId: 'pro' })).toBe('claude-opus-4-7@PLAN:pro');
+  });
+
+  it('of one for a few is no name that anybody could give to one for everybody', () => {
+    fc.assert(
+      fc.property(fc.string(), fc.string(), fc.boolean(), (name, scope, isAccount) => {
+        const id = aliasId(name, isAccount ? { accountId: scope } : { planId: scope });
+        expect(aliasId(id)).not.toBe(id);
+      }),
+    );
   });
 });
 

@@ -24,6 +24,18 @@ export interface Model {
   readonly enabled: boolean;
 }
 
+/** How much a model is to think before it answers, least first. */
+export const REASONING_EFFORTS = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh'] as const;
+export type ReasoningEffort = (typeof REASONING_EFFORTS)[number];
+
+/** How a model is used under a name. */
+export interface ModelSettings {
+  /**
+   * In the place of whatever the request asks for: what a client asks of one model means little to the one that it gets instead.
+   */
+  readonly reasoningEffort?: ReasoningEffort;
+}
+
 /** Prefixes that mean the same vendor. */
 const VENDOR_SYNONYMS: Readonly<Record<string, string>> = {
   gemini: 'google',
@@ -53,6 +65,26 @@ export function normalizeModelName(name: string): string {
 /** The normalised names a model answers to by itself, aliases apart: bare, and with its vendor in front. */
 export function modelNames(model: Pick<Model, 'id' | 'vendor'>): readonly string[] {
   return [normalizeModelName(model.id), normalizeModelName(`${model.vendor}/${model.id}`)];
+}
+
+/** Whom an alias is for: one account, the accounts of one plan, or everybody. */
+export interface AliasScope {
+  readonly accountId?: string | undefined;
+  readonly planId?: string | undefined;
+}
+
+/**
+ * What an alias is known by: its normalised name, with its scope behind it. A normalised name has no capital letters, so
+ * no name is the id of another one's scope, and a node that knows of no scopes refuses what is for a few instead of giving it to all.
+ */
+export function aliasId(name: string, { accountId, planId }: AliasScope = {}): string {
+  return scopedAliasId(normalizeModelName(name), accountId, planId);
+}
+
+/** `aliasId` of a name that is normalised already. */
+export function scopedAliasId(normalized: string, accountId: string | undefined, planId: string | undefined): string {
+  if (accountId !== undefined) return `${normalized}@ACCOUNT:${accountId}`;
+  return planId === undefined ? normalized : `${normalized}@PLAN:${planId}`;
 }
 
 export function modelServes(mode: ModelMode, operation: Operation): boolean {

@@ -5,7 +5,7 @@
  */
 import type { Cap } from './budget.ts';
 import type { DialectName, Operation } from './dialect.ts';
-import type { Model } from './model.ts';
+import type { Model, ModelSettings } from './model.ts';
 import type { Nano } from './money.ts';
 import type { EndpointCost, ListPrice } from './price.ts';
 import type { RateLimits } from './rate-limit.ts';
@@ -123,11 +123,16 @@ export interface Endpoint {
   readonly cost: EndpointCost;
 }
 
-/** Another name for a model: a dated name, a `-latest`. */
+/** Another name for a model: a dated name, a `-latest`, another vendor's model that this one stands in for. */
 export interface Alias {
-  /** As written; compared in normalised form. */
+  /** As written; compared in normalised form. One for an account or a plan may be the name of another model, which it hides there. */
   readonly name: string;
   readonly modelId: string;
+  /** Only for this account; it goes before one for the account's plan, and that before one for everybody. */
+  readonly accountId?: string;
+  /** Only for the accounts of this plan. Never beside `accountId`. */
+  readonly planId?: string;
+  readonly settings?: ModelSettings;
 }
 
 /** All current and announced versions of one model's list price, oldest first. */

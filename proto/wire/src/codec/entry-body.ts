@@ -2,7 +2,7 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { BUDGET_UNITS, CAP_SCOPES, CAP_WINDOWS, type Cap, MAX_LIMIT } from '@meridian/domain/budget';
 import { DIALECT_NAMES, OPERATIONS } from '@meridian/domain/dialect';
-import type { Modality, Model, ModelMode } from '@meridian/domain/model';
+import { type Modality, type Model, type ModelMode, REASONING_EFFORTS } from '@meridian/domain/model';
 import type { RateLimits } from '@meridian/domain/rate-limit';
 import { isRegion, type Region } from '@meridian/domain/region';
 import type {
@@ -109,8 +109,10 @@ function bodyInit(body: ConfigBody): NonNullable<MessageInitShape<typeof ConfigE
         },
       };
     }
-    case 'alias':
-      return { case: 'alias', value: body.value };
+    case 'alias': {
+      const { settings, ...alias } = body.value;
+      return { case: 'alias', value: { ...alias, ...settings } };
+    }
     case 'price_book':
       return { case: 'priceBook', value: { modelId: body.value.modelId, versions: body.value.versions.map(priceVersionToWire) } };
     case 'ladder':
@@ -307,8 +309,17 @@ function model(value: wire.Model): Model {
   };
 }
 
-function alias(value: wire.Alias): Alias {
-  return { name: readText('alias.name', value.name), modelId: readText('alias.model_id', value.modelId) };
+function alias({ name, modelId, accountId, planId, reasoningEffort }: wire.Alias): Alias {
+  if (accountId !== undefined && planId !== undefined) throw new WireFormatError('alias.plan_id', 'stands beside an account_id');
+  return {
+    name: readText('alias.name', name),
+    modelId: readText('alias.model_id', modelId),
+    ...(accountId === undefined ? {} : { accountId: readText('alias.account_id', accountId) }),
+    ...(planId === undefined ? {} : { planId: readText('alias.plan_id', planId) }),
+    ...(reasoningEffort === undefined
+      ? {}
+      : { settings: { reasoningEffort: readWord('alias.reasoning_effort', reasoningEffort, REASONING_EFFORTS) } }),
+  };
 }
 
 function priceBook(value: wire.PriceBook): PriceBook {

@@ -103,6 +103,13 @@ describe('an entry that breaks the contract is refused by the name of its field'
       version: 1n,
       body: { case: 'ladder', value: { id: 'l', tiers: spends.map((fromSpendNano) => ({ id: 't', name: 'T', fromSpendNano })) } },
     });
+  const alias = (change: object): WireEntry =>
+    create(ConfigEntrySchema, {
+      kind: 'alias',
+      id: 'a',
+      version: 1n,
+      body: { case: 'alias', value: { name: 'a', modelId: 'm', ...change } },
+    });
 
   it.each<[string, WireEntry]>([
     ['id', keyEntry({}, { id: '' })],
@@ -124,6 +131,12 @@ describe('an entry that breaks the contract is refused by the name of its field'
     ['endpoint.cost.cards[0].prices.component', priced('smell_out', 1n)],
     ['endpoint.cost.cards[0].prices.component', priced('input', 2n)],
     ['endpoint.cost.cards[0].prices.nano_per_million', priced('output', -1n)],
+    // Under the id of one for everybody: a node that knows of no scopes would have taken it as that.
+    ['id', alias({ accountId: 'acc_1' })],
+    ['id', alias({ planId: 'starter' })],
+    ['alias.account_id', alias({ accountId: '' })],
+    ['alias.plan_id', alias({ accountId: 'acc_1', planId: 'starter' })],
+    ['alias.reasoning_effort', alias({ reasoningEffort: 'furious' })],
     ['ladder.tiers', ladder()],
     ['ladder.tiers', ladder(5n)],
     ['ladder.tiers[2].from_spend_nano', ladder(0n, 9n, 9n)],

@@ -1,6 +1,6 @@
 /** Configuration entries: one entity's full state at one version, or its tombstone. */
 import { create } from '@bufbuild/protobuf';
-import { normalizeModelName } from '@meridian/domain/model';
+import { aliasId } from '@meridian/domain/model';
 import { CONFIG_KINDS, type ConfigBody, type ConfigEntry } from '@meridian/domain/snapshot';
 import { ConfigEntrySchema, type ConfigEntry as WireEntry } from '../gen/meridian/v1/config_pb.js';
 import { bodyFromWire, bodyToWire } from './entry-body.ts';
@@ -12,7 +12,7 @@ export type DecodedEntry =
   | { readonly unknown: false; readonly entry: ConfigEntry }
   | { readonly unknown: true; readonly kind: string; readonly id: string; readonly version: number };
 
-/** The id under which an entity is published: its own, or that of what it belongs to; an alias goes by its normalised name. */
+/** The id under which an entity is published: its own, or that of what it belongs to; an alias goes by its normalised name and scope. */
 export function configEntityId(body: ConfigBody): string {
   switch (body.kind) {
     case 'tier_assignment':
@@ -20,7 +20,7 @@ export function configEntityId(body: ConfigBody): string {
     case 'price_book':
       return body.value.modelId;
     case 'alias':
-      return normalizeModelName(body.value.name);
+      return aliasId(body.value.name, body.value);
     default:
       return body.value.id;
   }

@@ -2,7 +2,7 @@
 
 import { BUDGET_UNITS, CAP_SCOPES, CAP_WINDOWS, MAX_LIMIT } from '@meridian/domain/budget';
 import { DIALECT_NAMES, OPERATIONS } from '@meridian/domain/dialect';
-import { normalizeModelName } from '@meridian/domain/model';
+import { aliasId, normalizeModelName, REASONING_EFFORTS } from '@meridian/domain/model';
 import { SERVICE_TIERS } from '@meridian/domain/price';
 import type { ConfigBody, ConfigEntry, ConfigKind } from '@meridian/domain/snapshot';
 import { COMPONENTS } from '@meridian/domain/usage';
@@ -150,7 +150,15 @@ function bodyOf(entityId: string): Readonly<Record<ConfigKind, fc.Arbitrary<Conf
         enabled: fc.boolean(),
       }),
     ),
-    alias: body('alias', fc.record({ name: own, modelId: id })),
+    alias: body(
+      'alias',
+      fc
+        .record(
+          { modelId: id, settings: fc.record({ reasoningEffort: fc.constantFrom(...REASONING_EFFORTS) }) },
+          { requiredKeys: ['modelId'] },
+        )
+        .map((rest) => ({ ...aliasNamed(entityId), ...rest })),
+    ),
     price_book: body(
       'price_book',
       fc.record({ modelId: own, versions: fc.array(fc.record({ modelId: own, ...priced }), { maxLength: 3 }) }),
@@ -187,9 +195,18 @@ export function arbitraryEntry(
   );
 }
 
-/** Aliases go by their normalised name. */
+/** Aliases go by their normalised name and whom they are for. */
 function entityIdOf(kind: ConfigKind): fc.Arbitrary<string> {
-  return kind === 'alias' ? id.map(normalizeModelName).filter((name) => name !== '' && normalizeModelName(name) === name) : id;
+  if (kind !== 'alias') return id;
+  const name = id.map(normalizeModelName).filter((name) => name !== '' && normalizeModelName(name) === name);
+  const scope = fc.oneof(fc.constant({}), fc.record({ accountId: id }), fc.record({ planId: id }));
+  return fc.tuple(name, scope).map(([name, scope]) => aliasId(name, scope));
+}
+
+function aliasNamed(entityId: string): { name: string; accountId?: string; planId?: string } {
+  const [name = '', scope, scopeId = ''] = entityId.split(/@(ACCOUNT|PLAN):/);
+  if (scope === undefined) return { name };
+  return scope === 'ACCOUNT' ? { name, accountId: scopeId } : { name, planId: scopeId };
 }
 
 function body<Kind extends ConfigKind>(

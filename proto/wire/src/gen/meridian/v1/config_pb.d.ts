@@ -612,6 +612,25 @@ export declare type Alias = Message<"meridian.v1.Alias"> & {
    * @generated from field: string model_id = 2;
    */
   modelId: string;
+
+  /**
+   * Whom it is for; at most one of the two, and everybody where there is none.
+   *
+   * @generated from field: optional string account_id = 3;
+   */
+  accountId?: string | undefined;
+
+  /**
+   * @generated from field: optional string plan_id = 4;
+   */
+  planId?: string | undefined;
+
+  /**
+   * In the place of what the request asks for: none, minimal, low, medium, high, xhigh.
+   *
+   * @generated from field: optional string reasoning_effort = 5;
+   */
+  reasoningEffort?: string | undefined;
 };
 
 /**
