@@ -185,8 +185,12 @@ function intentOf(exchange: Exchange, facts: RequestFacts, plan: Plan, admitted:
   };
 }
 
-/** A name that had to be replaced for the upstream comes back as the client wrote it; one that went through unchanged stays the upstream's. */
+/**
+ * An alias, and a name that had to be replaced for the upstream, come back as the client wrote them; one that went through
+ * unchanged stays the upstream's.
+ */
 function echoedModel(facts: RequestFacts, plan: Plan): string | undefined {
+  if (plan.viaAlias === true) return facts.model;
   return plan.candidates.every((candidate) => candidate.endpoint.upstreamModel === facts.model) ? undefined : facts.model;
 }
 

@@ -1,15 +1,16 @@
 /** What can be called: models by every name, endpoints in the order they are tried, opened credentials, as the picture fills them in. */
-import { type Model, modelNames, normalizeModelName } from '@meridian/domain/model';
+import { type AliasScope, type Model, modelNames, normalizeModelName, scopedAliasId } from '@meridian/domain/model';
 import type { Alias, Endpoint, PriceBook, Provider } from '@meridian/domain/snapshot';
-import type { Catalogue } from '../routing/catalogue.ts';
+import type { Catalogue, NamedModel } from '../routing/catalogue.ts';
 
 export class PictureCatalogue implements Catalogue {
   readonly #models = new Map<string, Model>();
   /** Normalised name → ids of the models that answer to it by themselves. */
   readonly #ownNames = new NameIndex();
+  /** By id, which tells name and scope. */
   readonly #aliases = new Map<string, Alias>();
-  /** Normalised name → ids of the aliases of that name. */
-  readonly #aliasNames = new NameIndex();
+  /** Normalised name → ids of the aliases that only some accounts have, so that the names of all others are looked up once. */
+  readonly #scopedAliases = new NameIndex();
   /** Model id → ids of its aliases. */
   readonly #aliasesByModel = new NameIndex();
   readonly #endpointsByModel = new Map<string, readonly Endpoint[]>();
@@ -17,12 +18,17 @@ export class PictureCatalogue implements Catalogue {
   readonly #secrets = new Map<string, string>();
   readonly #priceBooks = new Map<string, PriceBook>();
 
-  modelByName(name: string): { readonly model: Model; readonly viaAlias: boolean } | undefined {
+  modelByName(name: string, asker: AliasScope): NamedModel | undefined {
     const normalized = normalizeModelName(name);
+    const scoped = this.#scopedAliases.has(normalized) ? this.#aliasOf(normalized, asker) : undefined;
+    if (scoped !== undefined) return this.#aliased(scoped);
     const own = this.#ownNames.first(normalized);
-    if (own !== undefined) return withAlias(this.#models.get(own), false);
-    const alias = this.#aliases.get(this.#aliasNames.first(normalized) ?? '');
-    return alias === undefined ? undefined : withAlias(this.#models.get(alias.modelId), true);
+    if (own !== undefined) {
+      const model = this.#models.get(own);
+      return model === undefined ? undefined : { model, viaAlias: false, settings: undefined };
+    }
+    const alias = this.#aliases.get(normalized);
+    return alias === undefined ? undefined : this.#aliased(alias);
   }
 
   model(id: string): Model | undefined {
@@ -33,8 +39,13 @@ export class PictureCatalogue implements Catalogue {
     return this.#models.values();
   }
 
-  aliasesOf(modelId: string): readonly string[] {
-    return this.#aliasesByModel.all(modelId).map((id) => this.#aliases.get(id)?.name ?? id);
+  aliasesOf(modelId: string, asker: AliasScope): readonly string[] {
+    const names: string[] = [];
+    for (const id of this.#aliasesByModel.all(modelId)) {
+      const alias = this.#aliases.get(id);
+      if (alias !== undefined && isFor(alias, asker)) names.push(alias.name);
+    }
+    return names;
   }
 
   endpointsOf(modelId: string): readonly Endpoint[] {
@@ -66,12 +77,12 @@ export class PictureCatalogue implements Catalogue {
 
   setAlias(id: string, before: Alias | undefined, alias: Alias | undefined): void {
     if (before !== undefined) {
-      this.#aliasNames.remove(normalizeModelName(before.name), id);
+      if (isScoped(before)) this.#scopedAliases.remove(normalizeModelName(before.name), id);
       this.#aliasesByModel.remove(before.modelId, id);
       this.#aliases.delete(id);
     }
     if (alias !== undefined) {
-      this.#aliasNames.add(normalizeModelName(alias.name), id);
+      if (isScoped(alias)) this.#scopedAliases.add(normalizeModelName(alias.name), id);
       this.#aliasesByModel.add(alias.modelId, id);
       this.#aliases.set(id, alias);
     }
@@ -106,11 +117,28 @@ export class PictureCatalogue implements Catalogue {
     if (book === undefined) this.#priceBooks.delete(modelId);
     else this.#priceBooks.set(modelId, book);
   }
+
+  /** The account's own goes before its plan's. */
+  #aliasOf(normalized: string, { accountId, planId }: AliasScope): Alias | undefined {
+    const ofAccount = accountId === undefined ? undefined : this.#aliases.get(scopedAliasId(normalized, accountId, undefined));
+    if (ofAccount !== undefined || planId === undefined) return ofAccount;
+    return this.#aliases.get(scopedAliasId(normalized, undefined, planId));
+  }
+
+  /** A name whose model is not there stands for nothing: what it hides is another one than was asked for. */
+  #aliased({ modelId, settings }: Alias): NamedModel | undefined {
+    const model = this.#models.get(modelId);
+    return model === undefined ? undefined : { model, viaAlias: true, settings };
+  }
 }
 
 /** Name → ids in ascending order, so that two claims to one name resolve alike on every node, whichever came first. */
 class NameIndex {
   readonly #ids = new Map<string, readonly string[]>();
+
+  has(name: string): boolean {
+    return this.#ids.has(name);
+  }
 
   first(name: string): string | undefined {
     return this.#ids.get(name)?.[0];
@@ -131,6 +159,11 @@ class NameIndex {
   }
 }
 
-function withAlias(model: Model | undefined, viaAlias: boolean): { readonly model: Model; readonly viaAlias: boolean } | undefined {
-  return model === undefined ? undefined : { model, viaAlias };
+function isScoped({ accountId, planId }: AliasScope): boolean {
+  return accountId !== undefined || planId !== undefined;
+}
+
+function isFor(alias: Alias, { accountId, planId }: AliasScope): boolean {
+  if (alias.accountId !== undefined) return alias.accountId === accountId;
+  return alias.planId === undefined || alias.planId === planId;
 }

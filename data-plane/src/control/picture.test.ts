@@ -1,5 +1,5 @@
 import { sealSecret } from '@meridian/domain/sealed-secret';
-import type { ConfigBody, ConfigEntry, ConfigKind, Lane } from '@meridian/domain/snapshot';
+import type { Alias, ConfigBody, ConfigEntry, ConfigKind, Lane } from '@meridian/domain/snapshot';
 import { configEntityId, configEntryToWire } from '@meridian/wire/codec/entry';
 import type { ConfigEntry as WireEntry } from '@meridian/wire/gen/config_pb';
 import { describe, expect, it } from 'vitest';
@@ -112,23 +112,63 @@ describe('an entry', () => {
 });
 
 describe('names', () => {
+  const ANYBODY = { accountId: 'acc_9', planId: 'starter' };
+
   it('resolve to a model: bare, prefixed, dots or dashes, and by alias', () => {
     const picture = pictureOf(model('gpt-5.4'), entry({ kind: 'alias', value: { name: 'GPT-latest', modelId: 'gpt-5.4' } }));
     for (const name of ['gpt-5.4', 'openai/gpt-5-4', 'models/GPT-5.4']) {
-      expect(picture.modelByName(name)).toMatchObject({ model: { id: 'gpt-5.4' }, viaAlias: false });
+      expect(picture.modelByName(name, ANYBODY)).toMatchObject({ model: { id: 'gpt-5.4' }, viaAlias: false });
     }
-    expect(picture.modelByName('gpt-latest')).toMatchObject({ model: { id: 'gpt-5.4' }, viaAlias: true });
-    expect(picture.aliasesOf('gpt-5.4')).toEqual(['GPT-latest']);
+    expect(picture.modelByName('gpt-latest', ANYBODY)).toMatchObject({ model: { id: 'gpt-5.4' }, viaAlias: true, settings: undefined });
+    expect(picture.aliasesOf('gpt-5.4', ANYBODY)).toEqual(['GPT-latest']);
     picture.apply(tombstone('alias', 'gpt-latest', 2));
-    expect(picture.modelByName('gpt-latest')).toBeUndefined();
+    expect(picture.modelByName('gpt-latest', ANYBODY)).toBeUndefined();
     picture.apply(tombstone('model', 'gpt-5.4', 2));
-    expect(picture.modelByName('gpt-5.4')).toBeUndefined();
+    expect(picture.modelByName('gpt-5.4', ANYBODY)).toBeUndefined();
     expect([...picture.models()]).toEqual([]);
   });
 
   it('claimed by two resolve alike whichever came first', () => {
     const [one, two] = [model('gpt-5.4'), model('gpt-5-4')];
-    expect(pictureOf(one, two).modelByName('gpt-5.4')?.model.id).toBe(pictureOf(two, one).modelByName('gpt-5.4')?.model.id);
+    const named = (picture: Picture) => picture.modelByName('gpt-5.4', ANYBODY)?.model.id;
+    expect(named(pictureOf(one, two))).toBe(named(pictureOf(two, one)));
+  });
+
+  it('of an account go before those of its plan, those before the models’ own, and those before what everybody has', () => {
+    const alias = (name: string, modelId: string, rest: Partial<Alias> = {}) => entry({ kind: 'alias', value: { name, modelId, ...rest } });
+    const picture = pictureOf(
+      ...['opus', 'gpt', 'mini', 'nano'].map((id) => model(id)),
+      alias('nick', 'nano'),
+      alias('opus', 'mini', { planId: 'pro', settings: { reasoningEffort: 'high' } }),
+      alias('nick', 'gpt', { planId: 'pro' }),
+      alias('Opus', 'gpt', { accountId: 'acc_1', settings: { reasoningEffort: 'low' } }),
+      // An account may have a plan's mapping undone.
+      alias('opus', 'opus', { accountId: 'acc_2' }),
+    );
+    const resolved = (name: string, accountId: string, planId: string): unknown[] => {
+      const named = picture.modelByName(name, { accountId, planId });
+      return [named?.model.id, named?.viaAlias, named?.settings?.reasoningEffort];
+    };
+    expect(resolved('OPUS', 'acc_1', 'pro')).toEqual(['gpt', true, 'low']);
+    expect(resolved('opus', 'acc_2', 'pro')).toEqual(['opus', true, undefined]);
+    expect(resolved('opus', 'acc_3', 'pro')).toEqual(['mini', true, 'high']);
+    expect(resolved('opus', 'acc_3', 'starter')).toEqual(['opus', false, undefined]);
+    expect(resolved('nick', 'acc_3', 'pro')).toEqual(['gpt', true, undefined]);
+    expect(resolved('nick', 'acc_3', 'starter')).toEqual(['nano', true, undefined]);
+    // Only the name itself: what a model answers to besides stays its own.
+    expect(resolved('openai/opus', 'acc_1', 'pro')).toEqual(['opus', false, undefined]);
+    expect(picture.aliasesOf('gpt', { accountId: 'acc_1', planId: 'pro' })).toEqual(['nick', 'Opus']);
+    expect(picture.aliasesOf('gpt', { accountId: 'acc_3', planId: 'pro' })).toEqual(['nick']);
+    expect(picture.aliasesOf('gpt', { accountId: 'acc_3', planId: 'starter' })).toEqual([]);
+
+    picture.apply(tombstone('alias', 'opus@ACCOUNT:acc_1', 2));
+    expect(resolved('opus', 'acc_1', 'pro')).toEqual(['mini', true, 'high']);
+    picture.apply(tombstone('alias', 'opus@PLAN:pro', 2));
+    expect(resolved('opus', 'acc_1', 'pro')).toEqual(['opus', false, undefined]);
+    // A mapping whose model is gone hides the other one all the same: nobody is to be billed for what they were not to get.
+    picture.apply(tombstone('model', 'gpt', 2));
+    expect(resolved('nick', 'acc_3', 'pro')[0]).toBeUndefined();
+    expect(resolved('nick', 'acc_3', 'starter')[0]).toBe('nano');
   });
 });
 

@@ -13,7 +13,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Cap } from '@meridian/domain/budget';
-import type { Model } from '@meridian/domain/model';
+import type { AliasScope, Model } from '@meridian/domain/model';
 import { openSecret } from '@meridian/domain/sealed-secret';
 import {
   type Account,
@@ -33,7 +33,7 @@ import {
 import type { Ladder } from '@meridian/domain/tier';
 import type { LaneRevisions } from '@meridian/wire/codec/lane';
 import type { KeyTable, TierStanding } from '../admission/key-table.ts';
-import type { Catalogue } from '../routing/catalogue.ts';
+import type { Catalogue, NamedModel } from '../routing/catalogue.ts';
 import { PictureCatalogue } from './catalogue.ts';
 import { PictureKeyTable } from './key-table.ts';
 
@@ -222,8 +222,8 @@ export class Picture implements KeyTable, Catalogue {
     return this.#keys.tierOf(accountId);
   }
 
-  modelByName(name: string): { readonly model: Model; readonly viaAlias: boolean } | undefined {
-    return this.#catalogue.modelByName(name);
+  modelByName(name: string, asker: AliasScope): NamedModel | undefined {
+    return this.#catalogue.modelByName(name, asker);
   }
 
   model(id: string): Model | undefined {
@@ -234,8 +234,8 @@ export class Picture implements KeyTable, Catalogue {
     return this.#catalogue.models();
   }
 
-  aliasesOf(modelId: string): readonly string[] {
-    return this.#catalogue.aliasesOf(modelId);
+  aliasesOf(modelId: string, asker: AliasScope): readonly string[] {
+    return this.#catalogue.aliasesOf(modelId, asker);
   }
 
   endpointsOf(modelId: string): readonly Endpoint[] {

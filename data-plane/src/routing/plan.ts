@@ -2,7 +2,7 @@
 import { withoutPrice } from '@meridian/domain/billed-usage';
 import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
-import { type Model, modelServes, nearestModelNames } from '@meridian/domain/model';
+import { type AliasScope, type Model, type ModelSettings, modelServes, nearestModelNames } from '@meridian/domain/model';
 import type { ListPrice } from '@meridian/domain/price';
 import type { Region } from '@meridian/domain/region';
 import { type ApiKey, type Plan as CustomerPlan, type Endpoint, type Provider, priceInForce } from '@meridian/domain/snapshot';
@@ -25,6 +25,10 @@ export interface Candidate {
 
 export interface Plan {
   readonly model: Model;
+  /** The name that was asked for is an alias of the model's. */
+  readonly viaAlias?: boolean;
+  /** How the alias wants the model to be used; never empty. Who sends the request as the client wrote it does not. */
+  readonly settings?: ModelSettings | undefined;
   /** In the order in which they are tried; never empty. */
   readonly candidates: readonly [Candidate, ...Candidate[]];
   /** The list price of the asked model, pinned for the whole request. */
@@ -46,6 +50,11 @@ export interface Entitled {
   readonly plan: CustomerPlan;
 }
 
+/** Whose aliases apply. */
+export function askerOf({ key, plan }: Entitled): AliasScope {
+  return { accountId: key.accountId, planId: plan.id };
+}
+
 /** Whether the plan and the key let a model be used at all. */
 export function mayUse({ key, plan }: Entitled, model: Model): boolean {
   return planAllows(plan, model) && (key.allowedModels.length === 0 || key.allowedModels.includes(model.id));
@@ -60,9 +69,9 @@ function planAllows({ allowedModels }: CustomerPlan, model: Model): boolean {
  * request that asks for something the model's list price has no price for, or 503 `overloaded` when the model exists but nothing can serve it here at the moment.
  */
 export function plan(catalogue: Catalogue, facts: RequestFacts, who: Entitled, region: Region, nowMs: number): Plan {
-  const found = catalogue.modelByName(facts.model);
+  const found = catalogue.modelByName(facts.model, askerOf(who));
   if (found === undefined || !found.model.enabled) throw notFound(catalogue, facts.model, who);
-  const { model } = found;
+  const { model, viaAlias, settings } = found;
   if (!mayUse(who, model)) {
     const message = planAllows(who.plan, model)
       ? `This key may not use the model '${model.id}'.`
@@ -104,7 +113,7 @@ export function plan(catalogue: Catalogue, facts: RequestFacts, who: Entitled, r
       cause: refused.join('; ') || 'no endpoint',
     });
   }
-  return { model, candidates: [first, ...others], listPrice };
+  return { model, viaAlias, settings, candidates: [first, ...others], listPrice };
 }
 
 /** What has no price would be given away: the request is refused before anything is sent. */

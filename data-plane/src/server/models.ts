@@ -6,7 +6,7 @@ import { type Model, modelServes, nearestModelNames } from '@meridian/domain/mod
 import { priceInForce } from '@meridian/domain/snapshot';
 import type { Principal } from '../admission/authenticate.ts';
 import type { Catalogue } from '../routing/catalogue.ts';
-import { mayUse, unusable } from '../routing/plan.ts';
+import { askerOf, mayUse, unusable } from '../routing/plan.ts';
 
 const PATHS: Readonly<Record<Operation, string>> = { chat: '/v1/chat/completions', embeddings: '/v1/embeddings' };
 
@@ -37,7 +37,7 @@ export function listModels(
 
 /** One model by any of its names; throws 404 `model_not_found`. */
 export function retrieveModel(catalogue: Catalogue, name: string, principal: Principal, region: string, nowMs: number): ModelObject {
-  const found = catalogue.modelByName(name);
+  const found = catalogue.modelByName(name, askerOf(principal));
   const object = found === undefined ? undefined : modelObject(catalogue, found.model, principal, region, nowMs);
   if (object !== undefined) return object;
   const callable = listModels(catalogue, principal, region, nowMs).data.map((model) => model.id);
@@ -72,7 +72,7 @@ function modelObject(catalogue: Catalogue, model: Model, principal: Principal, r
     output_modalities: model.outputModalities,
     capabilities: model.capabilities,
     supported_endpoints: operations.map((operation) => PATHS[operation]),
-    aliases: [`${model.vendor}/${model.id}`, ...catalogue.aliasesOf(model.id)],
+    aliases: [`${model.vendor}/${model.id}`, ...catalogue.aliasesOf(model.id, askerOf(principal))],
     pricing: customerPrices(price.cards, principal.standing.tier.markupBasisPoints),
   };
 }
