@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { formatApiKey, hashApiKey } from '@meridian/domain/api-key';
 import type { ComponentPrices, RateCard } from '@meridian/domain/price';
 import { sealSecret } from '@meridian/domain/sealed-secret';
-import type { Account, ApiKey, ConfigBody, Endpoint, Member, Plan } from '@meridian/domain/snapshot';
+import type { Account, Alias, ApiKey, ConfigBody, Endpoint, Member, Plan } from '@meridian/domain/snapshot';
 import { configEntityId } from '@meridian/wire/codec/entry';
 import { Picture } from './picture.ts';
 
@@ -16,6 +16,8 @@ export interface Sketch {
   readonly key?: Partial<ApiKey>;
   readonly plan?: Partial<Plan>;
   readonly endpoint?: Partial<Endpoint>;
+  /** Beside `m-latest`, which is `m-1.5`. */
+  readonly aliases?: readonly Alias[];
   /** List and cost of all models. */
   readonly prices?: ComponentPrices;
   readonly priorityPrices?: ComponentPrices;
@@ -100,6 +102,7 @@ export function samplePicture(sketch: Sketch = {}): { picture: Picture; apiKey: 
     { kind: 'model', value: { ...model, id: 'm-2', mode: 'chat' } },
     { kind: 'model', value: { ...model, id: 'embed-1', mode: 'embedding' } },
     { kind: 'alias', value: { name: 'm-latest', modelId: 'm-1.5' } },
+    ...(sketch.aliases ?? []).map((value) => ({ kind: 'alias', value }) as const),
     endpoint('end_1', 'm-1.5', 'chat'),
     endpoint('end_2', 'embed-1', 'embeddings'),
     {

@@ -47,6 +47,24 @@ describe('planning', () => {
     },
   );
 
+  it('follows the names that an account and its plan have been given, with their settings', () => {
+    const settings = { reasoningEffort: 'high' } as const;
+    const ofAccount = { name: 'm-2', modelId: 'm-1.5', accountId: 'acc_1', settings };
+    expect(planned({ model: 'm-2' }, { aliases: [ofAccount] })).toMatchObject({ model: { id: 'm-1.5' }, viaAlias: true, settings });
+    const ofPlan = { name: 'm-2', modelId: 'm-1.5', planId: 'starter' };
+    expect(planned({ model: 'm-2' }, { aliases: [ofPlan] })).toMatchObject({ model: { id: 'm-1.5' }, viaAlias: true });
+    // What may be used is asked of the model that is reached.
+    expect(planned({ model: 'm-2' }, { aliases: [ofPlan], key: { allowedModels: ['m-2'] } })).toMatchObject({ code: 'model_not_allowed' });
+    const ofOthers = [
+      { name: 'nick', modelId: 'm-1.5', accountId: 'acc_2' },
+      { name: 'nick', modelId: 'm-1.5', planId: 'pro' },
+    ];
+    expect(planned({ model: 'nick' }, { aliases: ofOthers })).toMatchObject({ code: 'model_not_found' });
+    const plain = planned({});
+    expect(plain).toMatchObject({ viaAlias: false });
+    expect(plain).toHaveProperty('settings', undefined);
+  });
+
   it('names the nearest models for one that does not exist', () => {
     expect(planned({ model: 'm-1.6' })).toMatchObject({
       code: 'model_not_found',
