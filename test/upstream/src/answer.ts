@@ -1,7 +1,7 @@
 // What the simulated model says: the pieces of each choice, and the exact usage of the call.
 
-import { type ChatRequest, lastUserText, type Message } from './chat-request.ts';
 import { withoutMarkers } from './marker.ts';
+import { lastUserText, type Message, type ModelRequest } from './model-request.ts';
 import type { PromptCache } from './prompt-cache.ts';
 import { schemaInstance } from './schema-instance.ts';
 import {
@@ -23,7 +23,8 @@ export type Piece =
   | { kind: 'call'; call: number; name: string; custom: boolean }
   | { kind: 'arguments'; call: number; text: string; custom: boolean };
 
-export type FinishReason = 'stop' | 'length' | 'tool_calls';
+/** Why an answer ends; a wire has its own words for each. */
+export type FinishReason = 'stop' | 'stop_sequence' | 'length' | 'tool_calls' | 'content_filter';
 
 /** One of the `n` answers. Reasoning tokens come before the pieces and are not among them. */
 export interface Choice {
@@ -31,6 +32,10 @@ export interface Choice {
   pieces: Piece[];
   finish: FinishReason;
   reasoningTokens: number;
+  /** The stop text that ended it; null where none did. */
+  stoppedBy: string | null;
+  /** The pieces are the words of a refusal. */
+  refusal: boolean;
 }
 
 /** The counts of a call, before a provider gives them its form. */
@@ -57,15 +62,19 @@ export interface AnswerWishes {
   empty?: boolean;
   hugeBytes?: number;
   cache?: 'read' | 'write';
+  /** The model says no. */
+  refusal?: boolean;
+  /** A filter ends the answer after so many pieces. */
+  contentFilter?: number;
 }
 
-const REASONING_TOKENS: Record<string, number> = { none: 0, minimal: 8, low: 32, medium: 128, high: 512, xhigh: 1024, max: 2048 };
 const ECHO_WORDS = 40;
 const FILLER = 'the quick brown fox jumps over a lazy dog while seven bright stars watch from far above'.split(' ');
 const HUGE_PIECE_BYTES = 1024;
+const REFUSAL = "I'm sorry, but I cannot help with that.";
 
 /** Prompt tokens by the written rule, and how many of them are audio. */
-export function promptTokens(request: ChatRequest): { total: number; audio: number } {
+export function promptTokens(request: ModelRequest): { total: number; audio: number } {
   let total = PROMPT_OVERHEAD_TOKENS;
   let audio = 0;
   for (const message of request.messages) {
@@ -114,14 +123,14 @@ function toolResults(messages: Message[]): string[] {
   return results;
 }
 
-function plainText(request: ChatRequest, userText: string): string {
+function plainText(request: ModelRequest, userText: string): string {
   const results = toolResults(request.messages);
   if (results.length > 0) return `${results.join('. ')}.`;
   const said = shorten(userText);
   return `${said === '' ? 'You said nothing.' : `You said: ${said}`}${attachments(request.messages)}`;
 }
 
-function answerText(request: ChatRequest, userText: string, wishes: AnswerWishes): string {
+function answerText(request: ModelRequest, userText: string, wishes: AnswerWishes): string {
   switch (request.format.kind) {
     case 'json_schema':
       return JSON.stringify(schemaInstance(request.format.schema, namedWords(userText)));
@@ -136,13 +145,16 @@ function answerText(request: ChatRequest, userText: string, wishes: AnswerWishes
   return plainText(request, userText);
 }
 
-function cutAtStop(text: string, stops: string[]): string {
+function cutAtStop(text: string, stops: string[]): { text: string; stoppedBy: string | null } {
   let end = text.length;
+  let stoppedBy: string | null = null;
   for (const stop of stops) {
     const at = text.indexOf(stop);
-    if (at >= 0 && at < end) end = at;
+    if (at < 0 || at >= end) continue;
+    end = at;
+    stoppedBy = stop;
   }
-  return text.slice(0, end);
+  return { text: text.slice(0, end), stoppedBy };
 }
 
 function textPieces(texts: string[]): Piece[] {
@@ -155,9 +167,13 @@ function hugePieces(bytes: number): Piece[] {
   return textPieces(pieces);
 }
 
-function wholePieces(request: ChatRequest, index: number, wishes: AnswerWishes): { pieces: Piece[]; finish: FinishReason } {
-  if (wishes.empty === true) return { pieces: [], finish: 'stop' };
-  if (wishes.hugeBytes !== undefined) return { pieces: hugePieces(wishes.hugeBytes), finish: 'stop' };
+type Whole = Pick<Choice, 'pieces' | 'finish' | 'stoppedBy' | 'refusal'>;
+
+function wholeAnswer(request: ModelRequest, index: number, wishes: AnswerWishes): Whole {
+  const plain: Whole = { pieces: [], finish: 'stop', stoppedBy: null, refusal: false };
+  if (wishes.empty === true) return plain;
+  if (wishes.hugeBytes !== undefined) return { ...plain, pieces: hugePieces(wishes.hugeBytes) };
+  if (wishes.refusal === true) return { ...plain, pieces: textPieces(splitPieces(REFUSAL)), refusal: true };
   const userText = withoutMarkers(lastUserText(request.messages));
   const calls = chooseCalls(request, userText);
   if (calls.length > 0) {
@@ -166,38 +182,47 @@ function wholePieces(request: ChatRequest, index: number, wishes: AnswerWishes):
       const parts = splitPieces(text).map((part): Piece => ({ kind: 'arguments', call, text: part, custom }));
       return [{ kind: 'call', call, name: tool.name, custom }, ...parts];
     });
-    // OpenAI reports `stop` for a call that was named by the request; the model did not choose to end there.
-    return { pieces, finish: request.toolChoice.mode === 'named' ? 'stop' : 'tool_calls' };
+    return { ...plain, pieces, finish: 'tool_calls' };
   }
   const text = answerText(request, userText, wishes);
   const own = index === 0 || request.format.kind !== 'text' ? text : `(${index + 1}) ${text}`;
-  return { pieces: textPieces(splitPieces(cutAtStop(own, request.stop))), finish: 'stop' };
+  const cut = cutAtStop(own, request.stop);
+  const finish = cut.stoppedBy === null ? 'stop' : 'stop_sequence';
+  return { ...plain, pieces: textPieces(splitPieces(cut.text)), finish, stoppedBy: cut.stoppedBy };
+}
+
+function choiceOf(request: ModelRequest, index: number, wishes: AnswerWishes, reasoningTokens: number, overspent: boolean): Choice {
+  const whole = wholeAnswer(request, index, wishes);
+  const room = (request.maxTokens ?? Number.POSITIVE_INFINITY) - reasoningTokens;
+  if (wishes.contentFilter !== undefined && wishes.contentFilter <= room) {
+    const pieces = whole.pieces.slice(0, wishes.contentFilter);
+    return { ...whole, index, reasoningTokens, pieces, finish: 'content_filter', stoppedBy: null };
+  }
+  if (whole.pieces.length <= room && !overspent) return { ...whole, index, reasoningTokens };
+  return { ...whole, index, reasoningTokens, pieces: whole.pieces.slice(0, room), finish: 'length', stoppedBy: null };
 }
 
 /** Generates the answer: the same request gives the same pieces and, without prompt caching, the same counts. */
-export function generateAnswer(request: ChatRequest, wishes: AnswerWishes, cache: PromptCache): Answer {
+export function generateAnswer(request: ModelRequest, wishes: AnswerWishes, cache: PromptCache): Answer {
   const prompt = promptTokens(request);
-  const wanted = wishes.empty === true ? 0 : (wishes.reasoning ?? REASONING_TOKENS[request.effort ?? 'none'] ?? 0);
-  const limit = request.maxTokens ?? Number.POSITIVE_INFINITY;
-  const reasoningTokens = Math.min(wanted, limit);
-  const choices: Choice[] = [];
-  for (let index = 0; index < request.n; index++) {
-    const { pieces, finish } = wholePieces(request, index, wishes);
-    const room = limit - reasoningTokens;
-    const cut = pieces.length > room || wanted > limit;
-    choices.push({ index, pieces: cut ? pieces.slice(0, room) : pieces, finish: cut ? 'length' : finish, reasoningTokens });
-  }
+  const wanted = wishes.empty === true ? 0 : (wishes.reasoning ?? request.reasoningTokens);
+  const reasoningTokens = Math.min(wanted, request.maxTokens ?? Number.POSITIVE_INFINITY);
+  const choices = Array.from({ length: request.n }, (_, index) =>
+    choiceOf(request, index, wishes, reasoningTokens, wanted > reasoningTokens),
+  );
   const visible = choices.reduce((sum, choice) => sum + choice.pieces.length, 0);
   const reasoning = reasoningTokens * request.n;
-  const caching = wishes.cache !== undefined || request.model.includes('-cache');
-  const cached = caching ? cache.look(request.model, request.messages) : { read: 0, write: 0 };
+  const marked = request.cachedMessages;
+  const caching = marked !== null || wishes.cache !== undefined || request.model.includes('-cache');
+  const prefix = marked === null ? request.messages : request.messages.slice(0, marked);
+  const cached = caching ? cache.look(request.model, prefix) : { read: 0, write: 0 };
   return {
     choices,
     counts: {
       prompt: prompt.total,
       promptAudio: prompt.audio,
       cached: cached.read,
-      cacheWrite: wishes.cache === 'write' ? cached.write : null,
+      cacheWrite: wishes.cache === 'write' || marked !== null ? cached.write : null,
       completion: visible + reasoning + (wishes.extraOutput ?? 0),
       reasoning,
     },

@@ -1,20 +1,21 @@
 // Turns a healthy reply into the faulty one the knobs ask for.
 
-import { type ApiError, errorBody, errorForStatus, errorObject, type ProviderName } from './api-error.ts';
+import type { ApiError } from './api-error.ts';
 import type { Knobs } from './knobs.ts';
 import { recutSegments } from './recut.ts';
 import { type Ending, type Reply, type Segment, segment, wholeReply } from './reply.ts';
+import type { Wire } from './wire.ts';
 
 const HTML =
   '<!DOCTYPE html>\n<html>\n<head><title>Bad gateway</title></head>\n<body>\n<center><h1>Bad gateway</h1></center>\n<hr><center>cloudflare</center>\n</body>\n</html>\n';
 
 /** The error a `status` knob stands for, with its waiting times. */
-export function faultError(knobs: Knobs): { error: ApiError; headers: string[] } | null {
+export function faultError(knobs: Knobs, wire: Wire): { error: ApiError; headers: string[] } | null {
   if (knobs.status === undefined || knobs.status < 400) return null;
   const headers: string[] = [];
   if (knobs.retry_after !== undefined) headers.push('retry-after', String(knobs.retry_after));
   if (knobs.retry_after_ms !== undefined) headers.push('retry-after-ms', String(knobs.retry_after_ms));
-  return { error: errorForStatus(knobs.status, knobs.code ?? null), headers };
+  return { error: wire.errorForStatus(knobs.status, knobs), headers };
 }
 
 /** A page of HTML where JSON was promised, as a broken proxy in front of a provider gives it. */
@@ -43,18 +44,28 @@ function truncated(reply: Reply, count: number, ending: Ending): Reply {
   return { ...reply, segments, ending: ending === 'end' ? 'close' : ending, shortened: true };
 }
 
+/** Cut in the middle of its JSON; the line ends stay, so that the next event is found. */
 function brokenEvent(old: Segment): Segment {
-  const text = old.bytes.toString('utf8').trimEnd();
-  const cut = text.slice(0, Math.max(8, Math.floor(text.length / 2)));
-  return { ...segment(`${cut}\n\n`), pieces: 0, usage: false };
+  const text = old.bytes.toString('utf8');
+  const body = text.trimEnd();
+  const start = body.indexOf('data: ') < 0 ? 0 : body.indexOf('data: ') + 'data: '.length;
+  const cut = body.slice(0, start + Math.max(2, Math.floor((body.length - start) / 2)));
+  return { ...segment(cut + text.slice(body.length)), pieces: 0, usage: false };
+}
+
+/** The number of the first event that carries content; the second where none does. */
+function firstContentEvent(segments: Segment[]): number {
+  const at = segments.findIndex((part) => part.pieces > 0);
+  return at < 0 ? 2 : segments.slice(0, at + 1).reduce((sum, part) => sum + part.events, 0);
 }
 
 function malformed(reply: Reply, event: number): Reply {
   if (reply.length === null) {
+    const broken = event === 0 ? firstContentEvent(reply.segments) : event;
     let seen = 0;
     const segments = reply.segments.map((old) => {
       seen += old.events;
-      return old.events > 0 && seen === event ? brokenEvent(old) : old;
+      return old.events > 0 && seen === broken ? brokenEvent(old) : old;
     });
     return { ...reply, segments };
   }
@@ -63,19 +74,10 @@ function malformed(reply: Reply, event: number): Reply {
   return { ...reply, segments: [{ bytes: half, pieces: 0, events: 1, usage: false }], length: half.length };
 }
 
-function errorEvent(reply: Reply, provider: ProviderName, count: number, knobs: Knobs): Reply {
-  const error = errorForStatus(knobs.status ?? 500, knobs.code ?? null);
-  const payload =
-    provider === 'openai'
-      ? { error: errorObject(provider, error) }
-      : {
-          error: { code: error.status, message: error.message },
-          choices: [{ index: 0, delta: { role: 'assistant', content: '' }, finish_reason: 'error', native_finish_reason: 'error' }],
-        };
-  const events = [...firstEvents(reply.segments, count), segment(`data: ${JSON.stringify(payload)}\n\n`)];
-  // OpenRouter's recorded streams close with [DONE] also after an error; OpenAI's stop at the error.
-  if (provider === 'openrouter') events.push(segment('data: [DONE]\n\n'));
-  return { ...reply, segments: events, ending: 'end', shortened: true };
+function errorEvent(reply: Reply, count: number, errorEvents: (eventsBefore: number) => Segment[]): Reply {
+  const before = firstEvents(reply.segments, count);
+  const events = before.reduce((sum, part) => sum + part.events, 0);
+  return { ...reply, segments: [...before, ...errorEvents(events)], ending: 'end', shortened: true };
 }
 
 /** Blank lines before a JSON body, which OpenRouter sends to keep a slow call alive. */
@@ -86,12 +88,15 @@ function padded(reply: Reply, lines: number): Reply {
   return { ...reply, segments: [{ ...body, bytes }], length: bytes.length };
 }
 
-/** Applies every knob that changes bytes or endings. Statuses were answered before a reply was generated. */
-export function applyFaults(healthy: Reply, knobs: Knobs, provider: ProviderName): Reply {
+/**
+ * Applies every knob that changes bytes or endings. Statuses were answered before a reply was generated; `errorEvents`
+ * says what a stream says that fails after so many events.
+ */
+export function applyFaults(healthy: Reply, knobs: Knobs, errorEvents: (eventsBefore: number) => Segment[]): Reply {
   let reply = knobs.padding === undefined ? healthy : padded(healthy, knobs.padding);
   if (knobs.malformed !== undefined) reply = malformed(reply, knobs.malformed);
   if (knobs.error_event_after !== undefined && reply.length === null) {
-    reply = errorEvent(reply, provider, knobs.error_event_after, knobs);
+    reply = errorEvent(reply, knobs.error_event_after, errorEvents);
   }
   if (knobs.cut_after !== undefined) reply = truncated(reply, knobs.cut_after, knobs.cut_hard === true ? 'close' : 'end');
   if (knobs.reset_after !== undefined) reply = truncated(reply, knobs.reset_after, 'reset');
@@ -100,10 +105,4 @@ export function applyFaults(healthy: Reply, knobs: Knobs, provider: ProviderName
   if (knobs.reset === true) reply = { ...reply, instead: 'reset' };
   if (knobs.silence === true) reply = { ...reply, instead: 'silence' };
   return reply;
-}
-
-/** The reply for a `status` knob. */
-export function errorReply(provider: ProviderName, error: ApiError, headers: string[]): Reply {
-  const type = provider === 'openai' ? 'application/json; charset=utf-8' : 'application/json';
-  return wholeReply(error.status, ['content-type', type, ...headers], errorBody(provider, error));
 }

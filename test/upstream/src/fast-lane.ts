@@ -1,8 +1,8 @@
 // For benchmarks: remembers finished answers by the bytes of their request, so that a repeated one costs no parsing.
 
 import type { Pace } from './delivery.ts';
-import type { Call } from './operations.ts';
 import type { Reply } from './reply.ts';
+import type { Call } from './wire.ts';
 
 /** An answer ready to be sent. */
 export interface Ready {

@@ -1,8 +1,8 @@
 // Faults for all calls or a share of them, set through the control endpoint and drawn from a seed.
 
-import type { ProviderName } from './api-error.ts';
 import { isObject, type JsonValue } from './json-value.ts';
 import { type Condition, KnobError, type Knobs, parseKnobs, readKnobs } from './knobs.ts';
+import type { ProviderName } from './provider.ts';
 import { hash32, seededRandom } from './seeded.ts';
 
 /** What the rules look at in a call. */

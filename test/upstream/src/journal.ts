@@ -2,8 +2,8 @@
 
 import { closeSync, fsyncSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { ProviderName } from './api-error.ts';
 import type { JsonObject } from './json-value.ts';
+import type { ProviderName } from './provider.ts';
 
 /** One upstream call. Times are milliseconds since 1970. */
 export interface JournalLine {

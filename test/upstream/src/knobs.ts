@@ -30,6 +30,12 @@ export interface Knobs {
   cache?: 'read' | 'write';
   padding?: number;
   strict?: boolean;
+  refusal?: boolean;
+  content_filter?: number;
+  blocked?: boolean;
+  finish?: string;
+  citations?: boolean;
+  redacted?: boolean;
   recut?: RecutStyle;
   seed?: number;
 }
@@ -46,7 +52,7 @@ export interface KnobText {
   condition: Condition;
 }
 
-type Kind = 'number' | 'flag' | 'text' | 'recut' | 'cache' | 'event';
+type Kind = 'number' | 'flag' | 'text' | 'recut' | 'cache' | 'count';
 
 const KINDS: Record<keyof Knobs | keyof Condition, Kind> = {
   status: 'number',
@@ -62,7 +68,7 @@ const KINDS: Record<keyof Knobs | keyof Condition, Kind> = {
   reset_after: 'number',
   cut_after: 'number',
   cut_hard: 'flag',
-  malformed: 'event',
+  malformed: 'count',
   not_json: 'flag',
   empty: 'flag',
   no_usage: 'flag',
@@ -75,6 +81,12 @@ const KINDS: Record<keyof Knobs | keyof Condition, Kind> = {
   cache: 'cache',
   padding: 'number',
   strict: 'flag',
+  refusal: 'flag',
+  content_filter: 'count',
+  blocked: 'flag',
+  finish: 'text',
+  citations: 'flag',
+  redacted: 'flag',
   recut: 'recut',
   seed: 'number',
   provider: 'text',
@@ -84,9 +96,6 @@ const KINDS: Record<keyof Knobs | keyof Condition, Kind> = {
 
 const CONDITIONS = new Set(['provider', 'key', 'times']);
 const RECUTS = ['random', 'utf8', 'crlf', 'whole'];
-/** Which event `malformed` breaks unless it names one: the first that carries content. */
-const FIRST_CONTENT_EVENT = 2;
-
 /** A knob that does not exist or has an impossible value; a typo must not pass as a healthy call. */
 export class KnobError extends Error {}
 
@@ -97,8 +106,8 @@ function readValue(name: string, kind: Kind, value: string | null): number | boo
       if (value === null || value === '1' || value === 'true') return true;
       if (value === '0' || value === 'false') return false;
       throw new KnobError(`${name} is a switch: write it alone, or with 1 or 0`);
-    case 'event':
-      if (value === null) return FIRST_CONTENT_EVENT;
+    case 'count':
+      if (value === null) return 0;
       break;
     case 'text':
       if (value === null || value === '') throw new KnobError(`${name} needs a value`);

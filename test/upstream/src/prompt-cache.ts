@@ -1,6 +1,6 @@
 // Remembers long prompt prefixes, so that a repeated one is reported as cached.
 
-import type { Message } from './chat-request.ts';
+import type { Message } from './model-request.ts';
 import { hash32 } from './seeded.ts';
 import { CACHE_BLOCK_TOKENS, CACHE_MINIMUM_TOKENS } from './tokens.ts';
 

@@ -1,6 +1,7 @@
 // The headers by which each provider names an answer and tells its limits.
 
-import { type Call, operationPath, type Served } from './operations.ts';
+import type { Served } from './operations.ts';
+import type { Call } from './wire.ts';
 
 /** The extra headers of an answer, and the id among them. */
 export interface ProviderHeaders {
@@ -23,9 +24,20 @@ export class HeaderWriter {
   }
 
   /** The headers to add to a served call; a recording's own ids stand. */
-  write(call: Call, served: Served, tookMs: number): ProviderHeaders {
-    if (operationPath(call.path) === null) return { headers: [], id: null };
+  write(call: Call, known: boolean, served: Served, tookMs: number): ProviderHeaders {
+    if (!known) return { headers: [], id: null };
     const own = served.reply.headers;
+    if (call.provider === 'gemini') {
+      // Google gives no id in its headers: the answer's own is in the body.
+      const spent = `gfet4t7; dur=${Math.max(1, Math.round(tookMs))}`;
+      return { headers: headerValue(own, 'server-timing') === null ? ['server-timing', spent] : [], id: null };
+    }
+    if (call.provider === 'anthropic') {
+      const recorded = headerValue(own, 'request-id');
+      if (recorded !== null) return { headers: [], id: recorded };
+      const id = `req_011C${this.#newId(20)}`;
+      return { headers: ['request-id', id], id };
+    }
     if (call.provider === 'openrouter') {
       const recorded = headerValue(own, 'x-generation-id');
       const added = served.id === null || recorded !== null ? [] : ['x-generation-id', served.id];

@@ -8,10 +8,13 @@ import { Delivery } from './delivery.ts';
 import { FastLane } from './fast-lane.ts';
 import { FaultRules } from './fault-rules.ts';
 import { Journal, type JournalLine } from './journal.ts';
-import { type Call, operationPath, type Surroundings, serve } from './operations.ts';
+import { serve, type Workshop } from './operations.ts';
 import { PromptCache } from './prompt-cache.ts';
 import { HeaderWriter } from './provider-headers.ts';
 import { ReplayLibrary } from './replay.ts';
+import { type Route, routeOf } from './routes.ts';
+import { StoredResponses } from './stored-responses.ts';
+import type { Call } from './wire.ts';
 
 /** How a simulated upstream is started. */
 export interface UpstreamOptions {
@@ -34,7 +37,7 @@ export interface UpstreamOptions {
 
 /** A running simulated upstream. */
 export interface Upstream {
-  /** `http://host:port`; append `/v1` for OpenAI and `/api/v1` for OpenRouter. */
+  /** `http://host:port`; append `/v1` for OpenAI, `/api/v1` for OpenRouter, `/anthropic/v1` for Anthropic, `/gemini/v1beta` for Gemini. */
   origin: string;
   /** The calls that have ended, oldest first. */
   journal(): JournalLine[];
@@ -68,20 +71,16 @@ function headerText(request: IncomingMessage, name: string): string | null {
   return typeof value === 'string' && value !== '' ? value : null;
 }
 
-function keyOf(request: IncomingMessage): string | null {
-  const bearer = /^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
-  return bearer ?? headerText(request, 'x-api-key') ?? headerText(request, 'x-goog-api-key') ?? headerText(request, 'api-key');
-}
-
 /** Starts the simulated providers; resolves once the port accepts connections, rejects when it is taken. */
 export async function startUpstream(options: UpstreamOptions): Promise<Upstream> {
   const now = options.clock ?? Date.now;
   const fast = options.fast === true;
   const journal = new Journal(fast ? null : (options.journalPath ?? null));
   const newId = idSource(options.idPrefix ?? Array.from(randomBytes(8), (byte) => ALPHABET[byte % 62]).join(''));
-  const around: Surroundings = {
+  const shop: Workshop = {
     rules: new FaultRules(),
     cache: new PromptCache(),
+    stored: new StoredResponses(),
     replay: new ReplayLibrary(options.fixturesDir ?? null),
     paceMs: fast ? 0 : (options.paceMs ?? DEFAULT_PACE_MS),
     now,
@@ -92,17 +91,17 @@ export async function startUpstream(options: UpstreamOptions): Promise<Upstream>
   const deliveries = new Map<Delivery, string | null>();
   const headerWriter = new HeaderWriter(newId);
 
-  const answer = (request: IncomingMessage, response: ServerResponse, call: Call, startMs: number): void => {
+  const answer = (request: IncomingMessage, response: ServerResponse, call: Call, route: Route, startMs: number): void => {
     // Rules are drawn for each call, so that nothing may be remembered while there are any.
-    const key = lane === null || around.rules.any() ? null : lane.keyOf(call);
+    const key = lane === null || shop.rules.any() ? null : lane.keyOf(call);
     const remembered = key === null ? undefined : lane?.get(key);
     if (remembered !== undefined) {
       response.writeHead(remembered.status, remembered.headers);
       response.end(remembered.body);
       return;
     }
-    const served = serve(call, around);
-    const extra = headerWriter.write(call, served, now() - startMs);
+    const served = serve(call, route.wire, route.known, shop);
+    const extra = headerWriter.write(call, route.known, served, now() - startMs);
     const reply = { ...served.reply, headers: [...served.reply.headers, ...extra.headers] };
     if (key !== null && served.model?.startsWith('sim/') !== true) lane?.remember(key, reply, served.pace);
     const delivery = new Delivery(response, reply, served.pace, (delivered) => {
@@ -139,15 +138,25 @@ export async function startUpstream(options: UpstreamOptions): Promise<Upstream>
     if (path.startsWith('/__sim/')) {
       const { status, text } = controlReply(
         { method: request.method ?? 'GET', path, body },
-        { rules: around.rules, journal, open: () => [...deliveries.values()] },
+        { rules: shop.rules, journal, open: () => [...deliveries.values()] },
       );
       response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
       response.end(text);
       return;
     }
-    const provider = operationPath(path)?.provider ?? 'openai';
-    const call: Call = { method: request.method ?? 'GET', path, provider, key: keyOf(request), sim: headerText(request, 'x-sim'), body };
-    answer(request, response, call, startMs);
+    const { headers } = request;
+    const route = routeOf(path, headers);
+    const call: Call = {
+      method: request.method ?? 'GET',
+      path,
+      provider: route.provider,
+      operation: route.operation,
+      key: route.wire.keyOf(headers, path),
+      headers,
+      sim: headerText(request, 'x-sim'),
+      body,
+    };
+    answer(request, response, call, route, startMs);
   };
 
   const server = createServer({ keepAliveTimeout: 75_000, requestTimeout: 0 }, (request, response) => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { promptTokens } from './answer.ts';
-import { readChatRequest } from './chat-request.ts';
+import { readChatRequest } from './openai-chat/request.ts';
 import { audioTokens, splitPieces, textTokens } from './tokens.ts';
 
 test('a text costs a quarter of its UTF-8 bytes, rounded up', () => {

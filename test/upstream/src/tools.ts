@@ -1,6 +1,6 @@
 // Decides which of the offered tools the simulated model calls, and with what arguments.
 
-import type { ChatRequest, Tool } from './chat-request.ts';
+import type { ModelRequest, Tool } from './model-request.ts';
 import { schemaInstance } from './schema-instance.ts';
 
 /** A call the model makes; `text` is the arguments' JSON, or a custom tool's free input. */
@@ -55,7 +55,7 @@ function callOf(tool: Tool, text: string): ToolCall {
  * The calls this turn makes, in the order the tools were offered; none means the model answers in text. With `auto` a
  * turn that follows tool results is always answered in text.
  */
-export function chooseCalls(request: ChatRequest, userText: string): ToolCall[] {
+export function chooseCalls(request: ModelRequest, userText: string): ToolCall[] {
   const { tools, toolChoice } = request;
   if (tools.length === 0 || toolChoice.mode === 'none') return [];
   let chosen: Tool[];

@@ -1,10 +1,11 @@
 // Answers embedding requests with unit vectors that depend on nothing but the input.
 
-import { invalid, type ProviderName } from './api-error.ts';
-import { readModel } from './chat-request.ts';
-import type { JsonObject, JsonValue } from './json-value.ts';
-import { hash32, seededRandom } from './seeded.ts';
-import { textTokens } from './tokens.ts';
+import { invalid } from '../api-error.ts';
+import type { JsonObject, JsonValue } from '../json-value.ts';
+import type { ProviderName } from '../provider.ts';
+import { hash32, seededRandom } from '../seeded.ts';
+import { textTokens } from '../tokens.ts';
+import { readModel } from './request.ts';
 import { openRouterCost } from './usage.ts';
 
 /** A valid embedding request; each input is a text or the tokens of one. */

@@ -2,8 +2,8 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import OpenAI from 'openai';
 import type { ChatCompletionMessageParam, ChatCompletionTool } from 'openai/resources/chat/completions';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { bodyOf } from './answer-body.ts';
-import { startUpstream, type Upstream } from './server.ts';
+import { bodyOf } from '../answer-body.ts';
+import { startUpstream, type Upstream } from '../server.ts';
 
 let upstream: Upstream;
 let openai: OpenAI;

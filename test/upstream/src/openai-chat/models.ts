@@ -1,7 +1,8 @@
 // The models the simulated providers list, and the names they answer with.
 
-import { ApiError, type ProviderName } from './api-error.ts';
-import type { JsonObject } from './json-value.ts';
+import { ApiError } from '../api-error.ts';
+import type { JsonObject } from '../json-value.ts';
+import type { ProviderName } from '../provider.ts';
 
 const OPENAI_MODELS = [
   'gpt-4o',

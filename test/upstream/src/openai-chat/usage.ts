@@ -1,8 +1,8 @@
 // The usage object of a chat answer, in each provider's form.
 
-import type { TokenCounts } from './answer.ts';
-import type { ProviderName } from './api-error.ts';
-import type { JsonObject } from './json-value.ts';
+import type { TokenCounts } from '../answer.ts';
+import type { JsonObject } from '../json-value.ts';
+import type { ProviderName } from '../provider.ts';
 
 // OpenRouter's invented prices, in billionths of a dollar a token: whole numbers, so that costs add up exactly.
 const PROMPT_NANO = 250;

@@ -1,60 +1,17 @@
 // Reads a chat completion request, refusing in OpenAI's words what OpenAI would refuse.
 
-import { type ApiError, invalid } from './api-error.ts';
-import { isObject, type JsonObject, type JsonValue, typeName } from './json-value.ts';
-
-/** A call the model made in an earlier turn. */
-export interface PastCall {
-  id: string;
-  name: string;
-  arguments: string;
-}
-
-/** One message, flattened to what the simulated model looks at. */
-export interface Message {
-  role: string;
-  name: string | null;
-  /** The text parts in order; a plain string content is one part. */
-  texts: string[];
-  /** The detail of each image part. */
-  images: string[];
-  /** The base64 data of each audio part. */
-  audio: string[];
-  files: number;
-  calls: PastCall[];
-  toolCallId: string | null;
-}
-
-/** A tool on offer: a function with a schema, or a custom tool with free text. */
-export interface Tool {
-  kind: 'function' | 'custom';
-  name: string;
-  description: string;
-  parameters: JsonObject;
-  raw: JsonObject;
-}
-
-export type ToolChoice = { mode: 'auto' } | { mode: 'none' } | { mode: 'required' } | { mode: 'named'; name: string };
-
-export type ResponseFormat = { kind: 'text' } | { kind: 'json_object' } | { kind: 'json_schema'; schema: JsonObject };
+import { type ApiError, invalid } from '../api-error.ts';
+import { isObject, type JsonObject, type JsonValue, typeName } from '../json-value.ts';
+import { emptyMessage, type Message, type ModelRequest, type ResponseFormat, type Tool, type ToolChoice } from '../model-request.ts';
+import { effortTokens } from '../reasoning.ts';
 
 /** A valid chat request. */
-export interface ChatRequest {
-  model: string;
-  messages: Message[];
+export interface ChatRequest extends ModelRequest {
   stream: boolean;
   includeUsage: boolean;
   includeObfuscation: boolean;
-  maxTokens: number | null;
-  stop: string[];
-  n: number;
   logprobs: boolean;
   topLogprobs: number;
-  tools: Tool[];
-  toolChoice: ToolChoice;
-  parallelToolCalls: boolean;
-  format: ResponseFormat;
-  effort: string | null;
   serviceTier: string;
 }
 
@@ -172,13 +129,8 @@ function readMessage(value: JsonValue, index: number): Message {
     );
   }
   const message: Message = {
-    role,
+    ...emptyMessage(role),
     name: typeof value.name === 'string' ? value.name : null,
-    texts: [],
-    images: [],
-    audio: [],
-    files: 0,
-    calls: [],
     toolCallId: typeof value.tool_call_id === 'string' ? value.tool_call_id : null,
   };
   if (typeof content === 'string') message.texts.push(content);
@@ -392,16 +344,8 @@ export function readChatRequest(body: JsonObject): ChatRequest {
     toolChoice: readToolChoice(body.tool_choice, tools),
     parallelToolCalls: readBoolean(body, 'parallel_tool_calls', true),
     format: readFormat(body.response_format, messages),
-    effort: present(effort) ? effort : null,
+    reasoningTokens: effortTokens(present(effort) ? effort : null),
+    cachedMessages: null,
     serviceTier: typeof tier === 'string' && tier !== 'auto' ? tier : 'default',
   };
-}
-
-/** The joined text of the last message a user wrote; empty when there is none. */
-export function lastUserText(messages: Message[]): string {
-  for (let i = messages.length - 1; i >= 0; i--) {
-    const message = messages[i];
-    if (message?.role === 'user') return message.texts.join('\n');
-  }
-  return '';
 }

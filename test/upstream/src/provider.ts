@@ -1,0 +1,4 @@
+// The providers that are simulated.
+
+/** Whose wire is spoken: decided by the path. */
+export type ProviderName = 'openai' | 'openrouter' | 'anthropic' | 'gemini';
