@@ -1,8 +1,17 @@
 /** What providers, models, aliases and endpoints are, and how they are published. */
 import { DIALECT_NAMES, type DialectName, OPERATIONS, type Operation } from '@meridian/domain/dialect';
-import { type Modality, type Model, type ModelMode, modelNames, modelServes, normalizeModelName } from '@meridian/domain/model';
+import {
+  type AliasScope,
+  type Modality,
+  type Model,
+  type ModelMode,
+  modelNames,
+  modelServes,
+  normalizeModelName,
+  type ReasoningEffort,
+} from '@meridian/domain/model';
 import type { RateCard } from '@meridian/domain/price';
-import type { ConfigEntry } from '@meridian/domain/snapshot';
+import type { Alias, ConfigEntry } from '@meridian/domain/snapshot';
 import type { StoredCard } from '../database/tables/catalog.ts';
 import { readCards } from './rate-card.ts';
 
@@ -54,17 +63,24 @@ export interface ModelRow {
   readonly created_at: Date;
 }
 
-export interface AliasInput {
+/** At most one of account and plan; for everybody where there is none. */
+export interface AliasInput extends AliasScope {
   /** As it is to be written. */
   readonly name: string;
   readonly modelId: string;
+  readonly reasoningEffort?: ReasoningEffort | undefined;
 }
 
 export interface AliasRow {
+  /** As `aliasId` makes it. */
+  readonly id: string;
   /** Normalised. */
   readonly name: string;
   readonly written: string;
   readonly model_id: string;
+  readonly account_id: string | null;
+  readonly plan_id: string | null;
+  readonly reasoning_effort: ReasoningEffort | null;
   readonly deleted: boolean;
   readonly version: number;
 }
@@ -137,10 +153,35 @@ export function modelOf(row: ModelRow): Model {
 export function aliasEntry(row: AliasRow): ConfigEntry {
   return {
     kind: 'alias',
-    id: row.name,
+    id: row.id,
     version: row.version,
-    body: row.deleted ? undefined : { kind: 'alias', value: { name: row.written, modelId: row.model_id } },
+    body: row.deleted ? undefined : { kind: 'alias', value: publishedAlias(row) },
   };
+}
+
+function publishedAlias(row: AliasRow): Alias {
+  return {
+    name: row.written,
+    modelId: row.model_id,
+    ...(row.account_id === null ? {} : { accountId: row.account_id }),
+    ...(row.plan_id === null ? {} : { planId: row.plan_id }),
+    ...(row.reasoning_effort === null ? {} : { settings: { reasoningEffort: row.reasoning_effort } }),
+  };
+}
+
+export function aliasOf(row: AliasRow): AliasInput {
+  return {
+    name: row.written,
+    modelId: row.model_id,
+    accountId: row.account_id ?? undefined,
+    planId: row.plan_id ?? undefined,
+    reasoningEffort: row.reasoning_effort ?? undefined,
+  };
+}
+
+/** Whether it is for one account or plan: such a one keeps no name from others, and may be the name of a model. */
+export function isScoped({ accountId, planId }: AliasScope): boolean {
+  return accountId !== undefined || planId !== undefined;
 }
 
 /** An endpoint whose provider has no credential yet carries an empty credential id: nodes know it and cannot use it. */

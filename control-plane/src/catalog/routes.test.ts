@@ -87,7 +87,8 @@ describe('the catalogue', () => {
       ],
     });
     const alias = await http.admin('POST', '/admin/v1/aliases', { name: 'Acme-Latest', model_id: 'acme-4.7' });
-    expect(alias.json().data).toEqual([{ id: 'acme-latest', object: 'alias', name: 'Acme-Latest', model_id: 'acme-4.7' }]);
+    const everybodys = { account_id: null, plan_id: null, reasoning_effort: null };
+    expect(alias.json().data).toEqual([{ id: 'acme-latest', object: 'alias', name: 'Acme-Latest', model_id: 'acme-4.7', ...everybodys }]);
     for (const name of ['acme-5', 'acme/acme-5', 'acme-4-7']) {
       const refused = await http.admin('POST', '/admin/v1/aliases', { name, model_id: 'acme-4.7' });
       expect([name, refused.statusCode]).toEqual([name, 409]);

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
-import type { Model } from '@meridian/domain/model';
+import { type AliasScope, aliasId, type Model, type ReasoningEffort } from '@meridian/domain/model';
 import type { EndpointCost, ListPrice } from '@meridian/domain/price';
 import type { ConfigEntry } from '@meridian/domain/snapshot';
 import type { Database } from '../database/connect.ts';
@@ -14,9 +14,11 @@ import {
   type AliasRow,
   aliasEntry,
   aliasKey,
+  aliasOf,
   type EndpointInput,
   type EndpointRow,
   endpointEntry,
+  isScoped,
   type ModelRow,
   modelEntry,
   modelOf,
@@ -50,6 +52,18 @@ interface Confirmable {
 
 /** What to do when the thing is there already with other content. The same content is never an error. */
 export type OnDifferent = 'refuse' | 'replace';
+
+/** Absent leaves a term as it is. */
+export interface AliasChange {
+  readonly modelId?: string | undefined;
+  readonly reasoningEffort?: ReasoningEffort | null | undefined;
+}
+
+const NO_TERMS: Pick<AliasInput, 'accountId' | 'planId' | 'reasoningEffort'> = {
+  accountId: undefined,
+  planId: undefined,
+  reasoningEffort: undefined,
+};
 
 /** What a transaction did: the row as it is now, and what is to be published on CATALOG (nothing when nothing changed). */
 export interface Saved<Row> {
@@ -135,12 +149,17 @@ export class CatalogService {
     return row;
   }
 
-  /** Model ids by the names given, for those that exist: bare or prefixed, dots or dashes, aliases. */
-  async resolveModels(names: readonly string[]): Promise<Map<string, string>> {
-    const found = await store.modelIdsByName(this.#deps.db, [...new Set(names.map(aliasKey))]);
+  /**
+   * Model ids by the names given, for those that exist: bare or prefixed, dots or dashes, aliases; those of an account and its plan
+   * where one is named.
+   */
+  async resolveModels(names: readonly string[], accountId?: string): Promise<Map<string, string>> {
+    const keys = [...new Set(names.map(aliasKey))];
+    const found = await store.modelIdsByName(this.#deps.db, keys);
+    const scoped = accountId === undefined ? undefined : await store.modelIdsByScopedName(this.#deps.db, keys, accountId);
     return new Map(
       names.flatMap((name) => {
-        const id = found.get(aliasKey(name));
+        const id = scoped?.get(aliasKey(name)) ?? found.get(aliasKey(name));
         return id === undefined ? [] : [[name, id] satisfies [string, string]];
       }),
     );
@@ -170,35 +189,66 @@ export class CatalogService {
     return this.#publishingAll(inputs, (trx, input) => this.saveAliasIn(trx, input, 'refuse'));
   }
 
-  async deleteAlias(name: string): Promise<AliasRow> {
+  /** By id, or by the name of one for everybody. `null` takes a setting away. Throws `not_found`. */
+  changeAlias(idOrName: string, change: AliasChange): Promise<AliasRow> {
     return this.#publishing(async (trx) => {
-      const present = await store.lockAlias(trx, aliasKey(name));
-      if (present === undefined || present.deleted) return notFound('alias', name);
-      await store.releaseNames(trx, present.model_id, [present.name]);
+      const { id, model_id } = await aliasRow(store.findAlias, trx, idOrName);
+      // In the order of those who make aliases.
+      await this.requireModelIn(trx, change.modelId ?? model_id);
+      const present = aliasOf(await aliasRow(store.lockAlias, trx, id));
+      const { modelId = present.modelId, reasoningEffort = present.reasoningEffort } = change;
+      return this.saveAliasIn(trx, { ...present, modelId, reasoningEffort: reasoningEffort ?? undefined }, 'replace');
+    });
+  }
+
+  /** By id, or by the name of one for everybody. Throws `not_found`. */
+  async deleteAlias(idOrName: string): Promise<AliasRow> {
+    return this.#publishing(async (trx) => {
+      const present = await aliasRow(store.lockAlias, trx, idOrName);
+      if (!isScoped(aliasOf(present))) await store.releaseNames(trx, present.model_id, [present.name]);
       const { version: _, ...rest } = present;
       const row = await store.saveAlias(trx, { ...rest, deleted: true });
       return { row, entries: [aliasEntry(row)] };
     });
   }
 
-  listAliases(page: Page): Promise<AliasRow[]> {
-    return store.listAliases(this.#deps.db, page);
+  listAliases(scope: AliasScope, page: Page): Promise<AliasRow[]> {
+    return store.listAliases(this.#deps.db, scope, page);
   }
 
+  /** Throws `conflict`, and `invalid_request_error` for an account, plan or model that is not there. */
   async saveAliasIn(trx: Transaction, input: AliasInput, onDifferent: OnDifferent): Promise<Saved<AliasRow>> {
     const model = await this.requireModelIn(trx, input.modelId);
     const name = aliasKey(input.name);
-    if (ownNames(model).includes(name)) {
+    const forAll = !isScoped(input);
+    if (forAll && ownNames(model).includes(name)) {
       throw new GatewayError('conflict', { message: `${model.id} answers to ${input.name} without an alias.`, param: 'name' });
     }
-    const present = await store.lockAlias(trx, name);
-    if (present !== undefined && !present.deleted) {
-      if (present.model_id === input.modelId && present.written === input.name) return { row: present, entries: [] };
-      refuseDifferent(onDifferent, 'alias', input.name);
-      await store.releaseNames(trx, present.model_id, [name]);
+    if (input.reasoningEffort !== undefined && model.mode !== 'chat') {
+      const message = `${model.id} is not for chat, so it takes no reasoning effort.`;
+      throw new GatewayError('invalid_request_error', { message, param: 'reasoning_effort' });
     }
-    await claim(trx, input.modelId, [name]);
-    const row = await store.saveAlias(trx, { name, written: input.name, model_id: input.modelId, deleted: false });
+    const id = aliasId(input.name, input);
+    const present = await store.lockAlias(trx, id);
+    if (present !== undefined && !present.deleted) {
+      if (isDeepStrictEqual(aliasOf(present), { ...NO_TERMS, ...input })) return { row: present, entries: [] };
+      refuseDifferent(onDifferent, 'alias', id);
+      if (forAll) await store.releaseNames(trx, present.model_id, [name]);
+    }
+    if (forAll) await claim(trx, input.modelId, [name]);
+    const { accountId, planId, reasoningEffort } = input;
+    const row = await store
+      .saveAlias(trx, {
+        id,
+        name,
+        written: input.name,
+        model_id: input.modelId,
+        account_id: accountId ?? null,
+        plan_id: planId ?? null,
+        reasoning_effort: reasoningEffort ?? null,
+        deleted: false,
+      })
+      .catch((error: unknown) => refusedAlias(error, input));
     return { row, entries: [aliasEntry(row)] };
   }
 
@@ -383,6 +433,23 @@ async function claim(trx: Transaction, modelId: string, names: readonly string[]
 function requireSoundCards(cards: EndpointInput['cost']): void {
   const problem = problemOfCards(cards);
   if (problem !== undefined) throw new GatewayError('invalid_request_error', { message: `cost: ${problem}.`, param: 'cost' });
+}
+
+/** By id, or by the name of one for everybody. */
+async function aliasRow(
+  read: (trx: Transaction, id: string) => Promise<AliasRow | undefined>,
+  trx: Transaction,
+  idOrName: string,
+): Promise<AliasRow> {
+  const row = (await read(trx, idOrName)) ?? (await read(trx, aliasKey(idOrName)));
+  return row === undefined || row.deleted ? notFound('alias', idOrName) : row;
+}
+
+/** What the table itself refuses of an alias, in words. */
+function refusedAlias(error: unknown, { accountId, planId }: AliasInput): never {
+  if (sqlState(error) !== FOREIGN_KEY_VIOLATION) throw error;
+  if (accountId !== undefined) unknown('account', 'account_id', accountId);
+  return unknown('plan', 'plan_id', planId ?? '');
 }
 
 /** What the table itself refuses of an endpoint, in words. */

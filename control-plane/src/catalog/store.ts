@@ -1,5 +1,5 @@
 /** The SQL of providers, models, aliases and endpoints. */
-import type { Model } from '@meridian/domain/model';
+import type { AliasScope, Model } from '@meridian/domain/model';
 import type { EndpointCost } from '@meridian/domain/price';
 import { sql } from 'kysely';
 import type { Database } from '../database/connect.ts';
@@ -113,31 +113,54 @@ export async function modelIdsByName(db: Database, names: readonly string[]): Pr
   return new Map(rows.map((row) => [row.name, row.model_id]));
 }
 
-export function lockAlias(trx: Transaction, name: string): Promise<AliasRow | undefined> {
-  return trx.selectFrom('alias').selectAll().where('name', '=', name).forUpdate().executeTakeFirst();
+/** Model ids by the normalised names that only an account has, or the accounts of its plan; its own go before its plan's. */
+export async function modelIdsByScopedName(db: Database, names: readonly string[], accountId: string): Promise<Map<string, string>> {
+  if (names.length === 0) return new Map();
+  const rows = await db
+    .selectFrom('alias')
+    .select(['name', 'model_id'])
+    .where('deleted', '=', false)
+    .where('name', 'in', names)
+    .where((eb) =>
+      eb.or([eb('account_id', '=', accountId), eb('plan_id', '=', eb.selectFrom('account').select('plan_id').where('id', '=', accountId))]),
+    )
+    // The last one of a name stays.
+    .orderBy(sql`account_id NULLS FIRST`)
+    .execute();
+  return new Map(rows.map((row) => [row.name, row.model_id]));
+}
+
+export function findAlias(db: Database, id: string): Promise<AliasRow | undefined> {
+  return db.selectFrom('alias').selectAll().where('id', '=', id).executeTakeFirst();
+}
+
+export function lockAlias(trx: Transaction, id: string): Promise<AliasRow | undefined> {
+  return trx.selectFrom('alias').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
 }
 
 export function saveAlias(trx: Transaction, alias: Omit<AliasRow, 'version'>): Promise<AliasRow> {
+  const { written, model_id, reasoning_effort, deleted } = alias;
   return trx
     .insertInto('alias')
     .values(alias)
     .onConflict((conflict) =>
-      conflict
-        .column('name')
-        .doUpdateSet({ written: alias.written, model_id: alias.model_id, deleted: alias.deleted, version: sql`alias.version + 1` }),
+      conflict.column('id').doUpdateSet({ written, model_id, reasoning_effort, deleted, version: sql`alias.version + 1` }),
     )
     .returningAll()
     .executeTakeFirstOrThrow();
 }
 
-export function listAliases(db: Database, page: Page): Promise<AliasRow[]> {
+/** By id; one row more than the page holds, if there is one. */
+export function listAliases(db: Database, scope: AliasScope, page: Page): Promise<AliasRow[]> {
   let query = db
     .selectFrom('alias')
     .selectAll()
     .where('deleted', '=', false)
-    .orderBy('name')
+    .orderBy('id')
     .limit(page.limit + 1);
-  if (page.after !== undefined) query = query.where('name', '>', page.after);
+  if (scope.accountId !== undefined) query = query.where('account_id', '=', scope.accountId);
+  if (scope.planId !== undefined) query = query.where('plan_id', '=', scope.planId);
+  if (page.after !== undefined) query = query.where('id', '>', page.after);
   return query.execute();
 }
 

@@ -68,7 +68,7 @@ export class KeyService {
   ): Promise<{ row: KeyRow; key: string }> {
     const { ids, keyPrefix, pepper } = this.#deps;
     this.#requireFuture(terms.expiresAtMs);
-    const models = await this.#modelIds(terms.models);
+    const models = await this.#modelIds(terms.models, owner.accountId);
     const key = formatApiKey(keyPrefix, ids.randomBytes(KEY_RANDOM_BYTES));
     const { row, limits } = await transaction(this.#deps.db, async (trx) => {
       if (!(await store.lockMember(trx, owner))) throw new GatewayError('not_found', { message: `There is no member ${owner.memberId}.` });
@@ -114,7 +114,7 @@ export class KeyService {
   /** Throws `invalid_state` for a revoked key: nothing brings one back. */
   async change(scope: store.KeyScope, id: string, change: KeyChange): Promise<KeyRow> {
     if (change.expiresAtMs !== null) this.#requireFuture(change.expiresAtMs);
-    const models = change.models === undefined ? undefined : await this.#modelIds(change.models);
+    const models = change.models === undefined ? undefined : await this.#modelIds(change.models, (await this.get(scope, id)).account_id);
     const { row, limits } = await transaction(this.#deps.db, async (trx) => {
       const present = (await store.lockKey(trx, scope, id)) ?? notFound(id);
       if (present.status === 'revoked') throw new GatewayError('invalid_state', { message: 'A revoked key cannot be changed.' });
@@ -193,9 +193,10 @@ export class KeyService {
     }
   }
 
-  async #modelIds(names: readonly string[]): Promise<string[]> {
+  /** By the names that the models have for the account. */
+  async #modelIds(names: readonly string[], accountId: string): Promise<string[]> {
     if (names.length === 0) return [];
-    const found = await this.#deps.catalog.resolveModels(names);
+    const found = await this.#deps.catalog.resolveModels(names, accountId);
     const modelIds = names.map((name, index) => {
       const id = found.get(name);
       if (id === undefined) {

@@ -1,6 +1,6 @@
-/** Tables of migration 0003_catalog. */
+/** Tables of migrations 0003_catalog and 0018_alias_scopes. */
 import type { DialectName, Operation } from '@meridian/domain/dialect';
-import type { Modality, ModelMode } from '@meridian/domain/model';
+import type { Modality, ModelMode, ReasoningEffort } from '@meridian/domain/model';
 import type { ColumnType, Generated } from 'kysely';
 
 /** One rate card as it is stored: amounts are nano-USD per million units, in decimal digits. */
@@ -55,9 +55,13 @@ export interface ModelNameTable {
 }
 
 export interface AliasTable {
+  id: string;
   name: string;
   written: string;
   model_id: string;
+  account_id: string | null;
+  plan_id: string | null;
+  reasoning_effort: ReasoningEffort | null;
   deleted: Generated<boolean>;
   version: Generated<number>;
 }
