@@ -1,5 +1,6 @@
 // Which provider and wire a path belongs to.
 
+import { anthropicMessages } from './anthropic-messages/index.ts';
 import { openAiChat } from './openai-chat/index.ts';
 import type { ProviderName } from './provider.ts';
 import type { Call, Wire } from './wire.ts';
@@ -16,12 +17,21 @@ export interface Route {
 
 const PREFIXES: Array<[prefix: string, provider: ProviderName, wire: Wire]> = [
   ['/api/v1', 'openrouter', openAiChat],
+  ['/anthropic/v1', 'anthropic', anthropicMessages],
   ['/v1', 'openai', openAiChat],
 ];
 
+/** Under OpenAI's prefix, Anthropic's calls are known by their path, or by the header each of them carries. */
+function isAnthropic(bare: string, headers: Call['headers']): boolean {
+  return /^\/v1\/messages(\/|$)/.test(bare) || (/^\/v1\/models(\/|$)/.test(bare) && headers['anthropic-version'] !== undefined);
+}
+
 /** The route of a path. */
-export function routeOf(path: string, _headers: Call['headers']): Route {
+export function routeOf(path: string, headers: Call['headers']): Route {
   const bare = path.split('?', 1)[0] ?? '';
+  if (isAnthropic(bare, headers)) {
+    return { provider: 'anthropic', wire: anthropicMessages, operation: bare.slice('/v1'.length), known: true };
+  }
   const found = PREFIXES.find(([prefix]) => bare.startsWith(`${prefix}/`));
   if (found === undefined) return { provider: 'openai', wire: openAiChat, operation: bare, known: false };
   const [prefix, provider, wire] = found;

@@ -2,6 +2,7 @@
 
 import { generateAnswer } from '../answer.ts';
 import { ApiError, invalid } from '../api-error.ts';
+import { bearerKey } from '../bearer-key.ts';
 import type { JsonObject } from '../json-value.ts';
 import type { Knobs } from '../knobs.ts';
 import type { ProviderName } from '../provider.ts';
@@ -10,7 +11,7 @@ import { type Call, type Healthy, type Surroundings, type Wire, wishesOf } from 
 import { embeddingUsage, readEmbeddingRequest, renderEmbeddings } from './embeddings.ts';
 import { errorEvents, errorForStatus, errorReply } from './error.ts';
 import { renderJson } from './json.ts';
-import { bearerKey, checkOpenAiKey } from './key.ts';
+import { checkOpenAiKey } from './key.ts';
 import { checkModel, modelById, modelList } from './models.ts';
 import { readChatRequest, readModel } from './request.ts';
 import { renderStream } from './stream.ts';

@@ -1,16 +1,10 @@
-// Where OpenAI and OpenRouter look for a key, and what they say of a bad one.
+// What OpenAI and OpenRouter say of a missing or bad key.
 
 import { ApiError } from '../api-error.ts';
 import type { Call } from '../wire.ts';
 
 const MISSING_KEY =
   "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY), or as the password field (with blank username) if you're accessing the API from your browser and are prompted for a username and password. You can obtain an API key from https://platform.openai.com/account/api-keys.";
-
-/** The key of an Authorization header; null where there is none. */
-export function bearerKey(headers: Call['headers']): string | null {
-  const value = headers.authorization;
-  return typeof value === 'string' ? (/^Bearer\s+(\S+)$/i.exec(value)?.[1] ?? null) : null;
-}
 
 /** Throws the 401 of a missing key, or of one that starts with `sk-bad`. */
 export function checkOpenAiKey(call: Call): void {
