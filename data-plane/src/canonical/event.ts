@@ -1,8 +1,12 @@
-/** A streamed answer, as events. Events of one choice and one tool call come in order; choices and calls may interleave. */
+/**
+ * A streamed answer, as events. Events of one choice and one tool call come in order; choices and calls may interleave.
+ * A `reasoning_carrier` ends the block of reasoning that the `reasoning` events before it have begun; without any before it, it is a
+ * block of its own. Any other kind of content ends a block, too.
+ */
 import type { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { Finish } from './finish.ts';
-import type { AudioPart, Citation, ImagePart, ReasoningCarrier, Rest } from './message.ts';
+import type { AudioPart, Citation, ForeignPart, ImagePart, ReasoningCarrier, Rest } from './message.ts';
 import type { UsageReport } from './response.ts';
 
 export type StreamEvent =
@@ -27,10 +31,13 @@ export type StreamEvent =
       readonly id: string;
       readonly name: string;
       readonly kind: 'function' | 'custom';
+      readonly carriers?: readonly ReasoningCarrier[];
       readonly rest: Rest;
     }
   | { readonly type: 'tool_call_arguments'; readonly choice: number; readonly call: number; readonly text: string }
   | { readonly type: 'media'; readonly choice: number; readonly part: ImagePart | AudioPart }
+  /** What only its own dialect understands: the calls and results of tools that the provider runs. */
+  | { readonly type: 'foreign'; readonly choice: number; readonly part: ForeignPart }
   | { readonly type: 'finish'; readonly choice: number; readonly finish: Finish }
   /** May come several times: the last value of a component counts. */
   | { readonly type: 'usage'; readonly report: UsageReport }

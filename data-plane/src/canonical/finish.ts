@@ -11,4 +11,6 @@ export interface Finish {
   readonly reason: FinishReason;
   /** As the upstream wrote it. */
   readonly raw: string;
+  /** The stop sequence that came, where the upstream tells. */
+  readonly sequence?: string;
 }

@@ -34,9 +34,13 @@ export type MediaSource =
   | { readonly from: 'base64'; readonly mediaType: string; readonly data: string }
   | { readonly from: 'id'; readonly id: string };
 
+/** That the prompt up to here is to be cached, for upstreams that are told so: `{type: 'ephemeral', ttl: '1h'}`. */
+export type CacheControl = Rest;
+
 export interface TextPart {
   readonly type: 'text';
   readonly text: string;
+  readonly cacheControl?: CacheControl;
   readonly citations: readonly Citation[];
   readonly rest: Rest;
 }
@@ -46,6 +50,7 @@ export interface ImagePart {
   readonly source: MediaSource;
   /** `low`, `high`, `auto` … */
   readonly detail: string | undefined;
+  readonly cacheControl?: CacheControl;
   readonly rest: Rest;
 }
 
@@ -66,10 +71,14 @@ export interface FilePart {
   readonly type: 'file';
   readonly source: MediaSource;
   readonly name: string | undefined;
+  readonly cacheControl?: CacheControl;
   readonly rest: Rest;
 }
 
-/** Thinking that the model shows. What proves it to its issuer travels in `carriers`, byte for byte. */
+/**
+ * Thinking that the model shows. What proves it to its issuer travels in `carriers`, byte for byte. One without text proves what
+ * stands before it in the message (Gemini signs any part), or is all that its issuer shows (a redacted block).
+ */
 export interface ReasoningPart {
   readonly type: 'reasoning';
   /** May be empty: a block can consist of its signature alone. */
@@ -95,6 +104,9 @@ export interface ToolCallPart {
   /** JSON text of an object (`{}` for none) for a function; free text for a custom tool. */
   readonly arguments: string;
   readonly kind: 'function' | 'custom';
+  /** What its issuer wants back with the call (Gemini's `thoughtSignature`). */
+  readonly carriers?: readonly ReasoningCarrier[];
+  readonly cacheControl?: CacheControl;
   readonly rest: Rest;
 }
 
@@ -103,6 +115,11 @@ export interface ToolResultPart {
   readonly callId: string;
   readonly parts: readonly Part[];
   readonly isError: boolean;
+  /** Of the function, where the dialect writes it. */
+  readonly name?: string;
+  /** A result that the client's program gave as an object, where the dialect has such. */
+  readonly json?: Rest;
+  readonly cacheControl?: CacheControl;
 }
 
 /** A part that only its own dialect understands. */

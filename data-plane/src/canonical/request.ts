@@ -24,6 +24,18 @@ export interface Request {
   readonly reasoning: Reasoning | undefined;
   readonly serviceTier: ServiceTier;
   readonly user: string | undefined;
+  /** Requests with the same one share a prompt cache. */
+  readonly promptCacheKey?: string;
+  /** `low`, `medium`, `high`. */
+  readonly verbosity?: string;
+  /** Token id → bias. */
+  readonly logitBias?: Rest;
+  /** What the answer may consist of (`text`, `image`, `audio`); absent: text. */
+  readonly outputModalities?: readonly string[];
+  /** Of images in the answer. */
+  readonly imageOutput?: { readonly aspectRatio?: string; readonly size?: string };
+  /** Labels of the client's own. */
+  readonly metadata?: Rest;
   readonly rest: Rest;
 }
 
@@ -47,8 +59,12 @@ export type ResponseFormat =
       readonly description: string | undefined;
     };
 
-/** How much thinking is asked for: an effort word (`none` … `xhigh`), a budget in tokens, or both. */
+/** How much thinking is asked for: an effort word (`none` … `xhigh`, `max`), a budget in tokens, or both. */
 export interface Reasoning {
   readonly effort: string | undefined;
   readonly budgetTokens: number | undefined;
+  /** `adaptive`: the model decides · `off`: none. Absent: as effort and budget say. */
+  readonly mode?: 'adaptive' | 'off';
+  /** Whether the thinking is to be shown, in whole or as a summary: `auto`, `concise`, `detailed`, `none`. Absent: as the dialect does by itself. */
+  readonly show?: string;
 }

@@ -8,10 +8,23 @@ import type { DialectName, Operation } from '@meridian/domain/dialect';
 import type { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { Meter, Usage } from '@meridian/domain/usage';
+import type { EmbeddingRequest, EmbeddingResponse } from '../canonical/embedding.ts';
 import type { StreamEvent } from '../canonical/event.ts';
 import type { Loss } from '../canonical/loss.ts';
 import type { Request } from '../canonical/request.ts';
 import type { Response } from '../canonical/response.ts';
+
+/** What an HTTP request says outside its body. */
+export interface RequestPlace {
+  /** Where the dialect names the model in the path. */
+  readonly model?: string;
+  /** Where the path says whether the answer is a stream. */
+  readonly stream?: boolean;
+  /** One of several forms of an operation: Gemini's `embedContent` and `batchEmbedContents`. */
+  readonly form?: string;
+  /** Headers (flat, lower case) that go on to an upstream of the same dialect: `anthropic-beta`. */
+  readonly passOn?: readonly string[];
+}
 
 /** What planning and admission read of a request, whatever its dialect. */
 export interface RequestFacts {
@@ -62,9 +75,18 @@ export interface PassThroughRequest {
 }
 
 export interface RequestEdits {
+  /** The upstream's name for the model. */
   readonly model: string;
   /** Written only when the client gave no limit of its own; undefined adds none. */
   readonly maxOutputTokens: number | undefined;
+}
+
+/** For whom a request is encoded. */
+export interface EncodeRequestTerms extends RequestEdits {
+  /** The most that the model puts out, where it is known, for dialects whose requests must have a limit. */
+  readonly modelMaxOutputTokens: number | undefined;
+  /** Of the model, as the catalogue has them: `tools`, `json_schema`, `reasoning` … */
+  readonly capabilities: readonly string[];
 }
 
 /** The text of a request's input, for when it is counted and not bounded. */
@@ -93,11 +115,11 @@ export interface AnswerFacts {
   readonly reasoningTokens?: number | undefined;
 }
 
-/** A whole JSON answer in the pass-through lane. */
-export interface PassThroughAnswer {
+/** A whole JSON answer on its way to the client. */
+export interface Answer {
   readonly facts: AnswerFacts;
-  /** The answer's bytes with `model` replaced (when given) and `usage.cost_usd` added (where there is a usage object). */
-  rewrite(edits: { readonly model: string | undefined; readonly costUsdLiteral: string }): Buffer[];
+  /** As the client is to get it, with `model` replaced (when given) and the cost added to the usage (where there is a usage object). */
+  rewrite(edits: { readonly model: string | undefined; readonly costUsdLiteral: string }): Encoded;
 }
 
 export interface StreamTerms {
@@ -115,10 +137,10 @@ export type StreamEnd =
   | { readonly state: 'broken'; readonly error: GatewayError };
 
 /**
- * The pass-through lane of a stream: a synchronous, bounded machine. Bytes go in; events come out cut at their
- * boundaries, edited, and classified. Events that carry usage, and all that follow them, are held back for `terminal`.
+ * A stream on its way to the client: a synchronous, bounded machine. The upstream's bytes go in; the client's events come out, cut at
+ * their boundaries, and classified. Events that carry usage, and all that follow them, are held back for `terminal`.
  */
-export interface PassThroughStream {
+export interface AnswerStream {
   /** Feeds bytes. */
   push(bytes: Buffer): void;
   /** The upstream closed. */
@@ -131,28 +153,39 @@ export interface PassThroughStream {
   readonly facts: AnswerFacts;
   /** The last bytes of a finished stream: held events, the usage event with its cost where it was asked for, and the end mark. */
   terminal(costUsdLiteral: string): Buffer[];
+  /**
+   * The bytes that tell of an error to a client that has seen what was taken so far, and end its stream, in dialects where they depend on
+   * it (Responses counts its events). Absent, or undefined, where `renderStreamError` has all that is needed.
+   */
+  failure?(error: GatewayError): Buffer[] | undefined;
 }
 
-/** A request as the upstream is to get it, and what of it could not be carried. */
-export interface EncodedRequest {
+/** A request as the upstream is to get it, or an answer as the client is to, and what of it could not be carried. */
+export interface Encoded {
   readonly body: readonly Buffer[];
   readonly losses: readonly Loss[];
 }
 
 /** How an answer is written for the client. */
 export interface EncodeTerms {
+  /** Ours; ids that the client's dialect must have are made of it. */
+  readonly requestId: string;
   /** Replaces the answer's model name; undefined leaves it. */
   readonly model: string | undefined;
   /** The time to write where the upstream told none, in seconds since 1970. */
   readonly createdSeconds: number;
   /** Added to the usage; undefined adds none. */
   readonly costUsdLiteral: string | undefined;
+  /** What the client asked, for dialects whose answers repeat it. */
+  readonly request: Request;
 }
 
 export interface EncodeStreamTerms {
+  readonly requestId: string;
   readonly wantsStreamUsage: boolean;
   readonly model: string | undefined;
   readonly createdSeconds: number;
+  readonly request: Request;
 }
 
 /** An upstream's stream as canonical events: a synchronous, bounded machine. After `error` or `end` it gives no more. */
@@ -162,11 +195,17 @@ export interface StreamDecoder {
   end(): StreamEvent[];
 }
 
-/** Canonical events as a client's stream. Usage is kept for `end`. */
+/**
+ * Canonical events as a client's stream: a synchronous machine. What ends the stream for the client (usage, finish where usage comes with
+ * it) is kept for `end`.
+ */
 export interface StreamEncoder {
+  /** Never given an `error` event. */
   push(events: readonly StreamEvent[]): Buffer[];
   /** The last bytes of a whole stream: the usage event with its cost where it was asked for, and the end mark. */
   end(costUsdLiteral: string | undefined): Buffer[];
+  /** As `AnswerStream.failure`. */
+  failure?(error: GatewayError): Buffer[] | undefined;
 }
 
 export interface RenderedError {
@@ -176,30 +215,49 @@ export interface RenderedError {
   readonly body: Buffer;
 }
 
+/** Embeddings, in the dialects that have them. */
+export interface EmbeddingsCodec {
+  /** Throws GatewayError 400 `invalid_request_error` with `param`. */
+  decodeRequest(body: Buffer, place: RequestPlace): EmbeddingRequest;
+  /** Throws GatewayError 400 for what the upstream's dialect cannot be asked (token ids where it takes texts only). */
+  encodeRequest(request: EmbeddingRequest, terms: EncodeRequestTerms): Encoded;
+  /** `request` is what was asked. Throws GatewayError `upstream_error` on an answer that cannot be read. */
+  decodeResponse(body: Buffer, request: EmbeddingRequest): EmbeddingResponse;
+  /** `model` replaces the answer's; undefined leaves it. */
+  encodeResponse(
+    response: EmbeddingResponse,
+    terms: { readonly model: string | undefined; readonly costUsdLiteral: string | undefined; readonly request: EmbeddingRequest },
+  ): Encoded;
+}
+
 export interface Dialect {
   readonly name: DialectName;
   /** Throws GatewayError (400 `invalid_request_error` with `param`, 413) on a body that cannot be read. */
-  readPassThrough(operation: Operation, body: Buffer): PassThroughRequest;
+  readPassThrough(operation: Operation, body: Buffer, place: RequestPlace): PassThroughRequest;
   /** Of a body that `readPassThrough` has read, with the bound that it has found. */
   inputText(operation: Operation, body: Buffer, inputTokensBound: number): InputText;
   /** The message with the longest text of a chat request that `readPassThrough` has read, in UTF-16 units. */
   longestMessage?(body: Buffer): { readonly index: number; readonly characters: number };
-  readAnswer(operation: Operation, body: Buffer): PassThroughAnswer;
-  passThroughStream(terms: StreamTerms): PassThroughStream;
-  /** Throws GatewayError (400 `invalid_request_error` with `param`). */
-  decodeRequest(body: Buffer): Request;
+  readAnswer(operation: Operation, body: Buffer): Answer;
+  passThroughStream(terms: StreamTerms): AnswerStream;
+  /** A chat request. Throws GatewayError (400 `invalid_request_error` with `param`). */
+  decodeRequest(body: Buffer, place: RequestPlace): Request;
   /** Throws GatewayError 400 where the request asks for something that only another provider can do. */
-  encodeRequest(request: Request, edits: RequestEdits): EncodedRequest;
+  encodeRequest(request: Request, terms: EncodeRequestTerms): Encoded;
   /** Throws GatewayError `upstream_error` on an answer that cannot be read. */
   decodeResponse(body: Buffer): Response;
-  encodeResponse(response: Response, terms: EncodeTerms): Buffer;
+  encodeResponse(response: Response, terms: EncodeTerms): Encoded;
   decodeStream(): StreamDecoder;
   encodeStream(terms: EncodeStreamTerms): StreamEncoder;
+  /** Absent where the protocol has no embeddings. */
+  readonly embeddings?: EmbeddingsCodec;
   /** An upstream's error answer as our error: a client's own mistake (400, 404, 413, 422) keeps status and text; 401, 403, 402 are ours. */
   readUpstreamError(status: number, headers: Readonly<Record<string, string>>, body: Buffer): GatewayError;
   renderError(error: GatewayError, requestId: string): RenderedError;
-  /** The bytes that tell of an error inside a stream that has begun; the stream is closed after them. */
+  /** The bytes that tell of an error inside a stream that has begun and of which only keep-alives were sent; the stream is closed after them. */
   renderStreamError(error: GatewayError, requestId: string): Buffer;
   /** Bytes that keep an open stream alive, in the dialect's own form; to be written at event boundaries only. */
   readonly keepAlive: Buffer;
+  /** Of a stream's head; `text/event-stream; charset=utf-8` when absent. */
+  readonly streamContentType?: string;
 }

@@ -2,7 +2,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GatewayError } from '@meridian/domain/error';
 import { describe, expect, it } from 'vitest';
-import { publicText, readUpstreamError, renderError, renderStreamError } from './error.ts';
+import { publicText, readUpstreamError } from '../upstream-error.ts';
+import { renderError, renderStreamError } from './error.ts';
 
 const FIXTURES = join(import.meta.dirname, '../../../../../shared/fixtures/open');
 const present = existsSync(FIXTURES);

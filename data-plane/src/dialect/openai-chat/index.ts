@@ -1,6 +1,7 @@
 /** OpenAI's Chat Completions and Embeddings, and everybody who speaks them. */
 import type { Dialect } from '../dialect.ts';
-import { readUpstreamError, renderError, renderStreamError } from './error.ts';
+import { readUpstreamError } from '../upstream-error.ts';
+import { renderError, renderStreamError } from './error.ts';
 import { inputText } from './input-text.ts';
 import { longestMessage } from './message-length.ts';
 import { readPassThrough } from './pass-through-request.ts';
@@ -9,7 +10,7 @@ import { decodeRequest, encodeRequest } from './request.ts';
 import { decodeResponse, encodeResponse, readAnswer } from './response.ts';
 import { ChatStreamDecoder, ChatStreamEncoder } from './stream.ts';
 
-export const openaiChat: Dialect = {
+export const openaiChat = {
   name: 'openai-chat',
   readPassThrough,
   inputText,
@@ -27,4 +28,4 @@ export const openaiChat: Dialect = {
   renderStreamError,
   // A comment with a single line end: some SDKs dispatch an event at every empty line once an id has been seen.
   keepAlive: Buffer.from(': keep-alive\n'),
-};
+} as const satisfies Dialect;

@@ -15,7 +15,7 @@ import type {
   TextPart,
   ToolCallPart,
 } from '../../canonical/message.ts';
-import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from './schema.ts';
+import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
 import { readToolCall, writeToolCall } from './tools.ts';
 
 const DIALECT = 'openai-chat';

@@ -4,6 +4,15 @@ import type { Operation } from '@meridian/domain/dialect';
 import { isMeter } from '@meridian/domain/usage';
 import type { PassThroughRequest, RequestEdits, RequestFacts, ShownMeter } from '../dialect.ts';
 import {
+  AUDIO_BYTES_PER_TOKEN,
+  IMAGE_MAX_TOKENS,
+  LOW_DETAIL_IMAGE_MAX_TOKENS,
+  MESSAGE_OVERHEAD_TOKENS,
+  TOOL_OVERHEAD_TOKENS,
+  TOOLS_INSTRUCTION_TOKENS,
+} from '../input-bounds.ts';
+import { invalid, isObject, modelName, optionalBoolean, optionalPositiveInteger } from '../json.ts';
+import {
   type Edit,
   JsonCursor,
   JsonKeyError,
@@ -19,29 +28,11 @@ import {
   CHAT_KEYS,
   EMBEDDINGS_KEYS,
   INPUT_FROM_ELSEWHERE,
-  invalid,
-  isObject,
   MAX_CHOICES,
   MAX_EMBEDDING_INPUT_CHARACTERS,
   MAX_EMBEDDING_INPUTS,
-  modelName,
-  optionalBoolean,
-  optionalPositiveInteger,
   requestedTier,
 } from './schema.ts';
-
-/** Chat templates put 3 to 5 tokens around a message, besides the bytes of its JSON. */
-const MESSAGE_OVERHEAD_TOKENS = 8;
-/** A tool's signature is rewritten into the prompt in another notation, which can be longer than its JSON. */
-const TOOL_OVERHEAD_TOKENS = 32;
-/** Models put an instruction of their own before the first tool; the longest published one has 530 tokens. */
-const TOOLS_INSTRUCTION_TOKENS = 640;
-/** The most a published price list counts for one image: 2,833 + 8 tiles × 5,667 of the model with the dearest tiles. */
-const IMAGE_MAX_TOKENS = 48_169;
-/** Of an image asked for in low detail: 2,833 where the detail is heeded; where it is not, 12.8 million pixels in squares of 28. */
-const LOW_DETAIL_IMAGE_MAX_TOKENS = 16_384;
-/** Speech is at most 32 tokens a second and at least 750 bytes a second in the leanest codec: one token in 23 bytes. */
-const AUDIO_BYTES_PER_TOKEN = 16;
 
 const STREAM_OPTIONS_KEYS: ReadonlySet<string> = new Set(['include_usage']);
 /** Tools of these types are called by the client; any other is the provider's own, and reads what nobody here can see. */

@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import OpenAI from 'openai';
 import { describe, expect, it } from 'vitest';
+import { MAX_HELD_BYTES } from '../answer-facts.ts';
 import type { StreamTerms } from '../dialect.ts';
 import { openaiChat } from './index.ts';
-import { ChatPassThroughStream, MAX_HELD_BYTES } from './pass-through-stream.ts';
+import { ChatPassThroughStream } from './pass-through-stream.ts';
 
 const FIXTURES = join(import.meta.dirname, '../../../../../shared/fixtures/open');
 const present = existsSync(FIXTURES);

@@ -1,18 +1,17 @@
 /** The pass-through lane of a chat stream. */
 import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
-import type { AnswerFacts, PassThroughStream, StreamEnd, StreamTerms } from '../dialect.ts';
+import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
+import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
+import { isObject, type JsonObject, withLiteral } from '../json.ts';
 import { MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
+import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
-import { errorFromAnswer } from './error.ts';
 import { hasFinished } from './finish.ts';
-import { contentBytes, hasContent, hasNoOutput, TEXT_BYTES_PER_TOKEN, withCost } from './response.ts';
-import { isObject, type JsonObject, servedTier } from './schema.ts';
+import { contentBytes, hasContent } from './response.ts';
+import { servedTier } from './schema.ts';
 import { readUsage, reasoningTokens, withoutUpstreamCost } from './usage.ts';
-
-/** A preamble that is longer than this is no preamble: it goes out, and with it the chance to fail over. */
-export const MAX_HELD_BYTES = 64 * 1024;
 
 const DONE = Buffer.from('[DONE]');
 const DONE_EVENT = Buffer.from('data: [DONE]\n\n');
@@ -51,7 +50,7 @@ const FIRST_TEXT = SEARCHED.indexOf('content');
  * within a factor of two and a half of what providers report. Tool calls come out up to five times too low (the markup around them
  * is not seen), hidden reasoning does not count at all: a miscount is in the client's favour.
  */
-export class ChatPassThroughStream implements PassThroughStream {
+export class ChatPassThroughStream implements AnswerStream {
   readonly #terms: StreamTerms;
   readonly #splitter = new SseSplitter();
   #end: StreamEnd = RUNNING;
@@ -311,7 +310,7 @@ export class ChatPassThroughStream implements PassThroughStream {
     for (const key of ['usage', 'choices', 'x_groq']) delete rest[key];
     if (this.#terms.model !== undefined && typeof rest.model === 'string') rest.model = this.#terms.model;
     const head = JSON.stringify({ ...rest, choices: [] }).slice(0, -1);
-    return Buffer.from(`data: ${head},"usage":${withCost(withoutUpstreamCost(usage), costUsdLiteral)}}\n\n`);
+    return Buffer.from(`data: ${head},"usage":${withLiteral(withoutUpstreamCost(usage), 'cost_usd', costUsdLiteral)}}\n\n`);
   }
 }
 

@@ -1,10 +1,10 @@
 /** A chat request, to and from the canonical language. */
 import type { Loss } from '../../canonical/loss.ts';
 import type { Request, ResponseFormat } from '../../canonical/request.ts';
-import type { EncodedRequest, RequestEdits } from '../dialect.ts';
+import type { Encoded, EncodeRequestTerms } from '../dialect.ts';
+import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
 import { readMessage, writeMessages } from './message.ts';
 import { readPassThrough } from './pass-through-request.ts';
-import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from './schema.ts';
 import { readToolChoice, readTools, writeTool, writeToolChoice } from './tools.ts';
 
 const DIALECT = 'openai-chat';
@@ -107,10 +107,10 @@ function writeFormat(format: ResponseFormat): JsonObject {
 }
 
 /** The upstream's body. Usage is always asked for in streams. Throws GatewayError 400 on a hosted tool of another dialect. */
-export function encodeRequest(request: Request, edits: RequestEdits): EncodedRequest {
+export function encodeRequest(request: Request, terms: EncodeRequestTerms): Encoded {
   const losses: Loss[] = [];
   const isOurs = request.dialect === DIALECT;
-  if (!isOurs) for (const field of Object.keys(request.rest)) losses.push({ field, reason: 'It has no counterpart in Chat Completions.' });
+  if (!isOurs) for (const field of Object.keys(request.rest)) losses.push({ name: 'unknown_field', at: field });
   for (const tool of request.tools) {
     if (tool.kind === 'hosted' && tool.dialect !== DIALECT) {
       throw invalid(
@@ -121,25 +121,25 @@ export function encodeRequest(request: Request, edits: RequestEdits): EncodedReq
   }
   const messages = request.messages.flatMap((message, index) =>
     writeMessages(isOurs ? message : { ...message, rest: NO_REST }, isOurs, (what) => {
-      losses.push({ field: `messages[${index}]`, reason: `A part of type ${what} has no counterpart in Chat Completions.` });
+      losses.push({ name: 'unknown_part', at: `messages[${index}]:${what}` });
     }),
   );
   const { sampling, logprobs, toolChoice, reasoning } = request;
-  if (!isOurs && sampling.topK !== undefined) losses.push({ field: 'top_k', reason: 'Chat Completions has no such parameter.' });
+  if (!isOurs && sampling.topK !== undefined) losses.push({ name: 'top_k' });
   if (reasoning?.effort === undefined && reasoning?.budgetTokens !== undefined) {
-    losses.push({ field: 'reasoning budget', reason: 'Chat Completions takes an effort, not a number of tokens.' });
+    losses.push({ name: 'reasoning_budget' });
   }
   const streamOptions = isObject(request.rest.stream_options) ? request.rest.stream_options : {};
   const fields: JsonObject = {
     ...(isOurs ? request.rest : {}),
-    model: edits.model,
+    model: terms.model,
     messages,
     tools: request.tools.length === 0 ? undefined : request.tools.map(writeTool),
     tool_choice: toolChoice === undefined ? undefined : writeToolChoice(toolChoice),
     parallel_tool_calls: request.parallelToolCalls,
     stream: request.stream ? true : undefined,
     stream_options: request.stream ? { ...streamOptions, include_usage: true } : undefined,
-    max_completion_tokens: request.maxOutputTokens ?? edits.maxOutputTokens,
+    max_completion_tokens: request.maxOutputTokens ?? terms.maxOutputTokens,
     temperature: sampling.temperature,
     top_p: sampling.topP,
     top_k: isOurs ? sampling.topK : undefined,

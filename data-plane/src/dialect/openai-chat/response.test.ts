@@ -2,6 +2,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GatewayError } from '@meridian/domain/error';
 import { describe, expect, it } from 'vitest';
+import type { Response } from '../../canonical/response.ts';
+import type { EncodeTerms } from '../dialect.ts';
+import { decodeRequest } from './request.ts';
 import { decodeResponse, encodeResponse, readAnswer } from './response.ts';
 
 const FIXTURES = join(import.meta.dirname, '../../../../../shared/fixtures/open');
@@ -91,7 +94,7 @@ describe('an answer that is none', () => {
 
 describe('the rewritten answer', () => {
   const rewrite = (body: string, model: string | undefined) =>
-    Buffer.concat(readAnswer('chat', Buffer.from(body)).rewrite({ model, costUsdLiteral: '0.000012500' })).toString();
+    Buffer.concat(readAnswer('chat', Buffer.from(body)).rewrite({ model, costUsdLiteral: '0.000012500' }).body).toString();
 
   it('has the asked model and the cost, and every other byte as it was', () => {
     const body =
@@ -123,12 +126,18 @@ function recordedAnswers(): [string, Buffer][] {
     .filter(([, body]) => 'choices' in JSON.parse(body.toString()));
 }
 
+function encoded(response: Response, terms: Partial<EncodeTerms> = {}): Buffer {
+  const request = decodeRequest(Buffer.from('{"model":"m","messages":[{"role":"user","content":"Hi"}]}'));
+  const plain = { requestId: 'req_1', model: undefined, createdSeconds: 0, costUsdLiteral: undefined, request };
+  return Buffer.concat(encodeResponse(response, { ...plain, ...terms }).body);
+}
+
 describe('recorded answers', () => {
   it.skipIf(!existsSync(FIXTURES))('are found', () => expect(recordedAnswers().length).toBeGreaterThan(20));
 
   it.each(recordedAnswers())('%s reads the same after it was written', (_name, body) => {
     const response = decodeResponse(body);
-    const written = decodeResponse(encodeResponse(response, { model: undefined, createdSeconds: 0, costUsdLiteral: undefined }));
+    const written = decodeResponse(encoded(response));
     const usage = response.usage === undefined ? undefined : { ...response.usage, raw: expect.anything() };
     const choices = response.choices.map((choice) => ({
       ...choice,
@@ -139,7 +148,7 @@ describe('recorded answers', () => {
 
   it.each(recordedAnswers())('%s keeps its bytes but for model and cost', (_name, body) => {
     const { facts, rewrite } = readAnswer('chat', body);
-    const edited = JSON.parse(Buffer.concat(rewrite({ model: 'asked', costUsdLiteral: '0.25' })).toString());
+    const edited = JSON.parse(Buffer.concat(rewrite({ model: 'asked', costUsdLiteral: '0.25' }).body).toString());
     const before = JSON.parse(body.toString());
     // What the provider bills us is not passed on.
     for (const key of ['cost', 'cost_details', 'is_byok', 'cost_in_usd_ticks']) delete before.usage?.[key];
@@ -155,7 +164,7 @@ describe('what a provider tells of its own bill', () => {
   it('does not reach the client', () => {
     const body = Buffer.from(JSON.stringify(answer({ usage: { ...counts, ...bill } })));
     const { facts, rewrite } = readAnswer('chat', body);
-    const written = JSON.parse(Buffer.concat(rewrite({ model: undefined, costUsdLiteral: '0.25' })).toString());
+    const written = JSON.parse(Buffer.concat(rewrite({ model: undefined, costUsdLiteral: '0.25' }).body).toString());
     expect(written.usage).toEqual({ ...counts, cost_usd: 0.25 });
     expect(facts.usage).toEqual({ input: 3, output: 2 });
   });
@@ -166,10 +175,8 @@ describe('a translated answer', () => {
     const response = decodeResponse(
       Buffer.from(JSON.stringify(answer({ usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 } }))),
     );
-    const written = encodeResponse(
-      { ...response, createdSeconds: undefined },
-      { model: 'asked', createdSeconds: 7, costUsdLiteral: '0.10' },
-    ).toString();
+    const terms = { model: 'asked', createdSeconds: 7, costUsdLiteral: '0.10' };
+    const written = encoded({ ...response, createdSeconds: undefined }, terms).toString();
     expect(JSON.parse(written)).toMatchObject({ object: 'chat.completion', created: 7, model: 'asked', usage: { total_tokens: 5 } });
     expect(written).toContain('"cost_usd":0.10}');
   });
@@ -180,7 +187,7 @@ describe('a translated answer', () => {
     const response = decodeResponse(Buffer.from(JSON.stringify(answer({}))));
     const parts = [block('one', 's1'), block('', 's2'), ...(response.choices[0]?.parts ?? [])];
     const choices = response.choices.map((choice) => ({ ...choice, parts }));
-    const written = encodeResponse({ ...response, choices }, { model: undefined, createdSeconds: 0, costUsdLiteral: undefined });
+    const written = encoded({ ...response, choices });
     expect(JSON.parse(written.toString()).choices[0].message.reasoning_content).toBe('one');
     expect(decodeResponse(written).choices[0]?.parts).toEqual(parts);
   });

@@ -1,18 +1,17 @@
 /** A whole JSON answer: read and edited by its bytes, or to and from the canonical language. */
 import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
-import { outputTokens, type Usage } from '@meridian/domain/usage';
+
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
-import type { AnswerFacts, EncodeTerms, PassThroughAnswer } from '../dialect.ts';
+import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
+import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
+import { isObject, type JsonObject, number, rest, text, withLiteral } from '../json.ts';
 import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
-import { errorFromAnswer } from './error.ts';
+import { errorFromAnswer } from '../upstream-error.ts';
 import { readFinish, writeFinish } from './finish.ts';
 import { readParts, writeAssistant } from './message.ts';
-import { isObject, type JsonObject, number, rest, servedTier, text, writeTier } from './schema.ts';
+import { servedTier, writeTier } from './schema.ts';
 import { readUsage, reasoningTokens, UPSTREAM_COST_KEYS, withoutUpstreamCost, writeUsage } from './usage.ts';
-
-/** About one token in so many bytes of text, for answers whose provider did not count. */
-export const TEXT_BYTES_PER_TOKEN = 4;
 
 /** Longer `choices` (pictures, audio) are not parsed for their text: they are not empty, and their bytes stand for it. */
 const PARSED_CHOICES_MAX_BYTES = 256 * 1024;
@@ -20,7 +19,7 @@ const PARSED_CHOICES_MAX_BYTES = 256 * 1024;
 const ANSWER_KEYS: ReadonlySet<string> = new Set(['model', 'usage', 'service_tier', 'choices', 'error']);
 
 /** Throws GatewayError `upstream_error` when the answer is not a JSON object, or is an error in a success's clothes. */
-export function readAnswer(operation: Operation, body: Buffer): PassThroughAnswer {
+export function readAnswer(operation: Operation, body: Buffer): Answer {
   try {
     return read(operation, body);
   } catch (error) {
@@ -31,7 +30,7 @@ export function readAnswer(operation: Operation, body: Buffer): PassThroughAnswe
   }
 }
 
-function read(operation: Operation, body: Buffer): PassThroughAnswer {
+function read(operation: Operation, body: Buffer): Answer {
   const cursor = new JsonCursor(body);
   const spans = new Map<string, Span>();
   cursor.openObject();
@@ -62,12 +61,7 @@ function read(operation: Operation, body: Buffer): PassThroughAnswer {
     countedOutputTokens: Math.ceil(content.textBytes / TEXT_BYTES_PER_TOKEN),
     reasoningTokens: reasoningTokens(rawUsage),
   };
-  return { facts, rewrite: (edits) => splice(body, answerEdits(body, spans, edits)) };
-}
-
-/** Nothing was generated, as far as the provider says. */
-export function hasNoOutput(usage: Usage | undefined): boolean {
-  return usage === undefined || outputTokens(usage) === 0;
+  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, spans, edits)), losses: [] }) };
 }
 
 function answerEdits(
@@ -89,7 +83,7 @@ function costEdit(body: Buffer, usage: Span, costUsdLiteral: string): Edit {
   const counts = valueAt(body, usage);
   // By the parsed object: the answer has been paid for by now, so no way of writing a name may fail here.
   if (isObject(counts) && Object.keys(counts).some((key) => UPSTREAM_COST_KEYS.has(key))) {
-    return { ...usage, text: withCost(withoutUpstreamCost(counts), costUsdLiteral) };
+    return { ...usage, text: withLiteral(withoutUpstreamCost(counts), 'cost_usd', costUsdLiteral) };
   }
   const isEmpty = Object.keys(counts ?? {}).length === 0;
   return { start: usage.end - 1, end: usage.end - 1, text: `${isEmpty ? '' : ','}"cost_usd":${costUsdLiteral}` };
@@ -193,7 +187,7 @@ export function readReport(raw: unknown): UsageReport | undefined {
 }
 
 /** The client's body. Fields that came from another dialect's `rest` are the caller's to leave out. */
-export function encodeResponse(response: Response, terms: EncodeTerms): Buffer {
+export function encodeResponse(response: Response, terms: EncodeTerms): Encoded {
   const { usage, serviceTier } = response;
   const fields = JSON.stringify({
     ...response.rest,
@@ -210,13 +204,7 @@ export function encodeResponse(response: Response, terms: EncodeTerms): Buffer {
     })),
     service_tier: serviceTier === undefined ? undefined : writeTier(serviceTier),
   });
-  const counts = usage === undefined ? '' : `,"usage":${withCost(writeUsage(usage.usage, usage.reasoningTokens), terms.costUsdLiteral)}`;
-  return Buffer.from(`${fields.slice(0, -1)}${counts}}`);
-}
-
-/** A usage object with its cost, whose digits are written as they were given. */
-export function withCost(usage: JsonObject, costUsdLiteral: string | undefined): string {
-  const counts = JSON.stringify(usage);
-  if (costUsdLiteral === undefined) return counts;
-  return `${counts.slice(0, -1)}${counts === '{}' ? '' : ','}"cost_usd":${costUsdLiteral}}`;
+  const counts =
+    usage === undefined ? '' : `,"usage":${withLiteral(writeUsage(usage.usage, usage.reasoningTokens), 'cost_usd', terms.costUsdLiteral)}`;
+  return { body: [Buffer.from(`${fields.slice(0, -1)}${counts}}`)], losses: [] };
 }

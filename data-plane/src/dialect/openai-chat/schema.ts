@@ -1,8 +1,7 @@
-/** What this dialect reads of requests and answers, its limits, and the checks of single fields. */
-import { GatewayError } from '@meridian/domain/error';
+/** What this dialect reads of requests and answers, and its limits. */
 import type { ServiceTier } from '@meridian/domain/price';
+import { invalid } from '../json.ts';
 
-const MAX_MODEL_NAME_BYTES = 256;
 export const MAX_CHOICES = 128;
 export const MAX_EMBEDDING_INPUTS = 100;
 export const MAX_EMBEDDING_INPUT_CHARACTERS = 100_000;
@@ -50,67 +49,6 @@ export const INPUT_FROM_ELSEWHERE: readonly string[] = [
 ];
 
 export const EMBEDDINGS_KEYS: ReadonlySet<string> = new Set(['model', 'input', 'encoding_format', 'dimensions', 'user']);
-
-export function invalid(message: string, param?: string, cause?: unknown): GatewayError {
-  return new GatewayError('invalid_request_error', {
-    message,
-    ...(param === undefined ? {} : { param }),
-    ...(cause === undefined ? {} : { cause }),
-  });
-}
-
-export type JsonObject = Readonly<Record<string, unknown>>;
-
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** The members that are not named: what a dialect of ours has no word for, carried along. */
-export function rest(value: JsonObject, known: readonly string[]): JsonObject {
-  let others: Record<string, unknown> | undefined;
-  for (const [key, member] of Object.entries(value)) {
-    if (known.includes(key)) continue;
-    others ??= {};
-    others[key] = member;
-  }
-  return others ?? NO_REST;
-}
-
-export const NO_REST: JsonObject = Object.freeze({});
-
-export function text(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
-}
-
-export function number(value: unknown): number | undefined {
-  return typeof value === 'number' ? value : undefined;
-}
-
-export function modelName(value: unknown): string {
-  if (value === undefined) throw invalid("The parameter 'model' is missing.", 'model');
-  if (typeof value !== 'string') throw invalid("The parameter 'model' must be a string.", 'model');
-  if (value.trim() === '') throw invalid("The parameter 'model' may not be empty.", 'model');
-  if (Buffer.byteLength(value) > MAX_MODEL_NAME_BYTES) {
-    throw invalid(`The parameter 'model' may have at most ${MAX_MODEL_NAME_BYTES} bytes.`, 'model');
-  }
-  return value;
-}
-
-/** Absent and null are the same in this protocol. */
-export function optionalBoolean(value: unknown, param: string): boolean {
-  if (value === undefined || value === null) return false;
-  if (typeof value !== 'boolean') throw invalid(`The parameter '${param}' must be true or false.`, param);
-  return value;
-}
-
-export function optionalPositiveInteger(value: unknown, param: string, max = Number.MAX_SAFE_INTEGER): number | undefined {
-  if (value === undefined || value === null) return undefined;
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 1) {
-    throw invalid(`The parameter '${param}' must be a positive integer.`, param);
-  }
-  if (value > max) throw invalid(`The parameter '${param}' may be at most ${max}.`, param);
-  return value;
-}
 
 export function requestedTier(value: unknown): ServiceTier {
   switch (value) {

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { StreamEvent } from '../../canonical/event.ts';
+import { renderStreamError } from './error.ts';
+import { decodeRequest } from './request.ts';
 import { ChatStreamDecoder, ChatStreamEncoder } from './stream.ts';
 
 const FIXTURES = join(import.meta.dirname, '../../../../../shared/fixtures/open');
@@ -38,14 +40,18 @@ function recordedStreams(): [string, Buffer][] {
   return found;
 }
 
+const TERMS = { requestId: 'req_1', request: decodeRequest(Buffer.from('{"model":"m","messages":[{"role":"user","content":"Hi"}]}')) };
+
 function decode(...pieces: Buffer[]): StreamEvent[] {
   const decoder = new ChatStreamDecoder();
   return [...pieces.flatMap((piece) => decoder.push(piece)), ...decoder.end()];
 }
 
 function encode(events: readonly StreamEvent[]): Buffer {
-  const encoder = new ChatStreamEncoder({ wantsStreamUsage: true, model: undefined, createdSeconds: 0 });
-  return Buffer.concat([...encoder.push(events), ...encoder.end(undefined)]);
+  const encoder = new ChatStreamEncoder({ ...TERMS, wantsStreamUsage: true, model: undefined, createdSeconds: 0 });
+  const failure = events.find((event) => event.type === 'error');
+  const written = encoder.push(events.filter((event) => event.type !== 'error'));
+  return Buffer.concat([...written, ...(failure === undefined ? encoder.end(undefined) : [renderStreamError(failure.error, '')])]);
 }
 
 /** What a reader ends up with: all but the last usage report is overwritten, and names of finish reasons are normalised. */
@@ -185,7 +191,7 @@ describe('the encoder', () => {
   });
 
   it('writes role once, usage last with its cost, and the end mark', () => {
-    const encoder = new ChatStreamEncoder({ wantsStreamUsage: true, model: 'asked', createdSeconds: 9 });
+    const encoder = new ChatStreamEncoder({ ...TERMS, wantsStreamUsage: true, model: 'asked', createdSeconds: 9 });
     const events = decode(
       sse(
         { ...chunk({ content: 'a' }), usage: { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 } },
@@ -202,7 +208,7 @@ describe('the encoder', () => {
   });
 
   it('writes no usage that was not asked for', () => {
-    const encoder = new ChatStreamEncoder({ wantsStreamUsage: false, model: undefined, createdSeconds: 9 });
+    const encoder = new ChatStreamEncoder({ ...TERMS, wantsStreamUsage: false, model: undefined, createdSeconds: 9 });
     encoder.push(decode(sse({ ...chunk({}, 'stop'), usage: { prompt_tokens: 1 } })));
     expect(Buffer.concat(encoder.end('1')).toString()).toBe('data: [DONE]\n\n');
   });

@@ -5,13 +5,14 @@ import type { StreamEvent } from '../../canonical/event.ts';
 import type { Part } from '../../canonical/message.ts';
 import type { UsageReport } from '../../canonical/response.ts';
 import type { EncodeStreamTerms, StreamDecoder, StreamEncoder } from '../dialect.ts';
+import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
+import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
-import { errorFromAnswer, renderStreamError } from './error.ts';
 import { hasFinished, readFinish, writeFinish } from './finish.ts';
 import { readAudio, readCarrier, readCitation, readContent, writeAudio, writeCarrier, writeCitation, writeImage } from './message.ts';
-import { readReport, withCost } from './response.ts';
-import { isObject, type JsonObject, NO_REST, number, rest, servedTier, text, writeTier } from './schema.ts';
+import { readReport } from './response.ts';
+import { servedTier, writeTier } from './schema.ts';
 import { writeUsage } from './usage.ts';
 
 /** What stands in every chunk beside what is read; `obfuscation` is padding that differs from chunk to chunk. */
@@ -260,7 +261,7 @@ export class ChatStreamEncoder implements StreamEncoder {
     if (this.#terms.wantsStreamUsage && this.#usage !== undefined) {
       const { usage, reasoningTokens } = this.#usage;
       const head = JSON.stringify({ ...this.#envelope, choices: [] }).slice(0, -1);
-      out.push(Buffer.from(`data: ${head},"usage":${withCost(writeUsage(usage, reasoningTokens), costUsdLiteral)}}\n\n`));
+      out.push(Buffer.from(`data: ${head},"usage":${withLiteral(writeUsage(usage, reasoningTokens), 'cost_usd', costUsdLiteral)}}\n\n`));
     }
     out.push(Buffer.from('data: [DONE]\n\n'));
     return out;
@@ -311,8 +312,8 @@ export class ChatStreamEncoder implements StreamEncoder {
       case 'usage':
         this.#usage = event.report;
         return undefined;
+      case 'foreign':
       case 'error':
-        return renderStreamError(event.error, '');
       case 'end':
         return undefined;
       default:

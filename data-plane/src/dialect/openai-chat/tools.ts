@@ -1,7 +1,7 @@
 /** Tools, the choice among them, and calls of them. */
 import type { Rest, ToolCallPart } from '../../canonical/message.ts';
 import type { Tool, ToolChoice } from '../../canonical/tool.ts';
-import { invalid, isObject, type JsonObject, rest, text } from './schema.ts';
+import { invalid, isObject, type JsonObject, rest, text } from '../json.ts';
 
 const DIALECT = 'openai-chat';
 

@@ -1,7 +1,7 @@
 /** Usage as this family of providers writes it, and our disjoint components. */
 import { type Component, componentOf, inputTokens, metersOf, outputTokens, type Usage, unitsOf } from '@meridian/domain/usage';
+import type { JsonObject } from '../json.ts';
 import { addToolCalls, count, isUsageObject, objectIn, takeParts, type UsageDraft } from '../usage-object.ts';
-import type { JsonObject } from './schema.ts';
 
 /**
  * Reads a `usage` object; undefined when it holds no token count at all.
