@@ -15,7 +15,7 @@ import { Picture } from './control/picture.ts';
 import { SnapshotStore } from './control/snapshot-store.ts';
 import { startSyncClient } from './control/sync-client.ts';
 import { startUsageClient } from './control/usage-client.ts';
-import { openaiChat } from './dialect/openai-chat/index.ts';
+import { dialectOf } from './dialect/registry.ts';
 import { RedisStore } from './idempotency/redis-store.ts';
 import { openSpool } from './metering/spool/spool.ts';
 import { connectRegionRedis } from './redis/client.ts';
@@ -103,7 +103,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
   });
   const path = createRequestPath({
     config,
-    dialect: openaiChat,
+    dialectOf,
     picture,
     spool,
     grants: desk,

@@ -4,7 +4,7 @@ import type { GatewayError } from '@meridian/domain/error';
 import type { Final } from '@meridian/domain/usage-record';
 import type { Principal } from './admission/authenticate.ts';
 import type { RatePermit } from './admission/rate-limit.ts';
-import type { Dialect } from './dialect/dialect.ts';
+import type { Dialect, RequestPlace } from './dialect/dialect.ts';
 import type { AnswerMeta, ClientStream } from './routing/commit.ts';
 
 export interface Exchange {
@@ -15,6 +15,8 @@ export interface Exchange {
   /** Only of a key with rate limits. */
   readonly permit?: RatePermit | undefined;
   readonly body: Buffer;
+  /** What the path and the headers say of it. */
+  readonly place: RequestPlace;
   /** When the request arrived (ms since 1970). */
   readonly arrivedMs: number;
 }

@@ -13,11 +13,13 @@ import type { Final, Intent } from '@meridian/domain/usage-record';
 import type { Admitted, Verdict } from './admission/admit.ts';
 import type { Principal } from './admission/authenticate.ts';
 import type { AnswerFacts, PassThroughRequest, RequestFacts } from './dialect/dialect.ts';
+import type { Lane } from './dialect/lane.ts';
 import type { Exchange, Once, Reply } from './exchange.ts';
 import type { Ending } from './metering/settle.ts';
 import type { AttemptEnd, AttemptJob, RunningAttempt, Trace } from './routing/attempt.ts';
 import { Delivery, type Timers } from './routing/commit.ts';
-import type { Plan } from './routing/plan.ts';
+import { type DialectNamed, lanesTo } from './routing/lanes.ts';
+import type { Candidate, Plan } from './routing/plan.ts';
 
 export interface Rooms {
   readonly plan: (facts: RequestFacts, principal: Principal, nowMs: number) => Plan;
@@ -32,6 +34,7 @@ export interface Rooms {
   readonly release: (admitted: Admitted) => void;
   /** Writes the INTENT; resolves when its write() has returned. */
   readonly open: (intent: Intent) => Promise<void>;
+  readonly dialectNamed: DialectNamed;
   readonly attempt: (job: AttemptJob) => RunningAttempt;
   /** Attempts that run, for whoever has to end them when the node stops. */
   readonly inFlight: Set<RunningAttempt>;
@@ -49,12 +52,14 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   const { dialect, principal } = exchange;
   let request: PassThroughRequest;
   let plan: Plan;
+  let laneTo: (candidate: Candidate) => Lane;
   let admitted: Admitted | undefined;
   let intent: Intent;
   try {
-    request = dialect.readPassThrough(exchange.operation, exchange.body);
+    request = dialect.readPassThrough(exchange.operation, exchange.body, exchange.place);
     plan = rooms.plan(request.facts, principal, exchange.arrivedMs);
     rooms.entitle(exchange, request.facts, plan);
+    laneTo = lanesOf(rooms, exchange, request, plan);
     const verdict = admission(rooms, exchange, request.facts, plan, reply);
     admitted = admittedBy(verdict instanceof Promise ? await verdict : verdict);
     intent = intentOf(exchange, request.facts, plan, admitted, rooms.nowMs());
@@ -80,8 +85,8 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   const model = echoedModel(facts, plan);
   const running = rooms.attempt({
     requestId: exchange.requestId,
-    dialect,
-    request,
+    facts,
+    laneTo,
     candidates: plan.candidates,
     maxOutputTokens: admitted.terms.addedLimit,
     streamTerms: facts.stream ? { wantsStreamUsage: facts.wantsStreamUsage, model } : undefined,
@@ -101,17 +106,20 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   exchange.permit?.used(inputTokens(final.usage) + outputTokens(final.usage));
   const costUsdLiteral = rooms.costLiteral(final);
   switch (end.kind) {
-    case 'answer':
+    case 'answer': {
+      const { body, losses } = end.answer.rewrite({ model, costUsdLiteral });
       reply.answer(
         {
           providerId: end.served.candidate.provider.id,
           attempts: running.traces.length,
           actualModel: end.answer.facts.model ?? end.served.candidate.model.id,
           costUsdLiteral,
+          losses: [...end.served.losses, ...losses],
         },
-        end.answer.rewrite({ model, costUsdLiteral }),
+        body,
       );
       return;
+    }
     case 'stream':
       delivery?.finish(end.stream.terminal(costUsdLiteral));
       return;
@@ -129,6 +137,16 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
     default:
       end satisfies never;
   }
+}
+
+function lanesOf(
+  rooms: Pick<Rooms, 'dialectNamed'>,
+  exchange: Exchange,
+  passThrough: PassThroughRequest,
+  plan: Plan,
+): (candidate: Candidate) => Lane {
+  const { requestId, arrivedMs } = exchange;
+  return lanesTo({ ...exchange, passThrough }, plan, rooms.dialectNamed, { requestId, createdSeconds: Math.floor(arrivedMs / 1000) });
 }
 
 /** A request whose place a retry has taken comes to nothing: the retry is the one that is charged. */

@@ -13,7 +13,7 @@ import type { RateLimiter } from './admission/rate-limit.ts';
 import type { TokenCounts } from './admission/token-counter.ts';
 import type { Config } from './config.ts';
 import type { Dialect } from './dialect/dialect.ts';
-import type { Exchange } from './exchange.ts';
+import type { Spoken } from './dialect/registry.ts';
 import { Idempotency } from './idempotency/idempotency.ts';
 import { MemoryStore } from './idempotency/memory-store.ts';
 import type { RecordStore } from './idempotency/store.ts';
@@ -46,8 +46,8 @@ const OWNER_BYTES = 16;
 
 export interface RequestPathDeps {
   readonly config: Config;
-  /** What clients speak. */
-  readonly dialect: Dialect;
+  /** Every dialect that clients and upstreams speak. */
+  readonly dialectOf: (spoken: Spoken) => Dialect;
   readonly picture: KeyTable & Catalogue;
   readonly spool: UsageSink;
   readonly grants: Grants;
@@ -81,7 +81,7 @@ export interface RequestPath {
 }
 
 export function createRequestPath(deps: RequestPathDeps): RequestPath {
-  const { config, dialect, picture, spool, grants, counter, upstream, deadlines, metrics, log, ids, rateLimiter } = deps;
+  const { config, dialectOf, picture, spool, grants, counter, upstream, deadlines, metrics, log, ids, rateLimiter } = deps;
   const { nowMs } = ids;
   const leftBehind = new LeftBehind(deadlines, config);
   const inFlight = new Set<RunningAttempt>();
@@ -102,12 +102,12 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     regionUrls: config.regionUrls,
   };
   const authenticateRequest = (request: IncomingMessage, atMs: number): Principal =>
-    authenticate(picture, authenticateSettings, presentedKey(request.headers), atMs);
+    authenticate(picture, authenticateSettings, presentedKey(request.headers, request.url), atMs);
 
   const attemptRooms: AttemptRooms = {
     upstream,
     providerFor,
-    timeouts: (candidate, request) => patience(config, request.facts, candidate.model.maxOutputTokens),
+    timeouts: (candidate, facts) => patience(config, facts, candidate.model.maxOutputTokens),
     nowMs,
   };
   const admitRooms: AdmitRooms = { grants, keys: picture, nowMs, counter };
@@ -128,6 +128,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
       new Promise((resolve, reject) => {
         spool.intent(intent, (error) => (error === undefined ? resolve() : reject(error)));
       }),
+    dialectNamed: dialectOf,
     attempt: (job) => {
       const started = attempt(attemptRooms, job);
       if (cutWith !== undefined) started.interrupt(cutWith);
@@ -174,7 +175,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
 
   const server = createServer({
     region: config.region,
-    dialect,
+    dialectOf,
     newRequestId: () => newId('req', ids),
     nowMs,
     authenticate: authenticateRequest,
@@ -193,15 +194,17 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     },
   });
   registerRoutes(server, {
-    handle: (exchange, reply, headers) => {
+    dialectOf,
+    handle: (exchange, reply, request) => {
       running++;
-      const asked: Exchange = { ...exchange, dialect };
-      const header = headers['idempotency-key'];
+      const header = request.headers['idempotency-key'];
       const served =
         header === undefined
-          ? handle(rooms, asked, reply)
-          : idempotency.serve({ ...exchange, header: String(header), apiKey: presentedKey(headers) ?? '' }, reply, (recording) =>
-              handle(rooms, asked, recording),
+          ? handle(rooms, exchange, reply)
+          : idempotency.serve(
+              { ...exchange, header: String(header), apiKey: presentedKey(request.headers, request.url) ?? '' },
+              reply,
+              (recording) => handle(rooms, exchange, recording),
             );
       served
         .catch((thrown: unknown) => {
@@ -217,10 +220,10 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     listModels: (principal) => listModels(picture, principal, config.region, nowMs()),
     retrieveModel: (name, principal) => retrieveModel(picture, name, principal, config.region, nowMs()),
     me: (request, reply) => me(meRooms, request, reply),
-    quote: (exchange, reply) => quote(rooms, { ...exchange, dialect }, reply),
+    quote: (exchange, reply) => quote(rooms, exchange, reply),
     forward: (request, reply) => forward(upstream, config.controlUrl, request, reply),
     presentedApiKey: (request) => {
-      const presented = presentedKey(request.headers);
+      const presented = presentedKey(request.headers, request.url);
       if (presented === undefined) return '';
       return presented.startsWith(config.keyPrefix) ? presented : undefined;
     },

@@ -11,7 +11,7 @@ import { TokenCounter } from './admission/token-counter.ts';
 import { loadConfig } from './config.ts';
 import type { Picture } from './control/picture.ts';
 import { type Sketch, samplePicture } from './control/testing.ts';
-import { openaiChat } from './dialect/openai-chat/index.ts';
+import { dialectOf } from './dialect/registry.ts';
 import type { Spool } from './metering/spool/spool.ts';
 import { type HeldIds, newFolder, openTestSpool, retainedFinals } from './metering/spool/testing.ts';
 import { createRequestPath, type RequestPath, type RequestPathDeps } from './request-path.ts';
@@ -102,7 +102,7 @@ export async function startTestNode(
   const rateLimiter = new RateLimiter({ counters: undefined, nowMs: () => timeMs, regionNodes: () => 1 });
   const path = createRequestPath({
     config,
-    dialect: openaiChat,
+    dialectOf,
     picture,
     spool,
     grants: bank.desk,

@@ -28,12 +28,17 @@ export interface CredentialHeaders {
   readonly 'x-goog-api-key'?: string | string[] | undefined;
 }
 
-/** The key a client presents, from whichever header its SDK uses; undefined when it presents none. */
-export function presentedKey(headers: CredentialHeaders): string | undefined {
+/**
+ * The key a client presents, from whichever header its SDK uses, or from `?key=`, where Google's clients may put it; undefined when it
+ * presents none. `url` is the path with its query.
+ */
+export function presentedKey(headers: CredentialHeaders, url = ''): string | undefined {
   const authorization = headers.authorization;
   if (authorization !== undefined) return /^bearer +(\S+) *$/i.exec(authorization)?.[1] ?? '';
   const direct = headers['x-api-key'] ?? headers['x-goog-api-key'];
-  return typeof direct === 'string' ? direct : undefined;
+  if (typeof direct === 'string') return direct;
+  const queryAt = url.indexOf('?');
+  return queryAt === -1 ? undefined : (new URLSearchParams(url.slice(queryAt + 1)).get('key') ?? undefined);
 }
 
 /** Throws GatewayError 401 (`invalid_api_key`), 403 (`insufficient_tier`, `wrong_region`) or 503 while the node has no price ladder. */

@@ -1,7 +1,6 @@
 /** Serves requests that carry an `Idempotency-Key`: the first one runs, every other gets its answer. */
-import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
-import type { Reply, StoredAnswer } from '../exchange.ts';
+import type { Exchange, Reply, StoredAnswer } from '../exchange.ts';
 import type { Timers } from '../routing/commit.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -26,14 +25,11 @@ export interface IdempotencyOptions {
   readonly waitMs?: number;
 }
 
-export interface IdempotentRequest {
+export interface IdempotentRequest extends Pick<Exchange, 'requestId' | 'dialect' | 'operation' | 'place' | 'body'> {
   /** The header as it came. */
   readonly header: string;
   /** The raw API key, which has been authenticated. */
   readonly apiKey: string;
-  readonly operation: Operation;
-  readonly body: Buffer;
-  readonly requestId: string;
 }
 
 /** A reply that can give an answer again; the server satisfies it. */
@@ -59,7 +55,7 @@ export class Idempotency {
 
   /** Runs the request on a reply that keeps its answer, or answers without. Rejects only as `run` does. */
   async serve(request: IdempotentRequest, reply: ReplayableReply, run: (reply: Reply) => Promise<void>): Promise<void> {
-    const { header, apiKey, operation, body, requestId } = request;
+    const { header, apiKey, operation, dialect, place, body, requestId } = request;
     let scope: Scope;
     try {
       scope = new Scope(apiKey, this.#options.region, header);
@@ -67,7 +63,8 @@ export class Idempotency {
       reply.fail(GatewayError.from(thrown));
       return;
     }
-    const fingerprint = await scope.fingerprint(operation, body);
+    const { model = '', stream = false, form = '' } = place;
+    const fingerprint = await scope.fingerprint([operation, dialect.name, model, stream, form].join('\0'), body);
     const verdict = await new Promise<Verdict>((resolve) => {
       reply.onGone(this.#claims.enter(scope.name, { fingerprint, requestId }, resolve));
     });

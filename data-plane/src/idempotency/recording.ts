@@ -87,8 +87,8 @@ export class Recording implements Reply, Once {
     this.#end(this.#withoutAnswer(), () => this.#reply.fail(error));
   }
 
-  breakOff(error: GatewayError): void {
-    this.#end(this.#withoutAnswer(), () => this.#reply.breakOff(error));
+  breakOff(error: GatewayError, bytes?: readonly Buffer[]): void {
+    this.#end(this.#withoutAnswer(), () => this.#reply.breakOff(error, bytes));
   }
 
   /** Once the request has been served: what ended without a word to its client ends its claim here. */

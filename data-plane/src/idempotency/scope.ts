@@ -5,7 +5,6 @@
  */
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 
 const MAX_HEADER_CHARACTERS = 255;
@@ -41,8 +40,8 @@ export class Scope {
   }
 
   /** Tells one request from another: what is asked for, byte by byte. A large body lets others have their turn. */
-  async fingerprint(operation: Operation, body: Buffer): Promise<string> {
-    const hmac = createHmac('sha256', this.#fingerprintKey).update(`${operation}\0`);
+  async fingerprint(asked: string, body: Buffer): Promise<string> {
+    const hmac = createHmac('sha256', this.#fingerprintKey).update(`${asked}\0`);
     for (let at = 0; at < body.length; at += HASHED_BYTES_A_TURN) {
       if (at > 0) await setImmediate();
       hmac.update(body.subarray(at, at + HASHED_BYTES_A_TURN));

@@ -1,9 +1,9 @@
-/** Any other origin that speaks OpenAI's chat wire: hosted models, self-hosted servers, simulators. */
-import { bearerAdapter, OPENAI_CHAT_PATHS } from './provider.ts';
+/** Any other origin that speaks one of OpenAI's wires: hosted models, self-hosted servers, simulators. */
+import { adapterOf, OPENAI_PATHS } from './provider.ts';
 
-export const openaiCompatible = bearerAdapter({
+export const openaiCompatible = adapterOf({
   name: 'openai-compatible',
-  paths: { 'openai-chat': OPENAI_CHAT_PATHS },
+  paths: OPENAI_PATHS,
   requestIdHeader: 'x-request-id',
   upstreamRequestIdHeaders: ['x-request-id', 'request-id', 'apim-request-id', 'x-amzn-requestid', 'cf-ray'],
 });

@@ -1,9 +1,10 @@
 /** OpenRouter: its support and its generation API go by the generation id, which it answers with before the body. */
-import { bearerAdapter, OPENAI_CHAT_PATHS } from './provider.ts';
+import { adapterOf, messagesPath, OPENAI_PATHS } from './provider.ts';
 
-export const openrouter = bearerAdapter({
+export const openrouter = adapterOf({
   name: 'openrouter',
-  paths: { 'openai-chat': OPENAI_CHAT_PATHS },
+  // It has a path for each of the three protocols beside its first.
+  paths: { ...OPENAI_PATHS, 'anthropic-messages': messagesPath },
   requestIdHeader: 'x-request-id',
   upstreamRequestIdHeaders: ['x-generation-id', 'x-request-id', 'cf-ray'],
 });

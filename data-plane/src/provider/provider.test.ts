@@ -35,7 +35,15 @@ function pairs(flat: readonly string[]): [string, string][] {
 }
 
 function target(adapter: string, change: Partial<Provider> = {}, operation: 'chat' | 'embeddings' = 'chat') {
-  const found = providerFor(adapter)?.target({ provider: provider(change), endpoint, secret: 'sk-secret', operation, requestId: 'req_1' });
+  const found = providerFor(adapter)?.target({
+    provider: provider(change),
+    endpoint,
+    secret: 'sk-secret',
+    operation,
+    stream: false,
+    passOn: [],
+    requestId: 'req_1',
+  });
   if (found === undefined) throw new Error(`no adapter ${adapter}`);
   return { ...found, headers: pairs(found.headers) };
 }
@@ -80,6 +88,8 @@ describe('a target', () => {
       endpoint: { ...endpoint, dialect: 'gemini' as const },
       secret: 'sk-secret',
       operation: 'chat' as const,
+      stream: false,
+      passOn: [],
       requestId: 'r',
     };
     let thrown: unknown;

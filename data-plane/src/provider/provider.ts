@@ -14,6 +14,10 @@ export interface ProviderCall {
   /** The plain secret of the endpoint's credential. */
   readonly secret: string;
   readonly operation: Operation;
+  /** The answer is to be a stream. */
+  readonly stream: boolean;
+  /** The client's headers that go on to a provider of its own dialect; flat, lower case. */
+  readonly passOn: readonly string[];
   /** Ours; sent along so that both sides' logs can be joined. */
   readonly requestId: string;
 }
@@ -39,22 +43,45 @@ export interface ProviderAdapter {
 export interface ProviderWays {
   readonly name: string;
   /** What follows the provider's base path. */
-  readonly paths: Readonly<Partial<Record<DialectName, Readonly<Record<Operation, string>>>>>;
-  /** The header that takes our request id. */
-  readonly requestIdHeader: string;
+  readonly paths: Readonly<Partial<Record<DialectName, PathOf>>>;
+  /** The headers that carry the secret, and what else every call must have; flat. A bearer token when absent. */
+  readonly headers?: (secret: string) => readonly string[];
+  /** The header that takes our request id; absent where there is none. */
+  readonly requestIdHeader?: string;
   /** Headers that may hold the provider's request id, the first that is there wins. */
   readonly upstreamRequestIdHeaders: readonly string[];
 }
 
-/** The paths of every provider that speaks this wire. */
-export const OPENAI_CHAT_PATHS: Readonly<Record<Operation, string>> = { chat: '/chat/completions', embeddings: '/embeddings' };
+/** Undefined for an operation that the dialect, or the provider, does not have. */
+export type PathOf = (call: Pick<ProviderCall, 'operation' | 'endpoint' | 'stream'>) => string | undefined;
 
-/** An adapter for a provider that takes its secret as a bearer token. */
-export function bearerAdapter(ways: ProviderWays): ProviderAdapter {
+/** The paths of every provider that speaks these wires. */
+export const OPENAI_PATHS: Readonly<Partial<Record<DialectName, PathOf>>> = {
+  'openai-chat': ({ operation }) => (operation === 'chat' ? '/chat/completions' : '/embeddings'),
+  'openai-responses': ({ operation }) => (operation === 'chat' ? '/responses' : undefined),
+};
+export const messagesPath: PathOf = ({ operation }) => (operation === 'chat' ? '/messages' : undefined);
+/** The model stands in the path, each of its segments escaped; streams are asked for as events. */
+export const geminiPath: PathOf = ({ operation, endpoint, stream }) => {
+  const model = endpoint.upstreamModel
+    .replace(/^models\//, '')
+    .split('/')
+    .map(encodeURIComponent)
+    .join('/');
+  if (operation === 'embeddings') return `/models/${model}:batchEmbedContents`;
+  return stream ? `/models/${model}:streamGenerateContent?alt=sse` : `/models/${model}:generateContent`;
+};
+
+function bearer(secret: string): readonly string[] {
+  return ['authorization', `Bearer ${secret}`];
+}
+
+/** An adapter for a provider whose ways are all in the data. */
+export function adapterOf(ways: ProviderWays): ProviderAdapter {
   return {
     name: ways.name,
-    target({ provider, endpoint, secret, operation, requestId }) {
-      const path = ways.paths[endpoint.dialect]?.[operation];
+    target({ provider, endpoint, secret, operation, stream, passOn, requestId }) {
+      const path = ways.paths[endpoint.dialect]?.({ operation, endpoint, stream });
       if (path === undefined) {
         throw new GatewayError('upstream_error', {
           source: 'gateway',
@@ -66,15 +93,14 @@ export function bearerAdapter(ways: ProviderWays): ProviderAdapter {
         origin: provider.origin,
         path: withoutTrailingSlash(provider.basePath) + path,
         headers: [
-          'authorization',
-          `Bearer ${secret}`,
+          ...withoutReplaced((ways.headers ?? bearer)(secret), passOn),
+          ...passOn,
           'content-type',
           'application/json',
           // Answers are read and edited on their way, so they must come as they are.
           'accept-encoding',
           'identity',
-          ways.requestIdHeader,
-          requestId,
+          ...(ways.requestIdHeader === undefined ? [] : [ways.requestIdHeader, requestId]),
         ],
       };
     },
@@ -90,4 +116,15 @@ export function bearerAdapter(ways: ProviderWays): ProviderAdapter {
 
 function withoutTrailingSlash(basePath: string): string {
   return basePath.endsWith('/') ? basePath.slice(0, -1) : basePath;
+}
+
+/** Flat headers without those that the client has its own of. */
+function withoutReplaced(headers: readonly string[], by: readonly string[]): readonly string[] {
+  if (by.length === 0) return headers;
+  const kept: string[] = [];
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const [name, value] = [headers[at] ?? '', headers[at + 1] ?? ''];
+    if (!by.some((other, index) => index % 2 === 0 && other === name)) kept.push(name, value);
+  }
+  return kept;
 }

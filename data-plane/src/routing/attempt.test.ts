@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { samplePicture } from '../control/testing.ts';
 import type { PassThroughRequest } from '../dialect/dialect.ts';
 import { openaiChat } from '../dialect/openai-chat/index.ts';
+import { passThroughLane } from '../dialect/pass-through-lane.ts';
 import { providerFor } from '../provider/registry.ts';
 import { ANSWER, ENDING, event, portOf } from '../testing.ts';
 import type { Upstream } from '../upstream/call.ts';
@@ -88,6 +89,7 @@ function run(
     breakOff: (error) => seen.push(`break ${error.code}`),
   };
   const delivery = stream ? new Delivery(client, deadlines) : undefined;
+  const request = options.request ?? openaiChat.readPassThrough('chat', body);
   const running = attempt(
     {
       upstream,
@@ -97,8 +99,8 @@ function run(
     },
     {
       requestId: 'req_1',
-      dialect: openaiChat,
-      request: options.request ?? openaiChat.readPassThrough('chat', body),
+      facts: request.facts,
+      laneTo: () => passThroughLane(openaiChat, 'chat', request, {}),
       candidates: options.candidates ?? [candidate('p1')],
       maxOutputTokens: undefined,
       streamTerms: stream ? { wantsStreamUsage: false, model: undefined } : undefined,

@@ -6,7 +6,9 @@
  */
 import { GatewayError } from '@meridian/domain/error';
 import type { ErrorCode } from '@meridian/domain/error-code';
-import type { AnswerFacts, Dialect, PassThroughAnswer, PassThroughRequest, PassThroughStream, StreamTerms } from '../dialect/dialect.ts';
+import type { Loss } from '../canonical/loss.ts';
+import type { Answer, AnswerFacts, AnswerStream, RequestFacts, StreamTerms } from '../dialect/dialect.ts';
+import type { Lane } from '../dialect/lane.ts';
 import type { ProviderAdapter } from '../provider/provider.ts';
 import type { Upstream, UpstreamCall, UpstreamFailure, UpstreamHandler, UpstreamTimeouts } from '../upstream/call.ts';
 import type { Delivery } from './commit.ts';
@@ -23,14 +25,15 @@ const MAX_ERROR_BODY_BYTES = 64 * 1024;
 export interface AttemptRooms {
   readonly upstream: Upstream;
   readonly providerFor: (adapter: string) => ProviderAdapter | undefined;
-  readonly timeouts: (candidate: Candidate, request: PassThroughRequest) => UpstreamTimeouts;
+  readonly timeouts: (candidate: Candidate, facts: RequestFacts) => UpstreamTimeouts;
   readonly nowMs: () => number;
 }
 
 export interface AttemptJob {
   readonly requestId: string;
-  readonly dialect: Dialect;
-  readonly request: PassThroughRequest;
+  readonly facts: RequestFacts;
+  /** The way to a candidate and back. Throws GatewayError 400 where the request cannot be said in its dialect. */
+  readonly laneTo: (candidate: Candidate) => Lane;
   readonly candidates: readonly [Candidate, ...Candidate[]];
   /** Written into a request whose client gave no output limit; undefined adds none. */
   readonly maxOutputTokens: number | undefined;
@@ -51,11 +54,13 @@ export interface Trace {
   facts: AnswerFacts | undefined;
   /** When the first piece of the answer's body came. */
   firstByteMs: number | undefined;
+  /** What of the request could not be said in the upstream's dialect. */
+  losses: readonly Loss[];
 }
 
 export type AttemptEnd =
-  | { readonly kind: 'answer'; readonly answer: PassThroughAnswer; readonly served: Trace }
-  | { readonly kind: 'stream'; readonly stream: PassThroughStream; readonly served: Trace }
+  | { readonly kind: 'answer'; readonly answer: Answer; readonly served: Trace }
+  | { readonly kind: 'stream'; readonly stream: AnswerStream; readonly served: Trace }
   | { readonly kind: 'failed'; readonly error: GatewayError }
   | { readonly kind: 'abandoned'; readonly served: Trace | undefined };
 
@@ -128,7 +133,7 @@ class AttemptLoop implements RunningAttempt {
   }
 
   #tryNext(): void {
-    const { candidates, request } = this.#job;
+    const { candidates, facts } = this.#job;
     const candidate = candidates[this.#next++];
     if (candidate === undefined) throw new Error('the loop ran past its last candidate');
     const startedMs = this.#rooms.nowMs();
@@ -141,6 +146,7 @@ class AttemptLoop implements RunningAttempt {
       upstreamRequestId: undefined,
       facts: undefined,
       firstByteMs: undefined,
+      losses: [],
     };
     this.traces.push(trace);
     const adapter = this.#rooms.providerFor(candidate.provider.adapter);
@@ -148,17 +154,27 @@ class AttemptLoop implements RunningAttempt {
       this.#failed(trace, new GatewayError('upstream_error', { cause: `unknown adapter ${candidate.provider.adapter}` }));
       return;
     }
-    const reader = new AnswerReader(this.#rooms, this.#job, trace, adapter, {
-      answered: (end) => this.#finish(end),
-      failed: (error) => this.#failed(trace, error),
-    });
-    this.#reader = reader;
     try {
+      const lane = this.#job.laneTo(candidate);
+      const { body, losses } = lane.request({
+        model: candidate.endpoint.upstreamModel,
+        maxOutputTokens: this.#job.maxOutputTokens,
+        modelMaxOutputTokens: candidate.model.maxOutputTokens,
+        capabilities: candidate.model.capabilities,
+      });
+      trace.losses = losses;
+      const reader = new AnswerReader(this.#rooms, this.#job, lane, trace, adapter, {
+        answered: (end) => this.#finish(end),
+        failed: (error) => this.#failed(trace, error),
+      });
+      this.#reader = reader;
       const target = adapter.target({
         provider: candidate.provider,
         endpoint: candidate.endpoint,
         secret: candidate.secret,
-        operation: request.facts.operation,
+        operation: facts.operation,
+        stream: facts.stream,
+        passOn: lane.passOn,
         requestId: this.#job.requestId,
       });
       this.#call = this.#rooms.upstream.dispatch(
@@ -167,8 +183,8 @@ class AttemptLoop implements RunningAttempt {
           path: target.path,
           method: 'POST',
           headers: target.headers,
-          body: request.rewrite({ model: candidate.endpoint.upstreamModel, maxOutputTokens: this.#job.maxOutputTokens }),
-          timeouts: this.#rooms.timeouts(candidate, request),
+          body,
+          timeouts: this.#rooms.timeouts(candidate, facts),
         },
         reader,
       );
@@ -197,18 +213,20 @@ class AnswerReader implements UpstreamHandler {
   call: UpstreamCall | undefined;
   readonly #rooms: AttemptRooms;
   readonly #job: AttemptJob;
+  readonly #lane: Lane;
   readonly #trace: Trace;
   readonly #adapter: ProviderAdapter;
   readonly #end: ReaderEnd;
   #headers: Readonly<Record<string, string>> = {};
-  #stream: PassThroughStream | undefined;
+  #stream: AnswerStream | undefined;
   #chunks: Buffer[] = [];
   #heldBytes = 0;
   #over = false;
 
-  constructor(rooms: AttemptRooms, job: AttemptJob, trace: Trace, adapter: ProviderAdapter, end: ReaderEnd) {
+  constructor(rooms: AttemptRooms, job: AttemptJob, lane: Lane, trace: Trace, adapter: ProviderAdapter, end: ReaderEnd) {
     this.#rooms = rooms;
     this.#job = job;
+    this.#lane = lane;
     this.#trace = trace;
     this.#adapter = adapter;
     this.#end = end;
@@ -231,12 +249,13 @@ class AnswerReader implements UpstreamHandler {
     }
     const terms = this.#job.streamTerms;
     if (terms !== undefined && this.#isSuccess && EVENT_STREAM.test(headers['content-type'] ?? '')) {
-      this.#stream = this.#job.dialect.passThroughStream(terms);
+      this.#stream = this.#lane.stream(terms);
       this.#job.delivery?.answeredBy({
         providerId: this.#trace.candidate.provider.id,
         attempts: this.#job.candidates.indexOf(this.#trace.candidate) + 1,
         actualModel: this.#trace.candidate.model.id,
         costUsdLiteral: undefined,
+        losses: this.#trace.losses,
       });
     }
   }
@@ -288,7 +307,7 @@ class AnswerReader implements UpstreamHandler {
     this.#end.failed(failureError(failure));
   }
 
-  #progress(stream: PassThroughStream): void {
+  #progress(stream: AnswerStream): void {
     const { call } = this;
     if (call !== undefined) this.#job.delivery?.progress(stream, call);
     const { end } = stream;
@@ -316,9 +335,9 @@ class AnswerReader implements UpstreamHandler {
   }
 
   /** Throws GatewayError for an error answer, also one in a success's clothes. */
-  #wholeAnswer(): PassThroughAnswer {
+  #wholeAnswer(): Answer {
     if (!this.#isSuccess) throw this.#upstreamError();
-    const answer = this.#job.dialect.readAnswer(this.#job.request.facts.operation, this.#body());
+    const answer = this.#lane.answer(this.#body());
     if (this.#job.streamTerms === undefined) return answer;
     throw new GatewayError('upstream_error', {
       source: 'upstream',
@@ -333,7 +352,7 @@ class AnswerReader implements UpstreamHandler {
   }
 
   #upstreamError(): GatewayError {
-    return this.#job.dialect.readUpstreamError(this.#trace.status, this.#headers, this.#body());
+    return this.#lane.upstreamError(this.#trace.status, this.#headers, this.#body());
   }
 
   #body(): Buffer {

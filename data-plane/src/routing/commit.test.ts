@@ -1,6 +1,6 @@
 import { GatewayError } from '@meridian/domain/error';
 import { describe, expect, it } from 'vitest';
-import type { PassThroughStream } from '../dialect/dialect.ts';
+import type { AnswerStream } from '../dialect/dialect.ts';
 import { openaiChat } from '../dialect/openai-chat/index.ts';
 import { Deadlines } from '../upstream/deadline.ts';
 import { type ClientStream, Delivery, KEEP_ALIVE_EVERY_MS, OPEN_AFTER_MS } from './commit.ts';
@@ -42,7 +42,7 @@ function held(slow = false) {
   };
 }
 
-function stream(...events: object[]): PassThroughStream {
+function stream(...events: object[]): AnswerStream {
   const made = openaiChat.passThroughStream({ wantsStreamUsage: false, model: undefined });
   for (const event of events) made.push(Buffer.from(`data: ${JSON.stringify(event)}\n\n`));
   return made;

@@ -9,7 +9,8 @@
  * `progress` is the only method that moves to COMMITTED, the waiting timer the only one that moves to OPEN.
  */
 import type { GatewayError } from '@meridian/domain/error';
-import type { PassThroughStream } from '../dialect/dialect.ts';
+import type { Loss } from '../canonical/loss.ts';
+import type { AnswerStream } from '../dialect/dialect.ts';
 
 export const OPEN_AFTER_MS = 10_000;
 export const KEEP_ALIVE_EVERY_MS = 15_000;
@@ -23,6 +24,8 @@ export interface AnswerMeta {
   /** The concrete model, where it is known before the head. */
   readonly actualModel: string | undefined;
   readonly costUsdLiteral: string | undefined;
+  /** What could not be carried between the dialects. */
+  readonly losses?: readonly Loss[];
 }
 
 /** The client's side of a stream; the server satisfies it. */
@@ -37,8 +40,8 @@ export interface ClientStream {
   keepAlive(): void;
   /** The last bytes, then the end. */
   finish(events: readonly Buffer[]): void;
-  /** An error event in the client's dialect, then the end. */
-  breakOff(error: GatewayError): void;
+  /** An error event in the client's dialect, then the end; `bytes` where the stream's own machine has written it. */
+  breakOff(error: GatewayError, bytes?: readonly Buffer[]): void;
 }
 
 export interface Timers {
@@ -56,6 +59,8 @@ export class Delivery {
   #timer: { cancel(): void } | undefined;
   #meta: AnswerMeta | undefined;
   #clientGone = false;
+  /** Whose events the client has seen. */
+  #stream: AnswerStream | undefined;
   /** Keep-alive intervals since the last event was handed on. */
   #lastWriteTicks = 0;
   /** What waits for the client to read on. */
@@ -86,7 +91,7 @@ export class Delivery {
   }
 
   /** Hands on what the stream has ready; commits when the first content is among it. */
-  progress(stream: PassThroughStream, feed: Feed): void {
+  progress(stream: AnswerStream, feed: Feed): void {
     if (this.#clientGone) {
       stream.take();
       return;
@@ -95,6 +100,7 @@ export class Delivery {
       if (!stream.committed) return;
       if (this.#state === 'held') this.#client.open(this.#meta);
       this.#state = 'committed';
+      this.#stream = stream;
       this.#timer?.cancel();
       this.#keepAliveLater();
     }
@@ -125,7 +131,7 @@ export class Delivery {
   /** Ends a stream that has begun with an error event. In HELD the caller answers with a status instead. */
   breakOff(error: GatewayError): void {
     this.#timer?.cancel();
-    if (!this.#clientGone) this.#client.breakOff(error);
+    if (!this.#clientGone) this.#client.breakOff(error, this.#stream?.failure?.(error));
   }
 
   /** Stops the timers of a delivery that ends without a stream. */

@@ -51,7 +51,7 @@ export type QuoteRooms = Pick<Rooms, 'plan' | 'entitle' | 'admit' | 'release'>;
  * those are the answer.
  */
 export async function quote(rooms: QuoteRooms, exchange: Exchange, reply: Pick<Reply, 'onGone'>): Promise<Quote> {
-  const { facts } = exchange.dialect.readPassThrough(exchange.operation, exchange.body);
+  const { facts } = exchange.dialect.readPassThrough(exchange.operation, exchange.body, exchange.place);
   const plan = rooms.plan(facts, exchange.principal, exchange.arrivedMs);
   rooms.entitle(exchange, facts, plan);
   const verdict = await admission(rooms, exchange, facts, plan, reply);

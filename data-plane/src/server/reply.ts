@@ -1,6 +1,7 @@
 /** Answers → bytes on the client's socket, with backpressure. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { GatewayError } from '@meridian/domain/error';
+import { lossHeader } from '../canonical/loss.ts';
 import type { Dialect } from '../dialect/dialect.ts';
 import type { Reply, StoredAnswer } from '../exchange.ts';
 import type { AnswerMeta } from '../routing/commit.ts';
@@ -14,14 +15,9 @@ const MAX_LINGER_BYTES = 64 * 1024 * 1024;
 const STALL_MS = 60_000;
 /** Above this, what is left of a refused body is not worth reading to keep the connection. */
 const KEEP_CONNECTION_BELOW_BYTES = 64 * 1024;
-const STREAM_HEADERS: readonly string[] = [
-  'content-type',
-  'text/event-stream; charset=utf-8',
-  'cache-control',
-  'no-cache',
-  'x-accel-buffering',
-  'no',
-];
+const EVENT_STREAM = 'text/event-stream; charset=utf-8';
+const STREAM_HEADERS: readonly string[] = ['cache-control', 'no-cache', 'x-accel-buffering', 'no'];
+const MAX_LOSS_CHARACTERS = 1_024;
 const JSON_HEADERS: readonly string[] = ['content-type', 'application/json'];
 
 export interface ReplyTerms {
@@ -102,7 +98,7 @@ export class HttpReply implements Reply {
   /** The answer of another request, under that one's id. */
   replay({ requestId, stream, meta, body }: StoredAnswer): void {
     this.#requestId = requestId;
-    const headers = [...(stream ? STREAM_HEADERS : JSON_HEADERS), 'x-meridian-replay', 'true'];
+    const headers = [...(stream ? this.#streamHeaders() : JSON_HEADERS), 'x-meridian-replay', 'true'];
     this.#send(200, [...headers, ...(meta === undefined ? [] : this.#metaHeaders(meta))], [body]);
   }
 
@@ -130,7 +126,7 @@ export class HttpReply implements Reply {
   open(meta: AnswerMeta | undefined): void {
     if (this.#gone || this.#response.headersSent) return;
     this.#terms.onStatus(200);
-    const headers = [...STREAM_HEADERS];
+    const headers = this.#streamHeaders();
     if (this.#terms.closing()) headers.push('connection', 'close');
     this.#cork();
     this.#response.writeHead(200, [...headers, ...this.#standing(), ...(meta === undefined ? [] : this.#metaHeaders(meta))]);
@@ -166,9 +162,9 @@ export class HttpReply implements Reply {
     this.#watchRest();
   }
 
-  breakOff(error: GatewayError): void {
+  breakOff(error: GatewayError, bytes?: readonly Buffer[]): void {
     this.#terms.onError(error);
-    this.finish([this.#terms.dialect.renderStreamError(error, this.#terms.requestId)]);
+    this.finish(bytes ?? [this.#terms.dialect.renderStreamError(error, this.#terms.requestId)]);
   }
 
   /** Writes of one turn of the event loop leave in one packet. */
@@ -239,15 +235,21 @@ export class HttpReply implements Reply {
     return standing;
   }
 
+  #streamHeaders(): string[] {
+    return ['content-type', this.#terms.dialect.streamContentType ?? EVENT_STREAM, ...STREAM_HEADERS];
+  }
+
   #metaHeaders(meta: AnswerMeta): string[] {
     const headers = ['x-meridian-provider', headerText(meta.providerId), 'x-meridian-attempts', String(meta.attempts)];
     if (meta.actualModel !== undefined) headers.push('x-actual-model', headerText(meta.actualModel));
     if (meta.costUsdLiteral !== undefined) headers.push('x-meridian-cost-usd', meta.costUsdLiteral);
+    const loss = lossHeader(meta.losses ?? []);
+    if (loss !== undefined) headers.push('x-meridian-loss', headerText(loss, MAX_LOSS_CHARACTERS));
     return headers;
   }
 }
 
-/** A name from outside as a header value: printable ASCII, at most 256 characters. */
-function headerText(text: string): string {
-  return text.slice(0, 256).replace(/[^\x20-\x7e]/g, '?');
+/** A text from outside as a header value: printable ASCII. */
+function headerText(text: string, maxCharacters = 256): string {
+  return text.slice(0, maxCharacters).replace(/[^\x20-\x7e]/g, '?');
 }

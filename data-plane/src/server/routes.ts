@@ -1,24 +1,29 @@
 /** The table of what a customer can call on a node. */
-import type { IncomingHttpHeaders } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Principal } from '../admission/authenticate.ts';
+import type { Dialect, RequestPlace } from '../dialect/dialect.ts';
+import type { Spoken } from '../dialect/registry.ts';
 import type { Exchange, Reply } from '../exchange.ts';
 import type { UpstreamRequest } from '../upstream/call.ts';
 import type { ForwardedRequest } from './forward.ts';
+import { geminiCall } from './gemini-path.ts';
 import type { MeRequest } from './me.ts';
 import { quotedOperation } from './quote.ts';
 import type { HttpReply } from './reply.ts';
+import { GEMINI_PREFIXES, spokenAt } from './spoken.ts';
 
 export interface RouteDeps {
-  readonly handle: (exchange: Omit<Exchange, 'dialect'>, reply: HttpReply, headers: IncomingHttpHeaders) => void;
+  readonly dialectOf: (spoken: Spoken) => Dialect;
+  readonly handle: (exchange: Exchange, reply: HttpReply, request: IncomingMessage) => void;
   readonly listModels: (principal: Principal) => unknown;
   /** Throws 404 `model_not_found`. */
   readonly retrieveModel: (name: string, principal: Principal) => unknown;
   readonly me: (request: MeRequest, reply: HttpReply) => void;
   /** Rejects with GatewayError. */
-  readonly quote: (exchange: Omit<Exchange, 'dialect'>, reply: Reply) => Promise<unknown>;
+  readonly quote: (exchange: Exchange, reply: Reply) => Promise<unknown>;
   readonly forward: (request: ForwardedRequest, reply: HttpReply) => void;
   /** The API key of the request, empty where it shows none; undefined for another credential. */
   readonly presentedApiKey: (request: FastifyRequest) => string | undefined;
@@ -30,7 +35,15 @@ export interface RouteDeps {
 export const MODEL_ROUTES: readonly { readonly path: string; readonly operation: Operation }[] = [
   { path: '/v1/chat/completions', operation: 'chat' },
   { path: '/v1/embeddings', operation: 'embeddings' },
+  { path: '/v1/messages', operation: 'chat' },
+  { path: '/v1/responses', operation: 'chat' },
 ];
+
+/** Request headers that are the dialect's own: an upstream that speaks it gets them as they came. */
+const PASSED_ON: Readonly<Partial<Record<Spoken, readonly string[]>>> = {
+  'anthropic-messages': ['anthropic-version', 'anthropic-beta'],
+};
+const NOTHING: RequestPlace = Object.freeze({});
 
 /** Forwarded to the control plane with all that is below them. */
 const ACCOUNT_PATHS = [
@@ -61,7 +74,21 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
     server.post(path, { config: { needsKey: true, isRateLimited: true, name: operation } }, (request, reply) => {
       reply.hijack();
       request.visit.handled = true;
-      deps.handle(exchangeOf(request, operation), request.visit.reply, request.raw.headers);
+      deps.handle(exchangeOf(request, operation, placeOf(request), deps), request.visit.reply, request.raw);
+    });
+  }
+  for (const prefix of GEMINI_PREFIXES) {
+    server.post(`${prefix}/models/*`, { config: { needsKey: true, isRateLimited: true, name: 'gemini' } }, (request, reply) => {
+      reply.hijack();
+      const { visit } = request;
+      try {
+        const call = geminiCall((request.params as { '*': string })['*']);
+        if (call.kind === 'count_tokens') throw new GatewayError('unsupported_endpoint');
+        visit.handled = true;
+        deps.handle(exchangeOf(request, call.operation, call.place, deps), visit.reply, request.raw);
+      } catch (thrown) {
+        visit.reply.fail(GatewayError.from(thrown));
+      }
     });
   }
   server.post('/v1/quote', { config: { needsKey: true, name: 'quote' } }, (request, reply) => {
@@ -69,7 +96,7 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
     const { visit } = request;
     // A parameter that stands twice is an array, which is no operation.
     const { operation } = request.query as { operation?: unknown };
-    Promise.try(() => deps.quote(exchangeOf(request, quotedOperation(operation, bodyOf(request))), visit.reply)).then(
+    Promise.try(() => deps.quote(exchangeOf(request, quotedOperation(operation, bodyOf(request)), NOTHING, deps), visit.reply)).then(
       (quote) => visit.reply.json(200, quote),
       (thrown: unknown) => visit.reply.fail(GatewayError.from(thrown)),
     );
@@ -121,9 +148,21 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
   });
 }
 
-function exchangeOf(request: FastifyRequest, operation: Operation): Omit<Exchange, 'dialect'> {
+function exchangeOf(request: FastifyRequest, operation: Operation, place: RequestPlace, deps: Pick<RouteDeps, 'dialectOf'>): Exchange {
   const { requestId, arrivedMs, permit } = request.visit;
-  return { requestId, operation, principal: principalOf(request), permit, body: bodyOf(request), arrivedMs };
+  const dialect = deps.dialectOf(spokenAt(request.url, request.headers));
+  return { requestId, dialect, operation, principal: principalOf(request), permit, body: bodyOf(request), place, arrivedMs };
+}
+
+function placeOf(request: FastifyRequest): RequestPlace {
+  const names = PASSED_ON[spokenAt(request.url, request.headers)];
+  if (names === undefined) return NOTHING;
+  const passOn: string[] = [];
+  for (const name of names) {
+    const value = request.headers[name];
+    if (typeof value === 'string') passOn.push(name, value);
+  }
+  return { passOn };
 }
 
 function answer(request: FastifyRequest, value: () => unknown): void {

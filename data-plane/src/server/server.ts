@@ -6,8 +6,10 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import type { Principal } from '../admission/authenticate.ts';
 import type { RatePermit } from '../admission/rate-limit.ts';
 import type { Dialect } from '../dialect/dialect.ts';
+import type { Spoken } from '../dialect/registry.ts';
 import { BodyReader, MAX_BODY_BYTES } from './body.ts';
 import { HttpReply } from './reply.ts';
+import { spokenAt } from './spoken.ts';
 
 /** What one request carries from hook to hook. */
 export interface Visit {
@@ -36,8 +38,8 @@ declare module 'fastify' {
 
 export interface ServerDeps {
   readonly region: string;
-  /** The dialect in which errors of a path are rendered. */
-  readonly dialect: Dialect;
+  /** The dialect in which a client is answered, errors included. */
+  readonly dialectOf: (spoken: Spoken) => Dialect;
   readonly newRequestId: () => string;
   readonly nowMs: () => number;
   /** Throws GatewayError. */
@@ -64,7 +66,7 @@ const CORS_HEADERS: readonly string[] = [
   'access-control-allow-origin',
   '*',
   'access-control-expose-headers',
-  'x-request-id, x-meridian-region, x-meridian-provider, x-meridian-attempts, x-actual-model, x-meridian-cost-usd, x-meridian-replay, retry-after, x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens',
+  'x-request-id, x-meridian-region, x-meridian-provider, x-meridian-attempts, x-actual-model, x-meridian-cost-usd, x-meridian-loss, x-meridian-replay, retry-after, x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens',
 ];
 
 const PREFLIGHT_HEADERS: readonly string[] = [
@@ -97,7 +99,7 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
     return new HttpReply(request, response, {
       requestId,
       region: deps.region,
-      dialect: deps.dialect,
+      dialect: deps.dialectOf(spokenAt(request.url ?? '/', request.headers)),
       standingHeaders: CORS_HEADERS,
       onError: (error) => deps.onError(requestId, error),
       onStatus: (status) => deps.onStatus(name, status),
@@ -223,7 +225,9 @@ function refuseRaw(deps: ServerDeps, error: Error & { code?: string }, socket: H
   }
   const { line, status, message } = REFUSALS[error.code ?? ''] ?? NOT_HTTP;
   const requestId = deps.newRequestId();
-  const { body } = deps.dialect.renderError(new GatewayError('invalid_request_error', { message, status, cause: error }), requestId);
+  const { body } = deps
+    .dialectOf('openai-chat')
+    .renderError(new GatewayError('invalid_request_error', { message, status, cause: error }), requestId);
   const head = [`HTTP/1.1 ${line}`, 'content-type: application/json', `content-length: ${body.length}`, `x-request-id: ${requestId}`];
   socket.end(`${[...head, 'connection: close'].join('\r\n')}\r\n\r\n${body.toString('utf8')}`);
   const timer = setTimeout(() => socket.destroy(), REFUSAL_LINGER_MS).unref();
