@@ -73,11 +73,30 @@ describe('aliases for a few', () => {
       [6, { name: 'nick', modelId: 'gpt-9', accountId }],
     ]);
     const trail = (await http.admin('GET', `/admin/v1/trail?object_id=${encodeURIComponent(id)}&limit=100`)).json().data;
-    const change = trail.find((event: { changes: { after: object }[] }) => event.changes.some((one) => 'reasoning_effort' in one.after));
+    type Change = { after: { reasoning_effort?: string } };
+    const change = trail.find((event: { changes: Change[] }) => event.changes.some((one) => one.after.reasoning_effort === 'xhigh'));
     expect(change).toMatchObject({
       route: 'PATCH /admin/v1/aliases/:id',
       changes: [{ kind: 'alias', id, before: { reasoning_effort: null }, after: { reasoning_effort: 'xhigh' } }],
     });
+  });
+
+  it('that undo a mapping, or repeat what everybody has, leave both as they were when they go', async () => {
+    const { accountId } = await http.account('undone');
+    await make({ name: 'shared', model_id: 'mini' });
+    for (const [name, model_id] of [
+      ['opus-4.7', 'opus-4.7'],
+      ['shared', 'mini'],
+    ]) {
+      const made = await make({ name, model_id, account_id: accountId });
+      expect(made.statusCode).toBe(201);
+      const path = `/admin/v1/aliases/${encodeURIComponent(made.json().data[0].id)}`;
+      expect((await http.admin('PATCH', path, { model_id: 'gpt-9' })).statusCode).toBe(200);
+      expect((await http.admin('GET', `/admin/v1/models/${name}`)).json().id).toBe(model_id);
+      expect((await http.admin('PATCH', path, { model_id })).statusCode).toBe(200);
+      expect((await http.admin('DELETE', path)).statusCode).toBe(200);
+      expect((await http.admin('GET', `/admin/v1/models/${name}`)).json().id).toBe(model_id);
+    }
   });
 
   it('of everybody are changed and deleted by their name as well, and free it', async () => {
