@@ -25,9 +25,10 @@ import { type AttemptRooms, attempt, type RunningAttempt } from './routing/attem
 import type { Catalogue } from './routing/catalogue.ts';
 import { LeftBehind } from './routing/left-behind.ts';
 import { plan } from './routing/plan.ts';
+import { callableModel, callableModels } from './server/callable-models.ts';
 import { forward } from './server/forward.ts';
 import { type MeRooms, me } from './server/me.ts';
-import { listModels, retrieveModel } from './server/models.ts';
+import { MODEL_SHAPES } from './server/model-shapes.ts';
 import { quote } from './server/quote.ts';
 import { registerRoutes } from './server/routes.ts';
 import { createServer } from './server/server.ts';
@@ -217,8 +218,8 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
           checkIdle();
         });
     },
-    listModels: (principal) => listModels(picture, principal, config.region, nowMs()),
-    retrieveModel: (name, principal) => retrieveModel(picture, name, principal, config.region, nowMs()),
+    listModels: (principal, spoken, query) => MODEL_SHAPES[spoken].list(callableModels(picture, principal, config.region, nowMs()), query),
+    retrieveModel: (name, principal, spoken) => MODEL_SHAPES[spoken].one(callableModel(picture, name, principal, config.region, nowMs())),
     me: (request, reply) => me(meRooms, request, reply),
     quote: (exchange, reply) => quote(rooms, exchange, reply),
     forward: (request, reply) => forward(upstream, config.controlUrl, request, reply),

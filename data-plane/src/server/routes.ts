@@ -11,6 +11,7 @@ import type { UpstreamRequest } from '../upstream/call.ts';
 import type { ForwardedRequest } from './forward.ts';
 import { geminiCall } from './gemini-path.ts';
 import type { MeRequest } from './me.ts';
+import type { Query } from './page-query.ts';
 import { quotedOperation } from './quote.ts';
 import type { HttpReply } from './reply.ts';
 import { GEMINI_PREFIXES, spokenAt } from './spoken.ts';
@@ -18,9 +19,10 @@ import { GEMINI_PREFIXES, spokenAt } from './spoken.ts';
 export interface RouteDeps {
   readonly dialectOf: (spoken: Spoken) => Dialect;
   readonly handle: (exchange: Exchange, reply: HttpReply, request: IncomingMessage) => void;
-  readonly listModels: (principal: Principal) => unknown;
-  /** Throws 404 `model_not_found`. */
-  readonly retrieveModel: (name: string, principal: Principal) => unknown;
+  /** In the shape of the dialect. Throws 400 for a page that cannot be told. */
+  readonly listModels: (principal: Principal, spoken: Spoken, query: Query) => unknown;
+  /** In the shape of the dialect. Throws 404 `model_not_found`. */
+  readonly retrieveModel: (name: string, principal: Principal, spoken: Spoken) => unknown;
   readonly me: (request: MeRequest, reply: HttpReply) => void;
   /** Rejects with GatewayError. */
   readonly quote: (exchange: Exchange, reply: Reply) => Promise<unknown>;
@@ -102,14 +104,17 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
     );
   });
 
-  server.get('/v1/models', { config: { needsKey: true, name: 'models' } }, (request, reply) => {
-    reply.hijack();
-    request.visit.reply.json(200, deps.listModels(principalOf(request)));
-  });
-  server.get('/v1/models/*', { config: { needsKey: true, name: 'models' } }, (request, reply) => {
-    reply.hijack();
-    answer(request, () => deps.retrieveModel((request.params as { '*': string })['*'], principalOf(request)));
-  });
+  for (const prefix of ['/v1', ...GEMINI_PREFIXES]) {
+    server.get(`${prefix}/models`, { config: { needsKey: true, name: 'models' } }, (request, reply) => {
+      reply.hijack();
+      answer(request, () => deps.listModels(principalOf(request), spokenAt(request.url, request.headers), request.query as Query));
+    });
+    server.get(`${prefix}/models/*`, { config: { needsKey: true, name: 'models' } }, (request, reply) => {
+      reply.hijack();
+      const { '*': name } = request.params as { '*': string };
+      answer(request, () => deps.retrieveModel(name, principalOf(request), spokenAt(request.url, request.headers)));
+    });
+  }
   server.get('/v1/me', { config: { name: 'me' } }, (request, reply) => {
     reply.hijack();
     const { visit } = request;
