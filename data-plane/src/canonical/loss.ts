@@ -11,17 +11,57 @@ interface LossRow {
   readonly to: readonly DialectName[];
 }
 
+const EVERYBODY = ['openai-chat', 'openai-responses', 'anthropic-messages', 'gemini'] as const;
+
 export const LOSSES = {
-  unknown_field: {
-    what: 'A field that only the dialect of the request knows.',
-    to: ['openai-chat', 'openai-responses', 'anthropic-messages', 'gemini'],
+  // Anything
+  unknown_field: { what: 'A field that only the dialect of the request knows.', to: EVERYBODY },
+  unknown_part: { what: 'A part of a message that only the dialect of the request knows.', to: EVERYBODY },
+
+  // Settings
+  temperature: {
+    what: 'A temperature that the model does not take: above 1, beside top_p, or at all.',
+    to: ['anthropic-messages', 'openai-responses', 'openai-chat'],
   },
-  unknown_part: {
-    what: 'A part of a message that only the dialect of the request knows.',
-    to: ['openai-chat', 'openai-responses', 'anthropic-messages', 'gemini'],
+  top_p: { what: 'Nucleus sampling, where the model does not take it.', to: ['anthropic-messages', 'openai-responses', 'openai-chat'] },
+  top_k: { what: 'Sampling from the k likeliest tokens.', to: ['openai-chat', 'openai-responses', 'anthropic-messages'] },
+  seed: { what: 'The seed of the sampling.', to: ['openai-responses', 'anthropic-messages', 'openai-chat'] },
+  frequency_penalty: { what: 'The penalty of frequent tokens.', to: ['openai-responses', 'anthropic-messages', 'openai-chat'] },
+  presence_penalty: { what: 'The penalty of tokens that have come.', to: ['openai-responses', 'anthropic-messages', 'openai-chat'] },
+  logit_bias: { what: 'Biases of single tokens, whose ids are of one tokenizer.', to: ['openai-responses', 'anthropic-messages', 'gemini'] },
+  logprobs: { what: 'Log probabilities of the tokens.', to: ['anthropic-messages', 'openai-responses', 'openai-chat'] },
+  stop: {
+    what: 'A stop sequence that the model cannot be given: blank, or one more than it takes.',
+    to: ['anthropic-messages', 'gemini', 'openai-chat'],
   },
-  top_k: { what: 'Sampling from the k likeliest tokens.', to: ['openai-chat', 'openai-responses'] },
-  reasoning_budget: { what: 'A thinking budget in tokens: the nearest effort is asked for.', to: ['openai-chat', 'openai-responses'] },
+  verbosity: { what: 'How long the answer should be.', to: ['anthropic-messages', 'gemini', 'openai-chat'] },
+  service_tier: { what: 'The service tier that is asked for.', to: ['anthropic-messages', 'gemini', 'openai-chat'] },
+  prompt_cache_key: { what: 'Which requests share a prompt cache.', to: ['anthropic-messages', 'gemini'] },
+  cache_control: { what: 'Where the prompt is to be cached.', to: ['openai-chat', 'openai-responses', 'gemini', 'anthropic-messages'] },
+  metadata: { what: 'Labels of the client.', to: ['anthropic-messages', 'gemini'] },
+  user: { what: 'Who the end user is.', to: ['gemini', 'openai-chat'] },
+  output_modalities: { what: 'What the answer may consist of.', to: ['openai-responses', 'anthropic-messages'] },
+  image_output: { what: 'Shape and size of images in the answer.', to: ['openai-chat', 'openai-responses', 'anthropic-messages'] },
+  json_schema: { what: 'A JSON schema that the answer must satisfy: the model is only told of it.', to: EVERYBODY },
+  json_object: { what: 'That the answer must be JSON: the model is only told so.', to: ['anthropic-messages'] },
+
+  // Thinking
+  reasoning_effort: { what: 'How much to think, where the model has no such setting, or not this value.', to: EVERYBODY },
+  reasoning_budget: { what: 'A thinking budget in tokens: the nearest effort is asked for.', to: EVERYBODY },
+  reasoning_show: { what: 'Whether, and how, the thinking is shown.', to: EVERYBODY },
+  reasoning: { what: 'Thinking of another provider in earlier turns, which proves nothing to this one.', to: EVERYBODY },
+
+  // Tools
+  parallel_tool_calls: { what: 'Whether several tools may be called at once.', to: ['gemini', 'openai-chat'] },
+  tool_choice: { what: 'Which tool is to be called, where the model takes no order.', to: ['anthropic-messages', 'openai-chat'] },
+  strict_tool: { what: 'That arguments must satisfy the schema of the tool.', to: ['anthropic-messages', 'gemini', 'openai-chat'] },
+  tool_grammar: { what: 'The grammar of a custom tool: the model is only told of it.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
+
+  // Messages
+  message_name: { what: 'The name of the author of a message.', to: ['openai-responses', 'anthropic-messages', 'gemini'] },
+  image_detail: { what: 'In which detail an image is to be seen.', to: ['anthropic-messages', 'gemini'] },
+  file_name: { what: 'The name of a file.', to: ['gemini'] },
+  citations: { what: 'Sources that a text of an earlier turn cites.', to: EVERYBODY },
 } as const satisfies Readonly<Record<string, LossRow>>;
 
 export type LossName = keyof typeof LOSSES;
