@@ -1,6 +1,7 @@
 // Which provider and wire a path belongs to.
 
 import { anthropicMessages } from './anthropic-messages/index.ts';
+import { gemini } from './gemini/index.ts';
 import { openAiChat } from './openai-chat/index.ts';
 import type { ProviderName } from './provider.ts';
 import type { Call, Wire } from './wire.ts';
@@ -18,6 +19,10 @@ export interface Route {
 const PREFIXES: Array<[prefix: string, provider: ProviderName, wire: Wire]> = [
   ['/api/v1', 'openrouter', openAiChat],
   ['/anthropic/v1', 'anthropic', anthropicMessages],
+  ['/gemini/v1beta', 'gemini', gemini],
+  // The newer SDKs call the stable version.
+  ['/gemini/v1', 'gemini', gemini],
+  ['/v1beta', 'gemini', gemini],
   ['/v1', 'openai', openAiChat],
 ];
 
@@ -32,6 +37,8 @@ export function routeOf(path: string, headers: Call['headers']): Route {
   if (isAnthropic(bare, headers)) {
     return { provider: 'anthropic', wire: anthropicMessages, operation: bare.slice('/v1'.length), known: true };
   }
+  // A colon after the model is Google's way to name a method.
+  if (/^\/v1\/models\/[^:]+:\w+$/.test(bare)) return { provider: 'gemini', wire: gemini, operation: bare.slice('/v1'.length), known: true };
   const found = PREFIXES.find(([prefix]) => bare.startsWith(`${prefix}/`));
   if (found === undefined) return { provider: 'openai', wire: openAiChat, operation: bare, known: false };
   const [prefix, provider, wire] = found;

@@ -3,8 +3,8 @@
 import { invalid } from '../api-error.ts';
 import type { JsonObject, JsonValue } from '../json-value.ts';
 import type { ProviderName } from '../provider.ts';
-import { hash32, seededRandom } from '../seeded.ts';
 import { textTokens } from '../tokens.ts';
+import { unitVector } from '../vectors.ts';
 import { readModel } from './request.ts';
 import { openRouterCost } from './usage.ts';
 
@@ -73,14 +73,6 @@ export function readEmbeddingRequest(body: JsonObject): EmbeddingRequest {
 /** The tokens of one input: the rule of texts (at least one), or the count of the tokens given. */
 export function inputTokens(input: string | number[]): number {
   return typeof input === 'string' ? Math.max(1, textTokens(input)) : input.length;
-}
-
-/** A unit vector of float32, the same for the same input, model and length. */
-function unitVector(model: string, input: string | number[], dimensions: number): Float32Array {
-  const random = seededRandom(hash32(`${model} ${typeof input === 'string' ? input : JSON.stringify(input)}`));
-  const raw = Array.from({ length: dimensions }, () => random() * 2 - 1);
-  const norm = Math.sqrt(raw.reduce((sum, value) => sum + value * value, 0));
-  return Float32Array.from(raw, (value) => value / norm);
 }
 
 function encoded(vector: Float32Array, base64: boolean): JsonValue {
