@@ -5,16 +5,15 @@ import { GatewayError } from '@meridian/domain/error';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Principal } from '../admission/authenticate.ts';
 import type { Dialect, RequestPlace } from '../dialect/dialect.ts';
+import { LIST_PREFIXES, METHOD_PATHS, MODEL_PATHS, methodCall, NOTHING_SAID, placeOf, spokenAt } from '../dialect/place.ts';
 import type { Spoken } from '../dialect/registry.ts';
 import type { Exchange, Reply } from '../exchange.ts';
 import type { UpstreamRequest } from '../upstream/call.ts';
 import type { ForwardedRequest } from './forward.ts';
-import { geminiCall } from './gemini-path.ts';
 import type { MeRequest } from './me.ts';
 import type { Query } from './page-query.ts';
 import { quotedOperation } from './quote.ts';
 import type { HttpReply } from './reply.ts';
-import { GEMINI_PREFIXES, spokenAt } from './spoken.ts';
 
 export interface RouteDeps {
   readonly dialectOf: (spoken: Spoken) => Dialect;
@@ -32,20 +31,6 @@ export interface RouteDeps {
   /** Throws GatewayError. */
   readonly authenticate: (request: FastifyRequest) => Principal;
 }
-
-/** What is billed; each goes the one way through admission. */
-export const MODEL_ROUTES: readonly { readonly path: string; readonly operation: Operation }[] = [
-  { path: '/v1/chat/completions', operation: 'chat' },
-  { path: '/v1/embeddings', operation: 'embeddings' },
-  { path: '/v1/messages', operation: 'chat' },
-  { path: '/v1/responses', operation: 'chat' },
-];
-
-/** Request headers that are the dialect's own: an upstream that speaks it gets them as they came. */
-const PASSED_ON: Readonly<Partial<Record<Spoken, readonly string[]>>> = {
-  'anthropic-messages': ['anthropic-version', 'anthropic-beta'],
-};
-const NOTHING: RequestPlace = Object.freeze({});
 
 /** Forwarded to the control plane with all that is below them. */
 const ACCOUNT_PATHS = [
@@ -72,19 +57,19 @@ const INSTEAD: readonly { readonly path: RegExp; readonly use: string }[] = [
 ];
 
 export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
-  for (const { path, operation } of MODEL_ROUTES) {
+  for (const { path, operation } of MODEL_PATHS) {
     server.post(path, { config: { needsKey: true, isRateLimited: true, name: operation } }, (request, reply) => {
       reply.hijack();
       request.visit.handled = true;
-      deps.handle(exchangeOf(request, operation, placeOf(request), deps), request.visit.reply, request.raw);
+      deps.handle(exchangeOf(request, operation, placeOf(spokenBy(request), request.headers), deps), request.visit.reply, request.raw);
     });
   }
-  for (const prefix of GEMINI_PREFIXES) {
-    server.post(`${prefix}/models/*`, { config: { needsKey: true, isRateLimited: true, name: 'gemini' } }, (request, reply) => {
+  for (const path of METHOD_PATHS) {
+    server.post(path, { config: { needsKey: true, isRateLimited: true, name: 'method' } }, (request, reply) => {
       reply.hijack();
       const { visit } = request;
       try {
-        const call = geminiCall((request.params as { '*': string })['*']);
+        const call = methodCall((request.params as { '*': string })['*']);
         if (call.kind === 'count_tokens') throw new GatewayError('unsupported_endpoint');
         visit.handled = true;
         deps.handle(exchangeOf(request, call.operation, call.place, deps), visit.reply, request.raw);
@@ -98,21 +83,21 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
     const { visit } = request;
     // A parameter that stands twice is an array, which is no operation.
     const { operation } = request.query as { operation?: unknown };
-    Promise.try(() => deps.quote(exchangeOf(request, quotedOperation(operation, bodyOf(request)), NOTHING, deps), visit.reply)).then(
+    Promise.try(() => deps.quote(exchangeOf(request, quotedOperation(operation, bodyOf(request)), NOTHING_SAID, deps), visit.reply)).then(
       (quote) => visit.reply.json(200, quote),
       (thrown: unknown) => visit.reply.fail(GatewayError.from(thrown)),
     );
   });
 
-  for (const prefix of ['/v1', ...GEMINI_PREFIXES]) {
+  for (const prefix of LIST_PREFIXES) {
     server.get(`${prefix}/models`, { config: { needsKey: true, name: 'models' } }, (request, reply) => {
       reply.hijack();
-      answer(request, () => deps.listModels(principalOf(request), spokenAt(request.url, request.headers), request.query as Query));
+      answer(request, () => deps.listModels(principalOf(request), spokenBy(request), request.query as Query));
     });
     server.get(`${prefix}/models/*`, { config: { needsKey: true, name: 'models' } }, (request, reply) => {
       reply.hijack();
       const { '*': name } = request.params as { '*': string };
-      answer(request, () => deps.retrieveModel(name, principalOf(request), spokenAt(request.url, request.headers)));
+      answer(request, () => deps.retrieveModel(name, principalOf(request), spokenBy(request)));
     });
   }
   server.get('/v1/me', { config: { name: 'me' } }, (request, reply) => {
@@ -155,19 +140,12 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
 
 function exchangeOf(request: FastifyRequest, operation: Operation, place: RequestPlace, deps: Pick<RouteDeps, 'dialectOf'>): Exchange {
   const { requestId, arrivedMs, permit } = request.visit;
-  const dialect = deps.dialectOf(spokenAt(request.url, request.headers));
+  const dialect = deps.dialectOf(spokenBy(request));
   return { requestId, dialect, operation, principal: principalOf(request), permit, body: bodyOf(request), place, arrivedMs };
 }
 
-function placeOf(request: FastifyRequest): RequestPlace {
-  const names = PASSED_ON[spokenAt(request.url, request.headers)];
-  if (names === undefined) return NOTHING;
-  const passOn: string[] = [];
-  for (const name of names) {
-    const value = request.headers[name];
-    if (typeof value === 'string') passOn.push(name, value);
-  }
-  return { passOn };
+function spokenBy(request: FastifyRequest): Spoken {
+  return spokenAt(request.url, request.headers);
 }
 
 function answer(request: FastifyRequest, value: () => unknown): void {

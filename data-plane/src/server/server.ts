@@ -6,10 +6,10 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import type { Principal } from '../admission/authenticate.ts';
 import type { RatePermit } from '../admission/rate-limit.ts';
 import type { Dialect } from '../dialect/dialect.ts';
+import { spokenAt } from '../dialect/place.ts';
 import type { Spoken } from '../dialect/registry.ts';
 import { BodyReader, MAX_BODY_BYTES } from './body.ts';
 import { HttpReply } from './reply.ts';
-import { spokenAt } from './spoken.ts';
 
 /** What one request carries from hook to hook. */
 export interface Visit {

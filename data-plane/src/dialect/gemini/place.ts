@@ -1,25 +1,25 @@
-/** What Gemini's paths say: the model, which may have slashes, and what is asked of it. */
+/** What this dialect's paths say: the model, which may have slashes, and what is asked of it. */
 import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
-import type { RequestPlace } from '../dialect/dialect.ts';
+import type { RequestPlace } from '../dialect.ts';
 
-export type GeminiCall =
-  | { readonly kind: 'model'; readonly operation: Operation; readonly place: RequestPlace }
+export type MethodCall =
+  | { readonly kind: 'operation'; readonly operation: Operation; readonly place: RequestPlace }
   | { readonly kind: 'count_tokens'; readonly place: RequestPlace };
 
 /** `rest` is what follows `…/models/`: `gemini-2.5-pro:generateContent`. Throws GatewayError 404 `unsupported_endpoint`. */
-export function geminiCall(rest: string): GeminiCall {
+export function methodCall(rest: string): MethodCall {
   const colon = rest.lastIndexOf(':');
   const model = rest.slice(0, colon);
   const method = rest.slice(colon + 1);
   switch (colon === -1 ? '' : method) {
     case 'generateContent':
-      return { kind: 'model', operation: 'chat', place: { model, stream: false } };
+      return { kind: 'operation', operation: 'chat', place: { model, stream: false } };
     case 'streamGenerateContent':
-      return { kind: 'model', operation: 'chat', place: { model, stream: true } };
+      return { kind: 'operation', operation: 'chat', place: { model, stream: true } };
     case 'embedContent':
     case 'batchEmbedContents':
-      return { kind: 'model', operation: 'embeddings', place: { model, stream: false, form: method } };
+      return { kind: 'operation', operation: 'embeddings', place: { model, stream: false, form: method } };
     case 'countTokens':
       return { kind: 'count_tokens', place: { model } };
     default:
