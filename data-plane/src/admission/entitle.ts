@@ -6,6 +6,8 @@ import type { Plan } from '@meridian/domain/snapshot';
 export interface MessageLength {
   readonly index: number;
   readonly characters: number;
+  /** Where the dialect does not call it `messages[index]`. */
+  readonly param?: string;
 }
 
 /** A request's messages; satisfied by an exchange. */
@@ -23,7 +25,7 @@ export function checkMessages(plan: Plan, longestMessageBytes: number | undefine
   if (most === undefined || longestMessageBytes === undefined || longestMessageBytes <= most) return;
   const longest = source.dialect.longestMessage?.(source.body);
   if (longest === undefined || longest.characters <= most) return;
-  const param = `messages[${longest.index}]`;
+  const param = longest.param ?? `messages[${longest.index}]`;
   throw new GatewayError('invalid_request_error', {
     message: `The plan of this account allows ${most} characters a message, and ${param} has ${longest.characters}.`,
     param,

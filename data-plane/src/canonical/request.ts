@@ -67,4 +67,8 @@ export interface Reasoning {
   readonly mode?: 'adaptive' | 'off';
   /** Whether the thinking is to be shown, in whole or as a summary: `auto`, `concise`, `detailed`, `none`. Absent: as the dialect does by itself. */
   readonly show?: string;
+  /** The effort is what the dialect does by itself, and not asked for: only for a model that thinks. */
+  readonly isDefault?: boolean;
+  /** Whether the opaque state of the thinking is to come with the answer. Absent: as the dialect does by itself. */
+  readonly wantsCarriers?: boolean;
 }

@@ -79,6 +79,8 @@ export interface RequestEdits {
   readonly model: string;
   /** Written only when the client gave no limit of its own; undefined adds none. */
   readonly maxOutputTokens: number | undefined;
+  /** Of the model, as the catalogue has them: `tools`, `json_schema`, `reasoning` … Absent: none are known. */
+  readonly capabilities?: readonly string[];
 }
 
 /** For whom a request is encoded. */
@@ -236,8 +238,8 @@ export interface Dialect {
   readPassThrough(operation: Operation, body: Buffer, place: RequestPlace): PassThroughRequest;
   /** Of a body that `readPassThrough` has read, with the bound that it has found. */
   inputText(operation: Operation, body: Buffer, inputTokensBound: number): InputText;
-  /** The message with the longest text of a chat request that `readPassThrough` has read, in UTF-16 units. */
-  longestMessage?(body: Buffer): { readonly index: number; readonly characters: number };
+  /** The message with the longest text of a chat request that `readPassThrough` has read, in UTF-16 units; `param` where it is not `messages[index]`. */
+  longestMessage?(body: Buffer): { readonly index: number; readonly characters: number; readonly param?: string };
   readAnswer(operation: Operation, body: Buffer): Answer;
   passThroughStream(terms: StreamTerms): AnswerStream;
   /** A chat request. Throws GatewayError (400 `invalid_request_error` with `param`). */

@@ -22,7 +22,7 @@ export interface TranslationTerms {
 export function translatedLane(client: Dialect, upstream: Dialect, request: Request, terms: TranslationTerms): Lane {
   return {
     passOn: [],
-    request: (encodeTerms) => upstream.encodeRequest(request, encodeTerms),
+    request: (encodeTerms) => upstream.encodeRequest(forModel(request, encodeTerms.capabilities), encodeTerms),
     answer: (body) => {
       const response = upstream.decodeResponse(body);
       return {
@@ -37,6 +37,12 @@ export function translatedLane(client: Dialect, upstream: Dialect, request: Requ
       ),
     upstreamError: (status, headers, body) => upstream.readUpstreamError(status, headers, body),
   };
+}
+
+/** Thinking that nobody asked for is not asked of a model that does not think. */
+function forModel(request: Request, capabilities: readonly string[]): Request {
+  const isAsked = request.reasoning?.isDefault !== true || capabilities.includes('reasoning');
+  return isAsked ? request : { ...request, reasoning: undefined };
 }
 
 /** Embeddings of a client's dialect by an upstream's. */
