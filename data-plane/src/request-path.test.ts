@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Cap } from '@meridian/domain/budget';
-import type { Operation } from '@meridian/domain/dialect';
 import type { Endpoint } from '@meridian/domain/snapshot';
 import { windowStartMs } from '@meridian/domain/window';
 import { configEntityId } from '@meridian/wire/codec/entry';

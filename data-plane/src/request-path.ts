@@ -26,6 +26,7 @@ import type { Catalogue } from './routing/catalogue.ts';
 import { LeftBehind } from './routing/left-behind.ts';
 import { plan } from './routing/plan.ts';
 import { callableModel, callableModels } from './server/callable-models.ts';
+import { countTokens } from './server/count-tokens.ts';
 import { forward } from './server/forward.ts';
 import { type MeRooms, me } from './server/me.ts';
 import { MODEL_SHAPES } from './server/model-shapes.ts';
@@ -222,6 +223,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     retrieveModel: (name, principal, spoken) => MODEL_SHAPES[spoken].one(callableModel(picture, name, principal, config.region, nowMs())),
     me: (request, reply) => me(meRooms, request, reply),
     quote: (exchange, reply) => quote(rooms, exchange, reply),
+    countTokens: (exchange, reply) => countTokens({ ...rooms, upstream, providerFor, counter }, exchange, reply),
     forward: (request, reply) => forward(upstream, config.controlUrl, request, reply),
     presentedApiKey: (request) => {
       const presented = presentedKey(request.headers, request.url);

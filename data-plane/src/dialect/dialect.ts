@@ -232,6 +232,14 @@ export interface EmbeddingsCodec {
   ): Encoded;
 }
 
+/** Counting a request's tokens before it is sent, in the dialects that have it. */
+export interface Counting {
+  /** Of a chat request that may lack what only generation needs. Throws as `readPassThrough`. */
+  read(body: Buffer, place: RequestPlace): PassThroughRequest;
+  /** The JSON answer. */
+  answer(tokens: number): unknown;
+}
+
 export interface Dialect {
   readonly name: DialectName;
   /** Throws GatewayError (400 `invalid_request_error` with `param`, 413) on a body that cannot be read. */
@@ -251,6 +259,8 @@ export interface Dialect {
   encodeResponse(response: Response, terms: EncodeTerms): Encoded;
   decodeStream(): StreamDecoder;
   encodeStream(terms: EncodeStreamTerms): StreamEncoder;
+  /** Absent where the protocol has no such call. */
+  readonly counting?: Counting;
   /** Absent where the protocol has no embeddings. */
   readonly embeddings?: EmbeddingsCodec;
   /** An upstream's error answer as our error: a client's own mistake (400, 404, 413, 422) keeps status and text; 401, 403, 402 are ours. */

@@ -13,6 +13,9 @@ export const MODEL_PATHS: readonly { readonly path: string; readonly operation: 
   { path: '/v1/responses', operation: 'chat' },
 ];
 
+/** Counts the tokens of a request without sending it, in the dialect that has a path for it. */
+export const COUNT_PATH = '/v1/messages/count_tokens';
+
 /** Paths that end in a model and a method: `…/models/gemini-2.5-pro:generateContent`. The first under the prefix that our documents give. */
 export const METHOD_PATHS: readonly string[] = ['/genai/v1beta/models/*', '/v1beta/models/*'];
 

@@ -7,13 +7,16 @@ import type { DialectName, Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 import type { Endpoint, Provider } from '@meridian/domain/snapshot';
 
+/** What a provider is asked for: what is billed, and the counting of tokens. */
+export type AskedOperation = Operation | 'count_tokens';
+
 /** One call, from the picture of the configuration. */
 export interface ProviderCall {
   readonly provider: Provider;
   readonly endpoint: Endpoint;
   /** The plain secret of the endpoint's credential. */
   readonly secret: string;
-  readonly operation: Operation;
+  readonly operation: AskedOperation;
   /** The answer is to be a stream. */
   readonly stream: boolean;
   /** The client's headers that go on to a provider of its own dialect; flat, lower case. */
@@ -55,12 +58,15 @@ export interface ProviderWays {
 /** Undefined for an operation that the dialect, or the provider, does not have. */
 export type PathOf = (call: Pick<ProviderCall, 'operation' | 'endpoint' | 'stream'>) => string | undefined;
 
+const OPENAI_CHAT_PATHS: Readonly<Partial<Record<AskedOperation, string>>> = { chat: '/chat/completions', embeddings: '/embeddings' };
+const MESSAGES_PATHS: Readonly<Partial<Record<AskedOperation, string>>> = { chat: '/messages', count_tokens: '/messages/count_tokens' };
+
 /** The paths of every provider that speaks these wires. */
 export const OPENAI_PATHS: Readonly<Partial<Record<DialectName, PathOf>>> = {
-  'openai-chat': ({ operation }) => (operation === 'chat' ? '/chat/completions' : '/embeddings'),
+  'openai-chat': ({ operation }) => OPENAI_CHAT_PATHS[operation],
   'openai-responses': ({ operation }) => (operation === 'chat' ? '/responses' : undefined),
 };
-export const messagesPath: PathOf = ({ operation }) => (operation === 'chat' ? '/messages' : undefined);
+export const messagesPath: PathOf = ({ operation }) => MESSAGES_PATHS[operation];
 /** The model stands in the path, each of its segments escaped; streams are asked for as events. */
 export const geminiPath: PathOf = ({ operation, endpoint, stream }) => {
   const model = endpoint.upstreamModel
@@ -68,6 +74,7 @@ export const geminiPath: PathOf = ({ operation, endpoint, stream }) => {
     .split('/')
     .map(encodeURIComponent)
     .join('/');
+  if (operation === 'count_tokens') return `/models/${model}:countTokens`;
   if (operation === 'embeddings') return `/models/${model}:batchEmbedContents`;
   return stream ? `/models/${model}:streamGenerateContent?alt=sse` : `/models/${model}:generateContent`;
 };

@@ -114,8 +114,13 @@ export class HttpReply implements Reply {
   }
 
   /** A JSON answer of the gateway's own. */
-  json(status: number, value: unknown): void {
-    this.#send(status, JSON_HEADERS, [Buffer.from(JSON.stringify(value))]);
+  json(status: number, value: unknown, headers: readonly string[] = []): void {
+    this.#send(status, [...JSON_HEADERS, ...headers], [Buffer.from(JSON.stringify(value))]);
+  }
+
+  /** A JSON answer whose text is there. */
+  jsonBytes(status: number, text: Buffer): void {
+    this.#send(status, JSON_HEADERS, [text]);
   }
 
   /** An answer of the control plane, as it came. */

@@ -5,7 +5,7 @@ import { GatewayError } from '@meridian/domain/error';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Principal } from '../admission/authenticate.ts';
 import type { Dialect, RequestPlace } from '../dialect/dialect.ts';
-import { LIST_PREFIXES, METHOD_PATHS, MODEL_PATHS, methodCall, NOTHING_SAID, placeOf, spokenAt } from '../dialect/place.ts';
+import { COUNT_PATH, LIST_PREFIXES, METHOD_PATHS, MODEL_PATHS, methodCall, NOTHING_SAID, placeOf, spokenAt } from '../dialect/place.ts';
 import type { Spoken } from '../dialect/registry.ts';
 import type { Exchange, Reply } from '../exchange.ts';
 import type { UpstreamRequest } from '../upstream/call.ts';
@@ -25,6 +25,8 @@ export interface RouteDeps {
   readonly me: (request: MeRequest, reply: HttpReply) => void;
   /** Rejects with GatewayError. */
   readonly quote: (exchange: Exchange, reply: Reply) => Promise<unknown>;
+  /** Rejects with GatewayError. */
+  readonly countTokens: (exchange: Exchange, reply: HttpReply) => Promise<void>;
   readonly forward: (request: ForwardedRequest, reply: HttpReply) => void;
   /** The API key of the request, empty where it shows none; undefined for another credential. */
   readonly presentedApiKey: (request: FastifyRequest) => string | undefined;
@@ -70,7 +72,10 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
       const { visit } = request;
       try {
         const call = methodCall((request.params as { '*': string })['*']);
-        if (call.kind === 'count_tokens') throw new GatewayError('unsupported_endpoint');
+        if (call.kind === 'count_tokens') {
+          count(request, call.place, deps);
+          return;
+        }
         visit.handled = true;
         deps.handle(exchangeOf(request, call.operation, call.place, deps), visit.reply, request.raw);
       } catch (thrown) {
@@ -78,6 +83,10 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
       }
     });
   }
+  server.post(COUNT_PATH, { config: { needsKey: true, isRateLimited: true, name: 'count_tokens' } }, (request, reply) => {
+    reply.hijack();
+    count(request, placeOf(spokenBy(request), request.headers), deps);
+  });
   server.post('/v1/quote', { config: { needsKey: true, name: 'quote' } }, (request, reply) => {
     reply.hijack();
     const { visit } = request;
@@ -136,6 +145,14 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
     const message = `There is no ${request.method} ${path.slice(0, 256)} here.${instead === undefined ? '' : ` Use ${instead}.`}`;
     request.visit.reply.fail(new GatewayError('unsupported_endpoint', { message }));
   });
+}
+
+/** Its place in the rate limits goes back when it is answered: it is not one of the requests that the pipeline serves. */
+function count(request: FastifyRequest, place: RequestPlace, deps: RouteDeps): void {
+  const { visit } = request;
+  Promise.try(() => deps.countTokens(exchangeOf(request, 'chat', place, deps), visit.reply)).catch((thrown: unknown) =>
+    visit.reply.fail(GatewayError.from(thrown)),
+  );
 }
 
 function exchangeOf(request: FastifyRequest, operation: Operation, place: RequestPlace, deps: Pick<RouteDeps, 'dialectOf'>): Exchange {
