@@ -28,7 +28,10 @@ export const LOSSES = {
   seed: { what: 'The seed of the sampling.', to: ['openai-responses', 'anthropic-messages', 'openai-chat'] },
   frequency_penalty: { what: 'The penalty of frequent tokens.', to: ['openai-responses', 'anthropic-messages', 'openai-chat'] },
   presence_penalty: { what: 'The penalty of tokens that have come.', to: ['openai-responses', 'anthropic-messages', 'openai-chat'] },
-  logit_bias: { what: 'Biases of single tokens, whose ids are of one tokenizer.', to: ['openai-responses', 'anthropic-messages', 'gemini'] },
+  logit_bias: {
+    what: 'Biases of single tokens, whose ids are of one tokenizer.',
+    to: ['openai-responses', 'anthropic-messages', 'gemini'],
+  },
   logprobs: { what: 'Log probabilities of the tokens.', to: ['anthropic-messages', 'openai-responses', 'openai-chat'] },
   stop: {
     what: 'A stop sequence that the model cannot be given: blank, or one more than it takes.',
@@ -55,9 +58,15 @@ export const LOSSES = {
   parallel_tool_calls: { what: 'Whether several tools may be called at once.', to: ['gemini', 'openai-chat'] },
   tool_choice: { what: 'Which tool is to be called, where the model takes no order.', to: ['anthropic-messages', 'openai-chat'] },
   strict_tool: { what: 'That arguments must satisfy the schema of the tool.', to: ['anthropic-messages', 'gemini', 'openai-chat'] },
-  tool_grammar: { what: 'The grammar of a custom tool: the model is only told of it.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
+  tool_grammar: {
+    what: 'The grammar of a custom tool: the model is only told of it.',
+    to: ['openai-chat', 'anthropic-messages', 'gemini'],
+  },
+
+  schema_keyword: { what: 'A keyword of a JSON schema that the model does not know.', to: ['gemini', 'anthropic-messages'] },
 
   // Messages
+  prefill: { what: 'That the answer is to continue a text of the assistant: it is taken for an earlier turn.', to: ['gemini'] },
   message_name: { what: 'The name of the author of a message.', to: ['openai-responses', 'anthropic-messages', 'gemini'] },
   image_detail: { what: 'In which detail an image is to be seen.', to: ['anthropic-messages', 'gemini'] },
   file_name: { what: 'The name of a file.', to: ['gemini'] },
