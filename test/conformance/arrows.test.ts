@@ -61,6 +61,7 @@ const AT_THE_EDGE: readonly { readonly name: RegExp; readonly allowed: RegExp }[
     allowed: /^(data-plane\/src\/server\/|control-plane\/src\/http\/|control-plane\/src\/[a-z]+\/routes\.ts)/,
   },
   { name: /^@grpc\/grpc-js$/, allowed: /^(proto\/wire\/src\/|control-plane\/src\/rpc\/|data-plane\/src\/control\/|test\/)/ },
+  { name: /^ws$/, allowed: /^(data-plane\/src\/server\/websocket\/|test\/)/ },
   { name: /^ioredis$/, allowed: /^(data-plane\/src\/redis\/|test\/)/ },
   { name: /^pg$/, allowed: /^(control-plane\/src\/database\/|test\/|deploy\/)/ },
 ];

@@ -1,0 +1,36 @@
+/** What one WebSocket, and all of a node's together, may take. */
+import { MAX_BODY_BYTES } from '../body.ts';
+
+/** A message is a request body with an envelope. */
+export const MAX_MESSAGE_BYTES = MAX_BODY_BYTES;
+/** Of the messages of all connections of a node: those that arrive, wait or are served. */
+export const MAX_BUFFERED_MESSAGE_BYTES = 512 * 1024 * 1024;
+
+export const MAX_CONNECTIONS = 4_096;
+/** An agent has one connection for each conversation that runs. */
+export const MAX_CONNECTIONS_PER_KEY = 64;
+
+/** As the vendor of the protocol has them. */
+export const MAX_RUNNING_TURNS = 16;
+export const MAX_STREAM_IDS = 32;
+export const LIFETIME_MS = 60 * 60 * 1000;
+/** Of one connection. */
+export const MAX_WAITING_TURNS = 64;
+export const MAX_WAITING_BYTES = MAX_BODY_BYTES;
+
+/** What a connection remembers of its conversations. */
+export const MAX_STATE_BYTES = 4 * 1024 * 1024;
+/** Of all connections of a node. */
+export const MAX_NODE_STATE_BYTES = 512 * 1024 * 1024;
+
+/** Keeps the way open through whatever stands between. */
+export const PING_EVERY_MS = 30_000;
+/**
+ * A peer from which nothing has come for so long, not even an answer to a ping, is gone. Clients that read only while they wait for an
+ * answer send none while they run their tools, so this is generous.
+ */
+export const SILENT_MS = 5 * 60 * 1000;
+/** A client that takes none of the bytes that wait for it is disconnected after this. */
+export const STALL_MS = 60_000;
+/** How long a client has to answer a closing handshake. */
+export const CLOSE_WITHIN_MS = 5_000;
