@@ -10,6 +10,8 @@ export interface Load {
   readonly apiKey: string;
   readonly connections: number;
   readonly stream: boolean;
+  /** What the client speaks; chat when absent. */
+  readonly speaks?: 'anthropic-messages' | undefined;
   /** Not counted. */
   readonly warmupMs: number;
   readonly measureMs: number;
@@ -32,18 +34,18 @@ const EVENT = Buffer.from('data:');
 const LAST_CHUNK = Buffer.from('0\r\n\r\n');
 
 function requestOf(load: Load): Buffer {
+  const isChat = load.speaks === undefined;
+  const system = 'You are a helpful assistant.';
+  const user = { role: 'user', content: 'Say something about foxes and dogs, in about thirty words, without naming a colour.' };
   const body = JSON.stringify({
     model: 'bench',
-    messages: [
-      { role: 'system', content: 'You are a helpful assistant.' },
-      { role: 'user', content: 'Say something about foxes and dogs, in about thirty words, without naming a colour.' },
-    ],
+    ...(isChat ? { messages: [{ role: 'system', content: system }, user] } : { system, messages: [user] }),
     max_tokens: 64,
-    ...(load.stream ? { stream: true, stream_options: { include_usage: true } } : {}),
+    ...(load.stream ? { stream: true, ...(isChat ? { stream_options: { include_usage: true } } : {}) } : {}),
   });
   const { host } = new URL(load.origin);
   return Buffer.from(
-    `POST /v1/chat/completions HTTP/1.1\r\nhost: ${host}\r\nauthorization: Bearer ${load.apiKey}\r\n` +
+    `POST ${isChat ? '/v1/chat/completions' : '/v1/messages'} HTTP/1.1\r\nhost: ${host}\r\nauthorization: Bearer ${load.apiKey}\r\n` +
       `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
 }

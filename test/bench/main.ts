@@ -22,13 +22,14 @@ import {
   startNode,
   stop,
   type Target,
+  translated,
 } from './target.ts';
 
 const HELP = `Usage: npm run bench -- [options]
 
   --seconds <n>   measured seconds of each run (default 3)
   --rounds <n>    interleaved rounds (default 5)
-  --only <names>  targets to measure, by comma: direct, nginx, bare-proxy, gateway
+  --only <names>  targets to measure, by comma: direct, nginx, bare-proxy, gateway, translated
   --help
 
 Prints a table and writes test/bench/results/<date>.json.
@@ -40,7 +41,7 @@ const WORKLOADS = [
   { name: 'stream, 32 connections', connections: 32, stream: true },
   { name: 'stream, 1 connection', connections: 1, stream: true },
 ] as const;
-const TARGETS: readonly Target[] = [direct, nginx, bareProxy, gateway];
+const TARGETS: readonly Target[] = [direct, nginx, bareProxy, gateway, translated];
 const WARMUP_MS = 500;
 /** Before anything is measured: what runs on Node is compiled by then. */
 const FIRST_WARMUP_MS = 4_000;
@@ -142,19 +143,22 @@ async function bench(settings: Settings): Promise<void> {
     }
     const results: Record<string, Record<string, { rounds: Round[]; median: Figures }>> = {};
     for (const { connections, stream } of [WORKLOADS[0], WORKLOADS[2]]) {
-      for (const { origin, apiKey } of running.values()) {
-        await measure({ origin, apiKey, connections, stream, warmupMs: 0, measureMs: FIRST_WARMUP_MS });
+      for (const { origin, apiKey, speaks } of running.values()) {
+        await measure({ origin, apiKey, speaks, connections, stream, warmupMs: 0, measureMs: FIRST_WARMUP_MS });
       }
     }
     for (const workload of WORKLOADS) {
       const rounds = new Map<string, Round[]>([...running.keys()].map((name) => [name, []]));
       for (let round = 0; round < settings.rounds; round++) {
-        for (const [name, { origin, apiKey, pid }] of running) {
+        for (const [name, { origin, apiKey, speaks, pid }] of running) {
           const { connections, stream } = workload;
           rounds
             .get(name)
             ?.push(
-              await measureWithCpu({ origin, apiKey, connections, stream, warmupMs: WARMUP_MS, measureMs: settings.seconds * 1_000 }, pid),
+              await measureWithCpu(
+                { origin, apiKey, speaks, connections, stream, warmupMs: WARMUP_MS, measureMs: settings.seconds * 1_000 },
+                pid,
+              ),
             );
         }
       }
@@ -182,6 +186,7 @@ function print(workload: string, results: Readonly<Record<string, { readonly med
           'req/s': Math.round(own.requestsPerSecond),
           'chunks/s': Math.round(own.chunksPerSecond),
           '× bare': ratio(own.requestsPerSecond, reference?.requestsPerSecond),
+          '× gateway': ratio(own.requestsPerSecond, results[gateway.name]?.median.requestsPerSecond),
           'cpu µs/req': Math.round(own.cpuMicrosPerRequest),
           'p50 ms': Number(own.p50Ms.toFixed(3)),
           'p99 ms': Number(own.p99Ms.toFixed(3)),

@@ -13,6 +13,8 @@ import { startGateway } from './gateway.ts';
 export interface Running {
   readonly origin: string;
   readonly apiKey: string;
+  /** What the client speaks; chat when absent. */
+  readonly speaks?: 'anthropic-messages';
   /** The process that forwards; absent where nothing does. */
   readonly pid?: number;
   close(): Promise<void>;
@@ -107,6 +109,12 @@ export const gateway: Target = {
     pin(pid, PROXY_CORE);
     return { origin: url, apiKey, pid, close };
   },
+};
+
+/** The same, asked by clients of another dialect than its provider's: every request and answer is translated. */
+export const translated: Target = {
+  name: 'translated',
+  start: async (upstreamOrigin) => ({ ...(await gateway.start(upstreamOrigin)), speaks: 'anthropic-messages' }),
 };
 
 function pidOf(child: ChildProcess): { pid?: number } {
