@@ -13,6 +13,7 @@ import type { RateLimiter } from './admission/rate-limit.ts';
 import type { TokenCounts } from './admission/token-counter.ts';
 import type { Config } from './config.ts';
 import type { Dialect } from './dialect/dialect.ts';
+import { modelListOf } from './dialect/model-lists.ts';
 import type { Spoken } from './dialect/registry.ts';
 import { Idempotency } from './idempotency/idempotency.ts';
 import { MemoryStore } from './idempotency/memory-store.ts';
@@ -29,7 +30,6 @@ import { callableModel, callableModels } from './server/callable-models.ts';
 import { countTokens } from './server/count-tokens.ts';
 import { forward } from './server/forward.ts';
 import { type MeRooms, me } from './server/me.ts';
-import { MODEL_SHAPES } from './server/model-shapes.ts';
 import { quote } from './server/quote.ts';
 import { registerRoutes } from './server/routes.ts';
 import { createServer } from './server/server.ts';
@@ -219,8 +219,8 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
           checkIdle();
         });
     },
-    listModels: (principal, spoken, query) => MODEL_SHAPES[spoken].list(callableModels(picture, principal, config.region, nowMs()), query),
-    retrieveModel: (name, principal, spoken) => MODEL_SHAPES[spoken].one(callableModel(picture, name, principal, config.region, nowMs())),
+    listModels: (principal, spoken, query) => modelListOf(spoken).list(callableModels(picture, principal, config.region, nowMs()), query),
+    retrieveModel: (name, principal, spoken) => modelListOf(spoken).one(callableModel(picture, name, principal, config.region, nowMs())),
     me: (request, reply) => me(meRooms, request, reply),
     quote: (exchange, reply) => quote(rooms, exchange, reply),
     countTokens: (exchange, reply) => countTokens({ ...rooms, upstream, providerFor, counter }, exchange, reply),

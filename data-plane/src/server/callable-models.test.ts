@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { authenticate, type Principal } from '../admission/authenticate.ts';
 import type { Picture } from '../control/picture.ts';
 import { PEPPER, type Sketch, samplePicture } from '../control/testing.ts';
-import { type CallableModel, callableModel, callableModels } from './callable-models.ts';
+import type { ListedModel } from '../dialect/listed-model.ts';
+import { callableModel, callableModels } from './callable-models.ts';
 
 interface Sample {
   readonly picture: Picture;
@@ -17,9 +18,9 @@ function sample(sketch: Sketch = {}): Sample {
   return { picture, principal: authenticate(picture, settings, apiKey, 2_000) };
 }
 
-const listed = ({ picture, principal }: Sample, nowMs = 2_000): CallableModel[] => callableModels(picture, principal, 'us', nowMs);
+const listed = ({ picture, principal }: Sample, nowMs = 2_000): ListedModel[] => callableModels(picture, principal, 'us', nowMs);
 const ids = (of: Sample, nowMs = 2_000): string[] => listed(of, nowMs).map((model) => model.id);
-const one = ({ picture, principal }: Sample, name: string): CallableModel => callableModel(picture, name, principal, 'us', 2_000);
+const one = ({ picture, principal }: Sample, name: string): ListedModel => callableModel(picture, name, principal, 'us', 2_000);
 
 describe('the models of a key', () => {
   it('are what a live endpoint serves, in order, at the customer’s price', () => {
@@ -28,7 +29,19 @@ describe('the models of a key', () => {
     expect(models.map((model) => model.id)).toEqual(['embed-1', 'm-1.5']);
     expect(models[1]).toMatchObject({ createdMs: 0, operations: ['chat'], aliases: ['acme/m-1.5', 'm-latest'] });
     expect(models[1]?.prices[0]?.usd_per_million).toEqual({ input: '1.40', output: '5.60' });
+    expect(models[1]?.endpoints).toEqual([
+      '/v1/chat/completions',
+      '/v1/messages',
+      '/v1/responses',
+      '/genai/v1beta/models/{model}:generateContent',
+      '/genai/v1beta/models/{model}:streamGenerateContent',
+    ]);
     expect(models[0]).toMatchObject({ operations: ['embeddings'] });
+    expect(models[0]?.endpoints).toEqual([
+      '/v1/embeddings',
+      '/genai/v1beta/models/{model}:embedContent',
+      '/genai/v1beta/models/{model}:batchEmbedContents',
+    ]);
   });
 
   it('are not what this key, this region or this hour does not have', () => {

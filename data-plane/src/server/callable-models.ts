@@ -1,33 +1,21 @@
 /** The models that a key can call now, whatever shape they are told in. */
-import { type CustomerPriceCard, customerPrices } from '@meridian/domain/customer-price';
-import { OPERATIONS, type Operation } from '@meridian/domain/dialect';
+import { customerPrices } from '@meridian/domain/customer-price';
+import { OPERATIONS } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 import { type Model, modelServes, nearestModelNames } from '@meridian/domain/model';
 import type { Region } from '@meridian/domain/region';
 import { priceInForce } from '@meridian/domain/snapshot';
 import type { Principal } from '../admission/authenticate.ts';
+import { endpointsOf } from '../dialect/endpoints.ts';
+import type { ListedModel } from '../dialect/listed-model.ts';
 import type { Catalogue } from '../routing/catalogue.ts';
 import { askerOf, mayUse, unusable } from '../routing/plan.ts';
 
 const NEAR_NAMES = 5;
 
-export interface CallableModel {
-  /** A name by which this key reaches it: its own, unless the account has that name for another model. */
-  readonly id: string;
-  readonly model: Model;
-  /** When its first price came into force (ms since 1970). */
-  readonly createdMs: number;
-  /** What can be asked of it; never empty. */
-  readonly operations: readonly Operation[];
-  /** The other names by which this key reaches it. */
-  readonly aliases: readonly string[];
-  /** At the account's present markup. */
-  readonly prices: readonly CustomerPriceCard[];
-}
-
 /** Every model that this key and its account's plan may use and that a live endpoint in this region serves, by id. */
-export function callableModels(catalogue: Catalogue, principal: Principal, region: Region, nowMs: number): CallableModel[] {
-  const found: CallableModel[] = [];
+export function callableModels(catalogue: Catalogue, principal: Principal, region: Region, nowMs: number): ListedModel[] {
+  const found: ListedModel[] = [];
   for (const model of catalogue.models()) {
     const callable = callableAs(catalogue, model, principal, region, nowMs);
     if (callable !== undefined) found.push(callable);
@@ -36,7 +24,7 @@ export function callableModels(catalogue: Catalogue, principal: Principal, regio
 }
 
 /** One model by any of its names; throws 404 `model_not_found`. */
-export function callableModel(catalogue: Catalogue, name: string, principal: Principal, region: Region, nowMs: number): CallableModel {
+export function callableModel(catalogue: Catalogue, name: string, principal: Principal, region: Region, nowMs: number): ListedModel {
   const named = catalogue.modelByName(name, askerOf(principal));
   const found = named === undefined ? undefined : callableAs(catalogue, named.model, principal, region, nowMs);
   if (found !== undefined) return found;
@@ -49,7 +37,7 @@ export function callableModel(catalogue: Catalogue, name: string, principal: Pri
 }
 
 /** Undefined for a model that the key cannot call now. */
-function callableAs(catalogue: Catalogue, model: Model, principal: Principal, region: Region, nowMs: number): CallableModel | undefined {
+function callableAs(catalogue: Catalogue, model: Model, principal: Principal, region: Region, nowMs: number): ListedModel | undefined {
   if (!model.enabled || !mayUse(principal, model)) return undefined;
   const book = catalogue.priceBook(model.id);
   const price = book === undefined ? undefined : priceInForce(book, nowMs);
@@ -66,6 +54,7 @@ function callableAs(catalogue: Catalogue, model: Model, principal: Principal, re
     model,
     createdMs: book.versions[0]?.effectiveFromMs ?? 0,
     operations,
+    endpoints: operations.flatMap(endpointsOf),
     aliases,
     prices: customerPrices(price.cards, principal.standing.tier.markupBasisPoints),
   };

@@ -5,15 +5,16 @@ import { GatewayError } from '@meridian/domain/error';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Principal } from '../admission/authenticate.ts';
 import type { Dialect, RequestPlace } from '../dialect/dialect.ts';
+import type { Query } from '../dialect/page-query.ts';
 import { COUNT_PATH, LIST_PREFIXES, METHOD_PATHS, MODEL_PATHS, methodCall, NOTHING_SAID, placeOf, spokenAt } from '../dialect/place.ts';
 import type { Spoken } from '../dialect/registry.ts';
 import type { Exchange, Reply } from '../exchange.ts';
 import type { UpstreamRequest } from '../upstream/call.ts';
 import type { ForwardedRequest } from './forward.ts';
 import type { MeRequest } from './me.ts';
-import type { Query } from './page-query.ts';
 import { quotedOperation } from './quote.ts';
 import type { HttpReply } from './reply.ts';
+import { WEBSOCKET_PATH } from './websocket/door.ts';
 
 export interface RouteDeps {
   readonly dialectOf: (spoken: Spoken) => Dialect;
@@ -86,6 +87,15 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
   server.post(COUNT_PATH, { config: { needsKey: true, isRateLimited: true, name: 'count_tokens' } }, (request, reply) => {
     reply.hijack();
     count(request, placeOf(spokenBy(request), request.headers), deps);
+  });
+  // Asked for as a WebSocket it does not come here.
+  server.get(WEBSOCKET_PATH, { config: { name: 'websocket' } }, (request, reply) => {
+    reply.hijack();
+    const message = `GET ${WEBSOCKET_PATH} is for WebSockets. Send the headers of a WebSocket, or use POST.`;
+    const error = new GatewayError('invalid_request_error', { message, status: 426 });
+    const { visit } = request;
+    const { status, headers, body } = deps.dialectOf(spokenAt(request.url, request.headers)).renderError(error, visit.requestId);
+    visit.reply.forwarded(status, [...headers, 'upgrade', 'websocket'], [body]);
   });
   server.post('/v1/quote', { config: { needsKey: true, name: 'quote' } }, (request, reply) => {
     reply.hijack();

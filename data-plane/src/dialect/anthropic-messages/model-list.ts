@@ -1,10 +1,10 @@
 /** Models in Anthropic's shape, a page at a time: those that can be asked for messages. */
-import type { CallableModel } from './callable-models.ts';
-import { countParameter, invalid, type Query, textParameter } from './page-query.ts';
+import type { ListedModel, ModelList } from '../listed-model.ts';
+import { countParameter, invalid, type Query, textParameter } from '../page-query.ts';
 
 const PAGE_MODELS = { least: 1, most: 1000, fallback: 20 };
 
-export interface AnthropicModel {
+export interface ModelInfo {
   readonly type: 'model';
   readonly id: string;
   readonly display_name: string;
@@ -16,26 +16,26 @@ export interface AnthropicModel {
   readonly capabilities: null;
 }
 
-export interface AnthropicModels {
-  readonly data: AnthropicModel[];
+export interface ModelPage {
+  readonly data: ModelInfo[];
   readonly has_more: boolean;
   readonly first_id: string | null;
   readonly last_id: string | null;
 }
 
 /** By id. `limit`, and `after_id` or `before_id`, which need not be listed any more. Throws GatewayError 400. */
-export function anthropicModels(models: readonly CallableModel[], query: Query): AnthropicModels {
+function list(models: readonly ListedModel[], query: Query): ModelPage {
   const limit = countParameter(query, 'limit', PAGE_MODELS);
   const after = textParameter(query, 'after_id');
   const before = textParameter(query, 'before_id');
   if (after !== undefined && before !== undefined) throw invalid('before_id', "cannot stand beside 'after_id'");
   const chat = models.filter(({ operations }) => operations.includes('chat'));
   const rest = chat.filter(({ id }) => (after === undefined || id > after) && (before === undefined || id < before));
-  const data = (before === undefined ? rest.slice(0, limit) : rest.slice(-limit)).map(anthropicModel);
+  const data = (before === undefined ? rest.slice(0, limit) : rest.slice(-limit)).map(one);
   return { data, has_more: rest.length > limit, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null };
 }
 
-export function anthropicModel({ id, model, createdMs }: CallableModel): AnthropicModel {
+function one({ id, model, createdMs }: ListedModel): ModelInfo {
   return {
     type: 'model',
     id,
@@ -46,3 +46,5 @@ export function anthropicModel({ id, model, createdMs }: CallableModel): Anthrop
     capabilities: null,
   };
 }
+
+export const anthropicModelList = { list, one } satisfies ModelList;

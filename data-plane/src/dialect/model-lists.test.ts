@@ -1,12 +1,12 @@
 import type { Model } from '@meridian/domain/model';
 import { describe, expect, it } from 'vitest';
-import type { CallableModel } from './callable-models.ts';
-import { MODEL_SHAPES } from './model-shapes.ts';
-import { type AnthropicModels, anthropicModel, anthropicModels } from './models-anthropic.ts';
-import { type GeminiModels, geminiModel, geminiModels } from './models-gemini.ts';
-import { openaiModel, openaiModels } from './models-openai.ts';
+import { anthropicModelList } from './anthropic-messages/model-list.ts';
+import { geminiModelList } from './gemini/model-list.ts';
+import type { ListedModel } from './listed-model.ts';
+import { modelListOf } from './model-lists.ts';
+import { openaiModelList } from './openai-chat/model-list.ts';
 
-function callable(id: string, change: Partial<Model> = {}, operation: 'chat' | 'embeddings' = 'chat'): CallableModel {
+function callable(id: string, change: Partial<Model> = {}, operation: 'chat' | 'embeddings' = 'chat'): ListedModel {
   return {
     id,
     model: {
@@ -25,6 +25,7 @@ function callable(id: string, change: Partial<Model> = {}, operation: 'chat' | '
     },
     createdMs: 1_700_000_000_999,
     operations: [operation],
+    endpoints: [`/v1/${operation}`],
     aliases: [`acme/${id}`, 'nick'],
     prices: [{ service_tier: 'standard', above_input_tokens: 0, usd_per_million: { input: '1.40' } }],
   };
@@ -35,7 +36,7 @@ const invalid = (param: string) => expect.objectContaining({ code: 'invalid_requ
 
 describe('OpenAI’s shape', () => {
   it('has what our customers ask about beside its own fields', () => {
-    expect(openaiModel(callable('m-1'))).toEqual({
+    expect(openaiModelList.one(callable('m-1'))).toEqual({
       id: 'm-1',
       object: 'model',
       created: 1_700_000_000,
@@ -46,25 +47,16 @@ describe('OpenAI’s shape', () => {
       input_modalities: ['text', 'image'],
       output_modalities: ['text'],
       capabilities: ['tools', 'reasoning'],
-      supported_endpoints: expect.arrayContaining(['/v1/chat/completions', '/v1/responses', '/v1/messages']),
+      supported_endpoints: ['/v1/chat'],
       aliases: ['acme/m-1', 'nick'],
       pricing: [{ service_tier: 'standard', above_input_tokens: 0, usd_per_million: { input: '1.40' } }],
     });
-    expect(openaiModel(callable('m-1', unknown))).toMatchObject({ context_length: null, max_output_tokens: null });
-  });
-
-  it('names for a model only the endpoints of its operations', () => {
-    expect(openaiModel(callable('e-1', {}, 'embeddings')).supported_endpoints).toEqual([
-      '/v1/embeddings',
-      '/genai/v1beta/models/{model}:embedContent',
-      '/genai/v1beta/models/{model}:batchEmbedContents',
-    ]);
-    expect(openaiModel(callable('m-1')).supported_endpoints).not.toContain('/v1/embeddings');
+    expect(openaiModelList.one(callable('m-1', unknown))).toMatchObject({ context_length: null, max_output_tokens: null });
   });
 
   it('is a list without pages', () => {
     const models = Array.from({ length: 150 }, (_, index) => callable(`m-${index}`));
-    const list = openaiModels(models);
+    const list = openaiModelList.list(models);
     expect(list.object).toBe('list');
     expect(list.data).toHaveLength(150);
   });
@@ -72,7 +64,7 @@ describe('OpenAI’s shape', () => {
 
 describe('Anthropic’s shape', () => {
   it('is its model object', () => {
-    expect(anthropicModel(callable('m-1'))).toEqual({
+    expect(anthropicModelList.one(callable('m-1'))).toEqual({
       type: 'model',
       id: 'm-1',
       display_name: 'Model m-1',
@@ -81,12 +73,12 @@ describe('Anthropic’s shape', () => {
       max_tokens: 64_000,
       capabilities: null,
     });
-    expect(anthropicModel(callable('m-1', unknown))).toMatchObject({ max_input_tokens: null, max_tokens: null });
+    expect(anthropicModelList.one(callable('m-1', unknown))).toMatchObject({ max_input_tokens: null, max_tokens: null });
   });
 
   const models = [callable('e-1', {}, 'embeddings'), ...['m-1', 'm-2', 'm-3', 'm-4', 'm-5'].map((id) => callable(id))];
   const page = (query: Record<string, unknown>): [string[], boolean, string | null, string | null] => {
-    const { data, has_more, first_id, last_id }: AnthropicModels = anthropicModels(models, query);
+    const { data, has_more, first_id, last_id } = anthropicModelList.list(models, query);
     return [data.map((model) => model.id), has_more, first_id, last_id];
   };
 
@@ -104,7 +96,7 @@ describe('Anthropic’s shape', () => {
 
   it('has pages of 20 unless asked, and refuses what is no page', () => {
     const many = Array.from({ length: 30 }, (_, index) => callable(`m-${100 + index}`));
-    expect(anthropicModels(many, {}).data).toHaveLength(20);
+    expect(anthropicModelList.list(many, {}).data).toHaveLength(20);
     for (const limit of ['0', '1001', '-1', '1.5', 'x', ['1', '2']]) expect(() => page({ limit })).toThrow(invalid('limit'));
     expect(() => page({ after_id: 'm-1', before_id: 'm-3' })).toThrow(invalid('before_id'));
   });
@@ -112,7 +104,7 @@ describe('Anthropic’s shape', () => {
 
 describe('Gemini’s shape', () => {
   it('is its model object', () => {
-    expect(geminiModel(callable('m-1'))).toEqual({
+    expect(geminiModelList.one(callable('m-1'))).toEqual({
       name: 'models/m-1',
       displayName: 'Model m-1',
       inputTokenLimit: 200_000,
@@ -120,7 +112,7 @@ describe('Gemini’s shape', () => {
       supportedGenerationMethods: ['generateContent', 'streamGenerateContent'],
       thinking: true,
     });
-    expect(geminiModel(callable('acme/e-1', unknown, 'embeddings'))).toEqual({
+    expect(geminiModelList.one(callable('acme/e-1', unknown, 'embeddings'))).toEqual({
       name: 'models/acme/e-1',
       displayName: 'Model acme/e-1',
       supportedGenerationMethods: ['embedContent', 'batchEmbedContents'],
@@ -134,29 +126,29 @@ describe('Gemini’s shape', () => {
     const sizes: number[] = [];
     let pageToken: string | undefined;
     do {
-      const page: GeminiModels = geminiModels(models, pageToken === undefined ? {} : { pageToken });
+      const page = geminiModelList.list(models, pageToken === undefined ? {} : { pageToken });
       seen.push(...page.models.map((model) => model.name));
       sizes.push(page.models.length);
       pageToken = page.nextPageToken;
     } while (pageToken !== undefined && sizes.length < 10);
     expect(seen).toEqual(models.map(({ id }) => `models/${id}`));
     expect(sizes).toEqual([50, 50, 23]);
-    expect(geminiModels(models, { pageSize: '123' })).not.toHaveProperty('nextPageToken');
+    expect(geminiModelList.list(models, { pageSize: '123' })).not.toHaveProperty('nextPageToken');
   });
 
   it('caps a page and refuses a token that it has not given', () => {
     const models = Array.from({ length: 1_001 }, (_, index) => callable(`m-${10_000 + index}`));
-    expect(geminiModels(models, { pageSize: '5000' }).models).toHaveLength(1_000);
-    expect(geminiModels(models, { pageSize: '0', pageToken: '' }).models).toHaveLength(50);
-    expect(() => geminiModels(models, { pageSize: '-1' })).toThrow(invalid('pageSize'));
+    expect(geminiModelList.list(models, { pageSize: '5000' }).models).toHaveLength(1_000);
+    expect(geminiModelList.list(models, { pageSize: '0', pageToken: '' }).models).toHaveLength(50);
+    expect(() => geminiModelList.list(models, { pageSize: '-1' })).toThrow(invalid('pageSize'));
     for (const pageToken of ['no token', '%', ['bS0x', 'bS0x']])
-      expect(() => geminiModels(models, { pageToken })).toThrow(invalid('pageToken'));
+      expect(() => geminiModelList.list(models, { pageToken })).toThrow(invalid('pageToken'));
   });
 });
 
 it('is that of the dialect in which a client asks', () => {
   const models = [callable('m-1')];
-  expect(MODEL_SHAPES['openai-chat'].list(models, {})).toHaveProperty('object', 'list');
-  expect(MODEL_SHAPES['anthropic-messages'].list(models, {})).toHaveProperty('first_id', 'm-1');
-  expect(MODEL_SHAPES.gemini.list(models, {})).toHaveProperty('models');
+  expect(modelListOf('openai-chat').list(models, {})).toHaveProperty('object', 'list');
+  expect(modelListOf('anthropic-messages').list(models, {})).toHaveProperty('first_id', 'm-1');
+  expect(modelListOf('gemini').list(models, {})).toHaveProperty('models');
 });

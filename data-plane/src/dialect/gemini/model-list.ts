@@ -1,18 +1,19 @@
 /** Models in Gemini's shape, a page at a time. */
 import type { Operation } from '@meridian/domain/dialect';
-import type { CallableModel } from './callable-models.ts';
-import { countParameter, invalid, type Query, textParameter } from './page-query.ts';
+import type { ListedModel, ModelList } from '../listed-model.ts';
+import { countParameter, invalid, type Query, textParameter } from '../page-query.ts';
 
 const PAGE_MODELS = { least: 0, most: 999_999_999, fallback: 0 };
 const DEFAULT_PAGE_MODELS = 50;
 const MAX_PAGE_MODELS = 1000;
 
-const METHODS: Readonly<Record<Operation, readonly string[]>> = {
+/** What is asked of a model, as its path ends. */
+export const METHODS: Readonly<Record<Operation, readonly string[]>> = {
   chat: ['generateContent', 'streamGenerateContent'],
   embeddings: ['embedContent', 'batchEmbedContents'],
 };
 
-export interface GeminiModel {
+export interface ModelInfo {
   /** `models/` and the id. */
   readonly name: string;
   readonly displayName: string;
@@ -22,8 +23,8 @@ export interface GeminiModel {
   readonly thinking: boolean;
 }
 
-export interface GeminiModels {
-  readonly models: GeminiModel[];
+export interface ModelPage {
+  readonly models: ModelInfo[];
   /** Absent on the last page. */
   readonly nextPageToken?: string;
 }
@@ -32,16 +33,16 @@ export interface GeminiModels {
  * By id. `pageSize` (0 is the default of 50, more than 1,000 are 1,000) and `pageToken`: where the page before ended, which need
  * not be listed any more. Throws GatewayError 400.
  */
-export function geminiModels(models: readonly CallableModel[], query: Query): GeminiModels {
+function list(models: readonly ListedModel[], query: Query): ModelPage {
   const size = Math.min(countParameter(query, 'pageSize', PAGE_MODELS) || DEFAULT_PAGE_MODELS, MAX_PAGE_MODELS);
   const after = idOf(textParameter(query, 'pageToken'));
   const rest = after === undefined ? models : models.filter(({ id }) => id > after);
   const page = rest.slice(0, size);
   const last = rest.length > size ? page.at(-1) : undefined;
-  return { models: page.map(geminiModel), ...(last === undefined ? {} : { nextPageToken: tokenOf(last.id) }) };
+  return { models: page.map(one), ...(last === undefined ? {} : { nextPageToken: tokenOf(last.id) }) };
 }
 
-export function geminiModel({ id, model, operations }: CallableModel): GeminiModel {
+function one({ id, model, operations }: ListedModel): ModelInfo {
   return {
     name: `models/${id}`,
     displayName: model.displayName,
@@ -63,3 +64,5 @@ function idOf(token: string | undefined): string | undefined {
   if (tokenOf(id) !== token) throw invalid('pageToken', 'must be the nextPageToken of the page before');
   return id;
 }
+
+export const geminiModelList = { list, one } satisfies ModelList;
