@@ -3,6 +3,7 @@
 import { anthropicMessages } from './anthropic-messages/index.ts';
 import { gemini } from './gemini/index.ts';
 import { openAiChat } from './openai-chat/index.ts';
+import { openAiResponses } from './openai-responses/index.ts';
 import type { ProviderName } from './provider.ts';
 import type { Call, Wire } from './wire.ts';
 
@@ -39,6 +40,9 @@ export function routeOf(path: string, headers: Call['headers']): Route {
   }
   // A colon after the model is Google's way to name a method.
   if (/^\/v1\/models\/[^:]+:\w+$/.test(bare)) return { provider: 'gemini', wire: gemini, operation: bare.slice('/v1'.length), known: true };
+  if (/^\/v1\/responses(\/|$)/.test(bare)) {
+    return { provider: 'openai', wire: openAiResponses, operation: bare.slice('/v1'.length), known: true };
+  }
   const found = PREFIXES.find(([prefix]) => bare.startsWith(`${prefix}/`));
   if (found === undefined) return { provider: 'openai', wire: openAiChat, operation: bare, known: false };
   const [prefix, provider, wire] = found;

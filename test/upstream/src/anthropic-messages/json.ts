@@ -3,6 +3,7 @@
 import type { Answer, Choice, FinishReason } from '../answer.ts';
 import type { JsonObject, JsonValue } from '../json-value.ts';
 import { reasoningText } from '../reasoning.ts';
+import { shortId } from '../short-id.ts';
 import { sign } from '../signature.ts';
 import { servedModel } from './models.ts';
 import type { Document, MessagesRequest } from './request.ts';
@@ -77,7 +78,7 @@ export function blocksOf(request: MessagesRequest, choice: Choice, context: Wire
   for (const piece of choice.pieces) {
     if (piece.kind === 'text') words.push(piece.text);
     if (piece.kind === 'call') {
-      const id = `toolu_01${context.id.slice(-19)}${piece.call.toString(36).padStart(3, '0')}`;
+      const id = `toolu_01${shortId(context.id.slice('msg_01'.length))}${piece.call.toString(36).padStart(3, '0')}`;
       blocks.push({ kind: 'tool', id, name: piece.name, pieces: [] });
     }
     if (piece.kind === 'arguments') {

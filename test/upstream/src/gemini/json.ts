@@ -3,6 +3,7 @@
 import type { Answer, Choice, FinishReason, TokenCounts } from '../answer.ts';
 import type { JsonObject, JsonValue } from '../json-value.ts';
 import { reasoningText } from '../reasoning.ts';
+import { shortId } from '../short-id.ts';
 import { sign } from '../signature.ts';
 import { traitsOf } from './models.ts';
 import type { GenerateRequest } from './request.ts';
@@ -68,7 +69,7 @@ function callParts(request: GenerateRequest, choice: Choice, context: WireContex
       // A limit cut the arguments: Google gives no part of a call.
       return;
     }
-    const id = namesCalls ? { id: `${context.id.slice(-6)}${piece.call.toString(36).padStart(2, '0')}`.toLowerCase() } : {};
+    const id = namesCalls ? { id: `${shortId(context.id)}${piece.call.toString(36)}` } : {};
     const body: JsonObject = { functionCall: { name: piece.name, args, ...id } };
     // Of parallel calls only the first is signed.
     if (parts.length === 0 && signs(request, choice)) body.thoughtSignature = signatureOf(context, choice);

@@ -2,9 +2,9 @@
 
 import type { Answer, Choice, FinishReason, Piece } from '../answer.ts';
 import type { JsonObject, JsonValue } from '../json-value.ts';
+import { logprobEntry } from '../logprobs.ts';
 import type { ProviderName } from '../provider.ts';
 import { reasoningWord } from '../reasoning.ts';
-import { hash32 } from '../seeded.ts';
 import { servedModel } from './models.ts';
 import type { ChatRequest } from './request.ts';
 
@@ -27,16 +27,6 @@ export const OPENROUTER_PROVIDER = 'Simulated';
 
 export function callId(id: string, choice: number, call: number): string {
   return `call_${id.slice(-20)}${choice}${call.toString(36).padStart(3, '0')}`;
-}
-
-function logprobEntry(token: string, top: number): JsonObject {
-  const logprob = -(hash32(token) % 1000) / 1000;
-  const bytes = [...Buffer.from(token)];
-  const others = Array.from({ length: top }, (_, i): JsonObject => {
-    const other = i === 0 ? token : `${token}${i}`;
-    return { token: other, logprob: logprob - i, bytes: [...Buffer.from(other)] };
-  });
-  return { token, logprob, bytes, top_logprobs: others };
 }
 
 export function logprobsOf(request: ChatRequest, pieces: Piece[]): JsonObject | null {

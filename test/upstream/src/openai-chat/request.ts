@@ -1,9 +1,10 @@
 // Reads a chat completion request, refusing in OpenAI's words what OpenAI would refuse.
 
 import { type ApiError, invalid } from '../api-error.ts';
-import { isObject, type JsonObject, type JsonValue, typeName } from '../json-value.ts';
+import { isObject, type JsonObject, type JsonValue } from '../json-value.ts';
 import { emptyMessage, type Message, type ModelRequest, type ResponseFormat, type Tool, type ToolChoice } from '../model-request.ts';
 import { effortTokens } from '../reasoning.ts';
+import { checkDecimal, present, readBoolean, readInteger, required, wrongType } from './parameters.ts';
 
 /** A valid chat request. */
 export interface ChatRequest extends ModelRequest {
@@ -16,59 +17,6 @@ export interface ChatRequest extends ModelRequest {
 }
 
 const ROLES = ['system', 'assistant', 'user', 'function', 'tool', 'developer'];
-
-function required(name: string): ApiError {
-  return invalid(`Missing required parameter: '${name}'.`, name, 'missing_required_parameter');
-}
-
-function wrongType(name: string, expected: string, value: JsonValue | undefined): ApiError {
-  return invalid(`Invalid type for '${name}': expected ${expected}, but got ${typeName(value)} instead.`, name, 'invalid_type');
-}
-
-function present(value: JsonValue | undefined): value is JsonValue {
-  return value !== undefined && value !== null;
-}
-
-function readInteger(body: JsonObject, name: string, minimum: number): number | null {
-  const value = body[name];
-  if (!present(value)) return null;
-  if (typeof value !== 'number' || !Number.isInteger(value)) throw wrongType(name, 'an integer', value);
-  if (value < minimum) {
-    throw invalid(
-      `Invalid '${name}': integer below minimum value. Expected a value >= ${minimum}, but got ${value} instead.`,
-      name,
-      'integer_below_min_value',
-    );
-  }
-  return value;
-}
-
-function checkDecimal(body: JsonObject, name: string, minimum: number, maximum: number): void {
-  const value = body[name];
-  if (!present(value)) return;
-  if (typeof value !== 'number') throw wrongType(name, 'a decimal', value);
-  if (value > maximum) {
-    throw invalid(
-      `Invalid '${name}': decimal above maximum value. Expected a value <= ${maximum}, but got ${value} instead.`,
-      name,
-      'decimal_above_max_value',
-    );
-  }
-  if (value < minimum) {
-    throw invalid(
-      `Invalid '${name}': decimal below minimum value. Expected a value >= ${minimum}, but got ${value} instead.`,
-      name,
-      'decimal_below_min_value',
-    );
-  }
-}
-
-function readBoolean(body: JsonObject, name: string, fallback: boolean): boolean {
-  const value = body[name];
-  if (!present(value)) return fallback;
-  if (typeof value !== 'boolean') throw wrongType(name, 'a boolean', value);
-  return value;
-}
 
 function readParts(message: Message, content: JsonValue[], at: string): void {
   content.forEach((part, index) => {
