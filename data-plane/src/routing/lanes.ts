@@ -1,6 +1,7 @@
 /** Request + plan → the lane to each candidate. */
 import type { DialectName, Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
+import { withAnsweredCalls } from '../canonical/answered-calls.ts';
 import type { EmbeddingRequest } from '../canonical/embedding.ts';
 import type { Request } from '../canonical/request.ts';
 import type { Dialect, EmbeddingsCodec, PassThroughRequest, RequestPlace } from '../dialect/dialect.ts';
@@ -43,7 +44,7 @@ export function lanesTo(
 }
 
 function chatLane({ dialect, body, place }: Written, effort: string | undefined, terms: TranslationTerms): (upstream: Dialect) => Lane {
-  const asked = dialect.decodeRequest(body, place);
+  const asked = withAnsweredCalls(dialect.decodeRequest(body, place));
   const request: Request = effort === undefined ? asked : { ...asked, reasoning: { effort, budgetTokens: undefined } };
   return (upstream) => translatedLane(dialect, upstream, request, terms);
 }
