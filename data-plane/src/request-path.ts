@@ -15,6 +15,7 @@ import type { Config } from './config.ts';
 import type { Dialect } from './dialect/dialect.ts';
 import { modelListOf } from './dialect/model-lists.ts';
 import type { Spoken } from './dialect/registry.ts';
+import type { Exchange, Reply } from './exchange.ts';
 import { Idempotency } from './idempotency/idempotency.ts';
 import { MemoryStore } from './idempotency/memory-store.ts';
 import type { RecordStore } from './idempotency/store.ts';
@@ -33,6 +34,8 @@ import { type MeRooms, me } from './server/me.ts';
 import { quote } from './server/quote.ts';
 import { registerRoutes } from './server/routes.ts';
 import { createServer } from './server/server.ts';
+import { WebSocketDoor, wantsWebSocket } from './server/websocket/door.ts';
+import { prewarm } from './server/websocket/prewarm.ts';
 import type { Logger } from './telemetry/logger.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 import type { Upstream } from './upstream/call.ts';
@@ -175,16 +178,28 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     ...(deps.idempotencyWaitMs === undefined ? {} : { waitMs: deps.idempotencyWaitMs }),
   });
 
-  const server = createServer({
-    region: config.region,
-    dialectOf,
+  /** Until the request has ended, whatever becomes of it. */
+  const followed = (exchange: Exchange, reply: Reply, served: Promise<void>): Promise<void> => {
+    running++;
+    return served
+      .catch((thrown: unknown) => {
+        log.error({ request_id: exchange.requestId, err: thrown }, 'a request ended in a way that was not foreseen');
+        reply.fail(GatewayError.from(thrown));
+      })
+      .finally(() => {
+        exchange.permit?.release();
+        running--;
+        checkIdle();
+      });
+  };
+
+  const visits = {
     newRequestId: () => newId('req', ids),
     nowMs,
-    authenticate: authenticateRequest,
-    enter: (principal) => rateLimiter?.enter(principal),
+    enter: (principal: Principal) => rateLimiter?.enter(principal),
     draining: () => draining,
-    onStatus: (name, status) => metrics.countRequest(name, status),
-    onError: (requestId, error) => {
+    onStatus: (name: string, status: number) => metrics.countRequest(name, status),
+    onError: (requestId: string, error: GatewayError) => {
       if (error.status >= 500) log.warn({ request_id: requestId, code: error.code, source: error.source, err: error.cause }, error.message);
     },
     onOpened: () => {
@@ -194,11 +209,38 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
       openReplies--;
       checkIdle();
     },
+  };
+  const server = createServer({
+    ...visits,
+    region: config.region,
+    dialectOf,
+    authenticate: authenticateRequest,
+    upgrades: wantsWebSocket,
   });
+  const door = new WebSocketDoor({
+    ...visits,
+    region: config.region,
+    dialectOf,
+    timers: deadlines,
+    authenticatorOf: (request) => {
+      const presented = presentedKey(request.headers, request.url);
+      return (atMs) => authenticate(picture, authenticateSettings, presented, atMs);
+    },
+    rateRefusal: (principal) => rateLimiter?.refusal(principal),
+    serve: (exchange, reply) => followed(exchange, reply, handle(rooms, exchange, reply)),
+    prewarm: (exchange, reply) => prewarm(rooms, exchange, reply),
+  });
+  server.server.on('upgrade', (request, socket, head) => door.upgrade(request, socket, head));
+  server.addHook('preClose', (done) => {
+    door.close();
+    done();
+  });
+  metrics.gauge('meridian_websocket_connections', 'WebSocket connections that are open', () => door.connections);
+  metrics.gauge('meridian_websocket_state_bytes', 'What WebSocket connections remember of their conversations', () => door.stateBytes);
+  metrics.gauge('meridian_websocket_message_bytes', 'Messages of WebSockets that arrive, wait or are served', () => door.messageBytes);
   registerRoutes(server, {
     dialectOf,
     handle: (exchange, reply, request) => {
-      running++;
       const header = request.headers['idempotency-key'];
       const served =
         header === undefined
@@ -208,16 +250,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
               reply,
               (recording) => handle(rooms, exchange, recording),
             );
-      served
-        .catch((thrown: unknown) => {
-          log.error({ request_id: exchange.requestId, err: thrown }, 'a request ended in a way that was not foreseen');
-          reply.fail(GatewayError.from(thrown));
-        })
-        .finally(() => {
-          exchange.permit?.release();
-          running--;
-          checkIdle();
-        });
+      void followed(exchange, reply, served);
     },
     listModels: (principal, spoken, query) => modelListOf(spoken).list(callableModels(picture, principal, config.region, nowMs()), query),
     retrieveModel: (name, principal, spoken) => modelListOf(spoken).one(callableModel(picture, name, principal, config.region, nowMs())),
@@ -246,6 +279,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     },
     async drain(withinMs) {
       draining = true;
+      door.drain();
       await new Promise<void>((resolve) => {
         const idle = (): void => {
           timer.cancel();

@@ -123,6 +123,12 @@ export class RateLimiter {
     return new Permit(this, limited, refusal);
   }
 
+  /** Why a request would be refused now by the rates of its key; nothing is taken, and what runs at the same time is not looked at. */
+  refusal({ key }: RateLimited): GatewayError | undefined {
+    const refusal = this.#keys.get(key.id)?.whole?.refusal(this.#deps.nowMs(), this.#share);
+    return refusal === undefined || refusal.limit === 'concurrency' ? undefined : rateError(refusal, undefined);
+  }
+
   /** @internal The gate of a model; undefined where models are not limited apart. */
   modelGate(limited: LimitedKey, modelId: string): RateGate | undefined {
     if (limited.modelLimits === undefined) return undefined;

@@ -47,6 +47,8 @@ export interface ServerDeps {
   /** Undefined for a key without rate limits. */
   readonly enter: (principal: Principal) => RatePermit | undefined;
   readonly draining: () => boolean;
+  /** Whether a request is taken out of HTTP; any other that asks for it is answered as if it had not. */
+  readonly upgrades: (request: IncomingMessage) => boolean;
   readonly onStatus: (name: string, status: number) => void;
   readonly onError: (requestId: string, error: GatewayError) => void;
   /** A request has arrived; `onClosed` follows when its answer is out or its connection gone. */
@@ -116,6 +118,7 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
     keepAliveTimeout: 75_000,
     requestTimeout: REQUEST_TIMEOUT_MS,
     forceCloseConnections: true,
+    http: { shouldUpgradeCallback: deps.upgrades },
     routerOptions: { maxParamLength: 1024 },
     rewriteUrl: (request) => plainPath(request.url ?? '/'),
     clientErrorHandler: (error, socket) => refuseRaw(deps, error, socket),

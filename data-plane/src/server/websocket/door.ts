@@ -5,6 +5,9 @@ import type { Duplex } from 'node:stream';
 import { GatewayError } from '@meridian/domain/error';
 import { WebSocketServer } from 'ws';
 import type { Principal } from '../../admission/authenticate.ts';
+import type { Dialect } from '../../dialect/dialect.ts';
+import { spokenAt } from '../../dialect/place.ts';
+import type { Spoken } from '../../dialect/registry.ts';
 import { HttpReply } from '../reply.ts';
 import { plainPath } from '../server.ts';
 import { Connection, type ConnectionDeps, drainEnding, MessageRoom } from './connection.ts';
@@ -15,8 +18,9 @@ export const WEBSOCKET_PATH = '/v1/responses';
 /** Of the metrics. */
 const NAME = 'websocket';
 
-export interface DoorDeps extends Omit<ConnectionDeps, 'authenticate' | 'onStatus' | 'stateRoom' | 'messageRoom'> {
+export interface DoorDeps extends Omit<ConnectionDeps, 'dialect' | 'authenticate' | 'onStatus' | 'stateRoom' | 'messageRoom'> {
   readonly region: string;
+  readonly dialectOf: (spoken: Spoken) => Dialect;
   /** Keeps what the request shows of its key, and looks at it each time it is asked. */
   readonly authenticatorOf: (request: IncomingMessage) => (atMs: number) => Principal;
   /** Why a request of this key would be refused by its rate limits now. */
@@ -93,6 +97,7 @@ export class WebSocketDoor {
       const leave = this.#enter(principal.key.id);
       const connectionDeps: ConnectionDeps = {
         ...deps,
+        dialect: this.#dialect(),
         authenticate,
         onStatus: (status) => deps.onStatus('chat', status),
         stateRoom: this.#stateRoom,
@@ -116,6 +121,10 @@ export class WebSocketDoor {
   /** Closes what is still open. */
   close(): void {
     for (const connection of this.#connections) connection.terminate();
+  }
+
+  #dialect(): Dialect {
+    return this.#deps.dialectOf(spokenAt(WEBSOCKET_PATH, {}));
   }
 
   #crowded(keyId: string): GatewayError | undefined {
@@ -146,7 +155,7 @@ export class WebSocketDoor {
     new HttpReply(request, response, {
       requestId,
       region: deps.region,
-      dialect: deps.dialect,
+      dialect: this.#dialect(),
       standingHeaders: [],
       onError: (told) => deps.onError(requestId, told),
       onStatus: (status) => deps.onStatus(NAME, status),
