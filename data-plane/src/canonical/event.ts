@@ -3,6 +3,7 @@
  * A `reasoning_carrier` ends the block of reasoning that the `reasoning` events before it have begun; without any before it, it is a
  * block of its own. Any other kind of content ends a block, too.
  */
+import type { DialectName } from '@meridian/domain/dialect';
 import type { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { Finish } from './finish.ts';
@@ -13,6 +14,8 @@ export type StreamEvent =
   /** First, once. */
   | {
       readonly type: 'start';
+      /** The dialect it was read from, which alone gets the `rest` of this and all other events back. Absent: none. */
+      readonly dialect?: DialectName;
       readonly id: string;
       readonly createdSeconds: number | undefined;
       readonly model: string | undefined;

@@ -1,10 +1,13 @@
 /** A whole answer. */
+import type { DialectName } from '@meridian/domain/dialect';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { Usage } from '@meridian/domain/usage';
 import type { Finish } from './finish.ts';
 import type { Part, Rest } from './message.ts';
 
 export interface Response {
+  /** The dialect it was read from, which alone gets its `rest`, and that of its parts, back. Absent: none. */
+  readonly dialect?: DialectName;
   readonly id: string;
   /** Seconds since 1970, as the upstream says; undefined when it does not. */
   readonly createdSeconds: number | undefined;

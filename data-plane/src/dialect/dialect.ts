@@ -7,6 +7,7 @@
 import type { DialectName, Operation } from '@meridian/domain/dialect';
 import type { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
+import type { Quirk } from '@meridian/domain/quirk';
 import type { Meter, Usage } from '@meridian/domain/usage';
 import type { EmbeddingRequest, EmbeddingResponse } from '../canonical/embedding.ts';
 import type { StreamEvent } from '../canonical/event.ts';
