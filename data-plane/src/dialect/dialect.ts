@@ -82,6 +82,8 @@ export interface RequestEdits {
   readonly maxOutputTokens: number | undefined;
   /** Of the model, as the catalogue has them: `tools`, `json_schema`, `reasoning` … Absent: none are known. */
   readonly capabilities?: readonly string[];
+  /** Ways of the provider's own. Absent: none. */
+  readonly quirks?: readonly Quirk[];
 }
 
 /** For whom a request is encoded. */
