@@ -17,7 +17,17 @@ import type { JournalLine } from '../upstream/src/journal.ts';
 export const REGIONS = ['us', 'eu'] as const;
 export type RegionName = (typeof REGIONS)[number];
 
+/** Where the simulated providers answer. */
+const BASE_PATHS = { openai: '/v1', openrouter: '/api/v1', anthropic: '/anthropic/v1', gemini: '/gemini/v1beta' } as const;
+export type WorldProvider = keyof typeof BASE_PATHS;
+/** Both speak chat completions, so that every request passes through. */
+const DEFAULT_PROVIDERS: readonly WorldProvider[] = ['openai', 'openrouter'];
+/** With the vendors' own APIs: `claude-…` is bought from Anthropic then and `gemini-…` from Google, each in its own protocol. */
+export const ALL_PROVIDERS: readonly WorldProvider[] = ['openai', 'openrouter', 'anthropic', 'gemini'];
+
 export interface WorldOptions {
+  /** The providers with a credential; a model goes to the first of its endpoints that has one. */
+  readonly providers?: readonly WorldProvider[];
   readonly creditUsd?: string;
   /** Where the logs go: else the folder that MERIDIAN_TEST_LOG_FOLDER names, else nowhere. */
   readonly logFolder?: string;
@@ -93,11 +103,8 @@ export class World {
       const controlUrl = control.readyText('httpUrl');
       const operator = new ApiClient(controlUrl, common.secrets.adminToken);
       const upstreamUrl = upstream.readyText('origin');
-      for (const [provider, base] of [
-        ['openai', '/v1'],
-        ['openrouter', '/api/v1'],
-      ] as const) {
-        await provisionProvider(operator, providerTarget(provider, upstreamUrl + base, `sk-simulated-${provider}`));
+      for (const provider of options.providers ?? DEFAULT_PROVIDERS) {
+        await provisionProvider(operator, providerTarget(provider, upstreamUrl + BASE_PATHS[provider], `sk-simulated-${provider}`));
       }
       // Tests send more in a minute than the starter plan allows a member in a day.
       const customer = await provisionAccount(operator, 'World', options.creditUsd ?? '1000', 'unlimited');

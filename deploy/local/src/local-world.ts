@@ -20,6 +20,8 @@ const NODE_DRAINS_WITHIN_MS = 8_000;
 const BASE_URLS: Readonly<Record<string, { readonly real: string; readonly simulatedPath: string }>> = {
   openai: { real: 'https://api.openai.com/v1', simulatedPath: '/v1' },
   openrouter: { real: 'https://openrouter.ai/api/v1', simulatedPath: '/api/v1' },
+  anthropic: { real: 'https://api.anthropic.com/v1', simulatedPath: '/anthropic/v1' },
+  gemini: { real: 'https://generativelanguage.googleapis.com/v1beta', simulatedPath: '/gemini/v1beta' },
 };
 
 export interface LocalWorld {

@@ -12,6 +12,8 @@ describe('the settings of the local world', () => {
     const settings = read();
     expect(settings.providers).toEqual([
       { providerId: 'openai', apiKey: undefined, baseUrl: undefined },
+      { providerId: 'anthropic', apiKey: undefined, baseUrl: undefined },
+      { providerId: 'gemini', apiKey: undefined, baseUrl: undefined },
       { providerId: 'openrouter', apiKey: undefined, baseUrl: undefined },
     ]);
     expect(settings.folder).toMatch(/\.meridian$/);
@@ -33,14 +35,24 @@ describe('the settings of the local world', () => {
   });
 
   it('takes an empty variable as absent', () => {
-    const names = ['MERIDIAN_FOLDER', 'MERIDIAN_PORT_BASE', 'DATABASE_URL', 'REDIS_URL', 'OPENAI_API_KEY', 'OPENAI_BASE_URL'];
+    const names = [
+      'MERIDIAN_FOLDER',
+      'MERIDIAN_PORT_BASE',
+      'DATABASE_URL',
+      'REDIS_URL',
+      'OPENAI_API_KEY',
+      'OPENAI_BASE_URL',
+      'GEMINI_API_KEY',
+    ];
     expect(read([], Object.fromEntries(names.map((name) => [name, ' '])))).toEqual(read());
   });
 
   it('reads keys and base URLs of providers, with or without each other', () => {
-    const env = { OPENAI_API_KEY: ' sk-1 ', OPENROUTER_BASE_URL: 'http://127.0.0.1:9/x/v1/' };
+    const env = { OPENAI_API_KEY: ' sk-1 ', GEMINI_API_KEY: 'g-1', OPENROUTER_BASE_URL: 'http://127.0.0.1:9/x/v1/' };
     expect(read([], env).providers).toEqual([
       { providerId: 'openai', apiKey: 'sk-1', baseUrl: undefined },
+      { providerId: 'anthropic', apiKey: undefined, baseUrl: undefined },
+      { providerId: 'gemini', apiKey: 'g-1', baseUrl: undefined },
       { providerId: 'openrouter', apiKey: undefined, baseUrl: 'http://127.0.0.1:9/x/v1/' },
     ]);
   });

@@ -16,8 +16,10 @@ export const HELP = `Starts Meridian on this machine: PostgreSQL, the control pl
 Environment:
   DATABASE_URL                          a PostgreSQL server of yours instead of the embedded one
   REDIS_URL                             a Redis for what the nodes of a region share (rate limits, Idempotency-Key); none by default
-  OPENAI_API_KEY, OPENROUTER_API_KEY    use the real provider instead of the simulated one
-  OPENAI_BASE_URL, OPENROUTER_BASE_URL  another origin for a provider, with its path, for example http://127.0.0.1:8080/v1
+  OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, OPENROUTER_API_KEY
+                                        use the real provider instead of the simulated one
+  OPENAI_BASE_URL, ANTHROPIC_BASE_URL, GEMINI_BASE_URL, OPENROUTER_BASE_URL
+                                        another origin for a provider, with its path, for example http://127.0.0.1:8080/v1
 
 Ctrl-C stops everything. A second start goes on with the same accounts, keys and balances.`;
 
@@ -75,7 +77,12 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
     },
     databaseUrl: readDatabaseUrl(nonEmpty(env.DATABASE_URL)),
     redisUrl: readRedisUrl(nonEmpty(env.REDIS_URL)),
-    providers: [provider('openai', 'OPENAI'), provider('openrouter', 'OPENROUTER')],
+    providers: [
+      provider('openai', 'OPENAI'),
+      provider('anthropic', 'ANTHROPIC'),
+      provider('gemini', 'GEMINI'),
+      provider('openrouter', 'OPENROUTER'),
+    ],
   };
 }
 
