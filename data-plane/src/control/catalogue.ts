@@ -9,10 +9,12 @@ export class PictureCatalogue implements Catalogue {
   readonly #ownNames = new NameIndex();
   /** By id, which tells name and scope. */
   readonly #aliases = new Map<string, Alias>();
-  /** Normalised name → ids of the aliases that only some accounts have, so that the names of all others are looked up once. */
-  readonly #scopedAliases = new NameIndex();
-  /** Model id → ids of its aliases. */
+  /** Normalised name → how many accounts and plans have it for themselves, so that all other names are looked up once. */
+  readonly #scopedNames = new Map<string, number>();
+  /** Model id → ids of its aliases for everybody. */
   readonly #aliasesByModel = new NameIndex();
+  /** Account or plan → ids of its aliases: as many accounts may have the same name as there are. */
+  readonly #aliasesByScope = new Map<string, Set<string>>();
   readonly #endpointsByModel = new Map<string, readonly Endpoint[]>();
   readonly #providers = new Map<string, Provider>();
   readonly #secrets = new Map<string, string>();
@@ -20,7 +22,7 @@ export class PictureCatalogue implements Catalogue {
 
   modelByName(name: string, asker: AliasScope): NamedModel | undefined {
     const normalized = normalizeModelName(name);
-    const scoped = this.#scopedAliases.has(normalized) ? this.#aliasOf(normalized, asker) : undefined;
+    const scoped = this.#scopedNames.has(normalized) ? this.#aliasOf(normalized, asker) : undefined;
     if (scoped !== undefined) return this.#aliased(scoped);
     const own = this.#ownNames.first(normalized);
     if (own !== undefined) {
@@ -39,13 +41,12 @@ export class PictureCatalogue implements Catalogue {
     return this.#models.values();
   }
 
-  aliasesOf(modelId: string, asker: AliasScope): readonly string[] {
-    const names: string[] = [];
-    for (const id of this.#aliasesByModel.all(modelId)) {
-      const alias = this.#aliases.get(id);
-      if (alias !== undefined && isFor(alias, asker)) names.push(alias.name);
+  aliasesOf(modelId: string, { accountId, planId }: AliasScope): readonly string[] {
+    const ids = [...this.#aliasesByModel.all(modelId)];
+    for (const scope of [scopeOf({ accountId }), scopeOf({ planId })]) {
+      for (const id of this.#aliasesByScope.get(scope) ?? []) if (this.#aliases.get(id)?.modelId === modelId) ids.push(id);
     }
-    return names;
+    return ids.sort().map((id) => this.#aliases.get(id)?.name ?? id);
   }
 
   endpointsOf(modelId: string): readonly Endpoint[] {
@@ -77,14 +78,14 @@ export class PictureCatalogue implements Catalogue {
 
   setAlias(id: string, before: Alias | undefined, alias: Alias | undefined): void {
     if (before !== undefined) {
-      if (isScoped(before)) this.#scopedAliases.remove(normalizeModelName(before.name), id);
-      this.#aliasesByModel.remove(before.modelId, id);
       this.#aliases.delete(id);
+      if (isScoped(before)) this.#forgetScoped(id, before);
+      else this.#aliasesByModel.remove(before.modelId, id);
     }
     if (alias !== undefined) {
-      if (isScoped(alias)) this.#scopedAliases.add(normalizeModelName(alias.name), id);
-      this.#aliasesByModel.add(alias.modelId, id);
       this.#aliases.set(id, alias);
+      if (isScoped(alias)) this.#rememberScoped(id, alias);
+      else this.#aliasesByModel.add(alias.modelId, id);
     }
   }
 
@@ -118,6 +119,24 @@ export class PictureCatalogue implements Catalogue {
     else this.#priceBooks.set(modelId, book);
   }
 
+  #rememberScoped(id: string, alias: Alias): void {
+    const name = normalizeModelName(alias.name);
+    this.#scopedNames.set(name, (this.#scopedNames.get(name) ?? 0) + 1);
+    const ids = this.#aliasesByScope.get(scopeOf(alias));
+    if (ids === undefined) this.#aliasesByScope.set(scopeOf(alias), new Set([id]));
+    else ids.add(id);
+  }
+
+  #forgetScoped(id: string, alias: Alias): void {
+    const name = normalizeModelName(alias.name);
+    const others = (this.#scopedNames.get(name) ?? 0) - 1;
+    if (others > 0) this.#scopedNames.set(name, others);
+    else this.#scopedNames.delete(name);
+    const ids = this.#aliasesByScope.get(scopeOf(alias));
+    ids?.delete(id);
+    if (ids?.size === 0) this.#aliasesByScope.delete(scopeOf(alias));
+  }
+
   /** The account's own goes before its plan's. */
   #aliasOf(normalized: string, { accountId, planId }: AliasScope): Alias | undefined {
     const ofAccount = accountId === undefined ? undefined : this.#aliases.get(scopedAliasId(normalized, accountId, undefined));
@@ -135,10 +154,6 @@ export class PictureCatalogue implements Catalogue {
 /** Name → ids in ascending order, so that two claims to one name resolve alike on every node, whichever came first. */
 class NameIndex {
   readonly #ids = new Map<string, readonly string[]>();
-
-  has(name: string): boolean {
-    return this.#ids.has(name);
-  }
 
   first(name: string): string | undefined {
     return this.#ids.get(name)?.[0];
@@ -163,7 +178,7 @@ function isScoped({ accountId, planId }: AliasScope): boolean {
   return accountId !== undefined || planId !== undefined;
 }
 
-function isFor(alias: Alias, { accountId, planId }: AliasScope): boolean {
-  if (alias.accountId !== undefined) return alias.accountId === accountId;
-  return alias.planId === undefined || alias.planId === planId;
+/** What the ids of its aliases end in; empty for everybody. */
+function scopeOf({ accountId, planId }: AliasScope): string {
+  return scopedAliasId('', accountId, planId);
 }
