@@ -1,5 +1,5 @@
 /** Usage as Responses answers carry it (and pictures, and transcripts, which write it the same way), and our disjoint components. */
-import type { Usage } from '@meridian/domain/usage';
+import { type Component, inputTokens, outputTokens, type Usage, unitsOf } from '@meridian/domain/usage';
 import { addToolCalls, count, isUsageObject, objectIn, takeParts, type UsageDraft, type UsageObject } from '../usage-object.ts';
 
 /**
@@ -74,4 +74,42 @@ export function readAnswerUsage(answer: UsageObject): Usage | undefined {
 /** Reasoning tokens, a part of the output; undefined where they were not told. */
 export function reasoningTokens(raw: unknown): number | undefined {
   return isUsageObject(raw) ? count(objectIn(raw, 'output_tokens_details'), 'reasoning_tokens') : undefined;
+}
+
+/** What a provider tells us of its own bill: our cost, which is no business of the client's. */
+export const UPSTREAM_COST_KEYS: ReadonlySet<string> = new Set(['cost', 'cost_details', 'is_byok', 'cost_in_usd_ticks', 'cost_usd']);
+
+/** The usage object with its counts only. */
+export function withoutUpstreamCost(usage: UsageObject): UsageObject {
+  return Object.fromEntries(Object.entries(usage).filter(([key]) => !UPSTREAM_COST_KEYS.has(key)));
+}
+
+/** Usage as our answers carry it; `reasoning` is a part of the output that is told apart for information. */
+export function writeUsage(usage: Usage, reasoning: number | undefined): UsageObject {
+  const input = inputTokens(usage);
+  const output = outputTokens(usage);
+  const searches = usage['per_tool_call:web_search'];
+  return {
+    input_tokens: input,
+    input_tokens_details: {
+      cached_tokens: unitsOf(usage, 'cached_input'),
+      cache_write_tokens: unitsOf(usage, 'cache_write_5m') + unitsOf(usage, 'cache_write_1h'),
+      ...told('audio_tokens', usage, 'audio_in'),
+      ...told('image_tokens', usage, 'image_in'),
+    },
+    output_tokens: output,
+    output_tokens_details: {
+      reasoning_tokens: reasoning ?? unitsOf(usage, 'reasoning'),
+      ...told('audio_tokens', usage, 'audio_out'),
+      ...told('image_tokens', usage, 'image_out'),
+    },
+    total_tokens: input + output,
+    ...(searches === undefined ? {} : { server_side_tool_usage_details: { web_search_calls: searches } }),
+  };
+}
+
+/** A count of its own for what only some requests have. */
+function told(field: string, usage: Usage, component: Component): UsageObject {
+  const units = unitsOf(usage, component);
+  return units === 0 ? {} : { [field]: units };
 }

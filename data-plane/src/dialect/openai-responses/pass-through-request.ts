@@ -1,0 +1,493 @@
+/** Reads a request in one pass over its bytes, for the pass-through lane. */
+import { isUtf8 } from 'node:buffer';
+import type { Operation } from '@meridian/domain/dialect';
+import { GatewayError } from '@meridian/domain/error';
+import { isMeter } from '@meridian/domain/usage';
+import { boundedCallId, unpackCallId } from '../../canonical/call-id.ts';
+import { packCarrier } from '../../canonical/carrier.ts';
+import type { PassThroughRequest, RequestEdits, RequestFacts, ShownMeter } from '../dialect.ts';
+import {
+  AUDIO_BYTES_PER_TOKEN,
+  IMAGE_MAX_TOKENS,
+  LOW_DETAIL_IMAGE_MAX_TOKENS,
+  MESSAGE_OVERHEAD_TOKENS,
+  TOOL_OVERHEAD_TOKENS,
+  TOOLS_INSTRUCTION_TOKENS,
+} from '../input-bounds.ts';
+import { invalid, isObject, modelName, optionalBoolean, optionalPositiveInteger } from '../json.ts';
+import {
+  type Edit,
+  JsonCursor,
+  JsonKeyError,
+  JsonSyntaxError,
+  knownKey,
+  noteOnce,
+  type Span,
+  scanObject,
+  splice,
+  valueAt,
+} from '../json-scanner.ts';
+import { CLIENT_ITEMS, CLIENT_TOOLS, DEFAULT_EFFORT, ITEM_KEYS, MAX_CALL_ID_CHARACTERS, REQUEST_KEYS, requestedTier } from './schema.ts';
+
+const REASONING_KEYS: ReadonlySet<string> = new Set(['effort']);
+
+/** What the walk over the input adds up. */
+interface InputTally {
+  items: number;
+  /** Bytes of the text of the item that is walked, and of the longest one. */
+  itemBytes: number;
+  longestItemBytes: number;
+  tools: number;
+  /** Bytes of inline media that are not text. */
+  mediaBytes: number;
+  mediaTokens: number;
+  /** The first parameter that holds a picture, and a sound. */
+  vision: string | undefined;
+  audio: string | undefined;
+  /** Tools that the provider runs, by the parameter that asks for them. */
+  hostedTools: { readonly tool: string; readonly param: string }[];
+  /** There is a document, whose pages are drawn and counted, or something that is only named. */
+  readsBeyondBody: boolean;
+  /** The first parameter whose cost the body does not bound. */
+  unbounded: string | undefined;
+  /** What must change in the input before an upstream of this dialect gets it. */
+  readonly edits: Edit[];
+}
+
+/** What is named and not given is in no count of bytes. */
+function noteReference(tally: InputTally, param: string): void {
+  tally.readsBeyondBody = true;
+  tally.unbounded ??= param;
+}
+
+/** Throws GatewayError 400 with the parameter at fault. */
+export function readPassThrough(_operation: Operation, body: Buffer): PassThroughRequest {
+  if (body.length === 0) throw invalid('The request body is empty.');
+  if (!isUtf8(body)) throw invalid('The request body is not valid UTF-8.');
+  try {
+    return read(body);
+  } catch (error) {
+    if (error instanceof JsonSyntaxError) throw invalid(`The request body is not valid JSON: ${error.message}.`);
+    if (error instanceof JsonKeyError) throw invalid(error.message, error.key);
+    // What the cursor jumps over in a long document shows when it is one of the values that are read.
+    if (error instanceof SyntaxError) throw invalid('The request body is not valid JSON.', undefined, error);
+    throw error;
+  }
+}
+
+function read(body: Buffer): PassThroughRequest {
+  const spans = new Map<string, Span>();
+  const tally: InputTally = {
+    items: 0,
+    itemBytes: 0,
+    longestItemBytes: 0,
+    tools: 0,
+    mediaBytes: 0,
+    mediaTokens: 0,
+    vision: undefined,
+    audio: undefined,
+    hostedTools: [],
+    readsBeyondBody: false,
+    unbounded: undefined,
+    edits: [],
+  };
+  const cursor = openBody(body);
+  for (let first = true; cursor.nextKey(first); first = false) {
+    const key = knownKey(cursor, REQUEST_KEYS);
+    const start = cursor.position;
+    if (key === 'input') walkInput(cursor, tally);
+    else if (key === 'tools') walkTools(cursor, tally);
+    else cursor.skipValue();
+    if (key !== undefined) noteOnce(spans, key, { start, end: cursor.position });
+  }
+  cursor.finish();
+
+  const field = (key: string): unknown => {
+    const span = spans.get(key);
+    return span === undefined ? undefined : valueAt(body, span);
+  };
+  const model = modelName(field('model'));
+  refuseStored(field);
+  const prompt = field('prompt') ?? null;
+  if (prompt !== null) noteReference(tally, 'prompt');
+  else if (tally.items === 0) {
+    if (spans.has('input')) throw invalid("The parameter 'input' may not be empty.", 'input');
+    throw invalid("The parameter 'input' is missing.", 'input');
+  }
+  const instructions = spans.get('instructions');
+  if (instructions !== undefined) tally.longestItemBytes = Math.max(tally.longestItemBytes, instructions.end - instructions.start);
+  const stream = optionalBoolean(field('stream'), 'stream');
+  const reasoning = readReasoning(body, spans.get('reasoning'));
+  const facts: RequestFacts = {
+    operation: 'chat',
+    model,
+    stream,
+    // Of this protocol every stream tells its usage.
+    wantsStreamUsage: stream,
+    maxOutputTokens: optionalPositiveInteger(field('max_output_tokens'), 'max_output_tokens'),
+    choices: 1,
+    serviceTier: requestedTier(field('service_tier')),
+    inputTokensBound:
+      body.length -
+      tally.mediaBytes +
+      tally.mediaTokens +
+      (tally.items + 1) * MESSAGE_OVERHEAD_TOKENS +
+      (tally.tools === 0 ? 0 : TOOLS_INSTRUCTION_TOKENS + tally.tools * TOOL_OVERHEAD_TOKENS),
+    longestMessageBytes: tally.longestItemBytes,
+    readsBeyondBody: tally.readsBeyondBody,
+    unbounded: tally.unbounded,
+    takesOutputLimit: true,
+    images: 0,
+    beyondText: beyondText(tally),
+    needs: readNeeds(tally, field('text'), reasoning.effort),
+  };
+  return { facts, rewrite: (edits) => splice(body, requestEdits(body, spans, facts, reasoning, tally.edits, edits)) };
+}
+
+/** Nothing is kept here between requests, so what a request asks to keep, or to find, is refused. */
+function refuseStored(field: (key: string) => unknown): void {
+  if (optionalBoolean(field('store'), 'store')) throw invalid('Store must be set to false', 'store');
+  if (optionalBoolean(field('background'), 'background')) {
+    throw invalid(
+      'Background responses are stored until they are fetched, and nothing is stored here: leave out `background`.',
+      'background',
+    );
+  }
+  if ((field('conversation') ?? null) !== null) {
+    throw invalid('Conversations are not stored here: send the whole conversation as `input`.', 'conversation');
+  }
+  const previous = field('previous_response_id') ?? null;
+  if (previous === null) return;
+  throw new GatewayError('invalid_request_error', {
+    message: `Previous response with id '${String(previous).slice(0, 64)}' not found. Responses are not stored: send the whole conversation as \`input\`.`,
+    param: 'previous_response_id',
+    details: { code: 'previous_response_not_found' },
+  });
+}
+
+/** Each is noted, and priced, apart: a body of nothing else would take seconds of everybody's time. No provider has near so many. */
+const MAX_HOSTED_TOOLS = 128;
+/** A model calls a tool of its provider as often as it likes; more than this is seen with none. */
+const HOSTED_TOOL_CALLS = 16;
+/** Names of one tool that change with its versions: `web_search_preview`, `web_search_2025_08_26`. */
+const TOOL_VERSIONS = /_(preview(_\d[\d_]*)?|\d{4}_\d\d_\d\d|\d{6,8})$/;
+
+/** What is counted beside text; nothing for most requests. */
+function beyondText(tally: InputTally): readonly ShownMeter[] {
+  const shown: ShownMeter[] = [];
+  if (tally.audio !== undefined) shown.push({ meter: 'audio_in', param: tally.audio, atMost: undefined });
+  if (tally.vision !== undefined) shown.push({ meter: 'image_in', param: tally.vision, atMost: undefined });
+  for (const { tool, param } of tally.hostedTools) {
+    const meter = `per_tool_call:${tool.toLowerCase().replace(TOOL_VERSIONS, '')}`;
+    shown.push({ meter: isMeter(meter) ? meter : 'per_tool_call', param, atMost: HOSTED_TOOL_CALLS });
+  }
+  return shown;
+}
+
+/** The cursor inside the body's object. */
+function openBody(body: Buffer): JsonCursor {
+  const cursor = new JsonCursor(body);
+  if (cursor.peek() !== 'object') {
+    cursor.skipValue();
+    cursor.finish();
+    throw invalid('The request body must be a JSON object.');
+  }
+  cursor.openObject();
+  return cursor;
+}
+
+function walkInput(cursor: JsonCursor, tally: InputTally): void {
+  const kind = cursor.peek();
+  if (kind === 'null') {
+    cursor.skipValue();
+    return;
+  }
+  if (kind === 'string') {
+    const { start, end } = cursor.skipValue();
+    tally.items = 1;
+    tally.longestItemBytes = end - start;
+    return;
+  }
+  if (kind !== 'array') throw invalid("The parameter 'input' must be a string or an array.", 'input');
+  let keptEnd = cursor.position + 1;
+  let end = keptEnd;
+  /** Where a run of items begins that are taken out. */
+  let dropped: number | undefined;
+  cursor.openArray();
+  for (let first = true; cursor.nextElement(first); first = false) {
+    const param = `input[${tally.items}]`;
+    if (cursor.peek() !== 'object') throw invalid(`The parameter '${param}' must be an object.`, param);
+    const start = cursor.position;
+    tally.items++;
+    const stays = walkItem(cursor, tally, param);
+    end = cursor.position;
+    if (!stays) {
+      dropped ??= start;
+      continue;
+    }
+    if (dropped !== undefined) tally.edits.push({ start: dropped, end: start, text: '' });
+    dropped = undefined;
+    keptEnd = end;
+  }
+  if (dropped !== undefined) tally.edits.push({ start: keptEnd, end, text: '' });
+}
+
+/** Goes over one item; false for one that an upstream of this dialect would refuse, and that is taken out. */
+function walkItem(cursor: JsonCursor, tally: InputTally, param: string): boolean {
+  const { body } = cursor;
+  const spans = new Map<string, Span>();
+  tally.itemBytes = 0;
+  cursor.openObject();
+  for (let first = true; cursor.nextKey(first); first = false) {
+    const key = itemKey(cursor, param);
+    const start = cursor.position;
+    if ((key === 'content' || key === 'output') && cursor.peek() === 'array') walkParts(cursor, tally, `${param}.${key}`);
+    else {
+      const span = cursor.skipValue();
+      if (key === 'content' || key === 'output') tally.itemBytes += span.end - span.start;
+    }
+    if (key === undefined) continue;
+    if (spans.has(key)) throw invalid(`The name '${key}' stands twice in the same object.`, `${param}.${key}`);
+    spans.set(key, { start, end: cursor.position });
+  }
+  if (tally.itemBytes > tally.longestItemBytes) tally.longestItemBytes = tally.itemBytes;
+  const typeSpan = spans.get('type');
+  const type = typeSpan === undefined ? undefined : (valueAt(body, typeSpan) ?? undefined);
+  if (type === 'item_reference') {
+    throw invalid('Items are not stored here: send the item itself instead of a reference to it.', param);
+  }
+  if (!CLIENT_ITEMS.has(type)) walkForeign(tally, type, spans, param);
+  const callId = spans.get('call_id');
+  if (callId !== undefined) editCallId(body, callId, tally);
+  return type !== 'reasoning' || holdsReasoning(body, spans);
+}
+
+function itemKey(cursor: JsonCursor, param: string): string | undefined {
+  try {
+    return knownKey(cursor, ITEM_KEYS);
+  } catch (error) {
+    if (error instanceof JsonKeyError) throw invalid(error.message, `${param}.${error.key}`);
+    throw error;
+  }
+}
+
+/** What the provider has made or read before: a picture of its own comes back as one, of anything else only a mention. */
+function walkForeign(tally: InputTally, type: unknown, spans: ReadonlyMap<string, Span>, param: string): void {
+  const result = spans.get('result');
+  if (type !== 'image_generation_call') {
+    noteReference(tally, param);
+    return;
+  }
+  tally.vision ??= param;
+  tally.mediaTokens += IMAGE_MAX_TOKENS;
+  if (result !== undefined) tally.mediaBytes += Math.max(0, result.end - result.start - 2);
+}
+
+const QUOTE = 0x22;
+/** What the encrypted content begins with that this gateway has made of another dialect's state. */
+const CARRIED_PREFIX = Buffer.from(packCarrier({ dialect: 'gemini', value: '' }).slice(0, 6));
+
+/**
+ * Whether an item of reasoning can be read by its issuer: with nothing stored, its id alone names nothing, and another dialect's state
+ * is nothing to it. Models that show all of their thinking take it as text.
+ */
+function holdsReasoning(body: Buffer, spans: ReadonlyMap<string, Span>): boolean {
+  const encrypted = spans.get('encrypted_content');
+  if (encrypted !== undefined && body[encrypted.start] === QUOTE && encrypted.end - encrypted.start > 2) {
+    return !body.subarray(encrypted.start + 1, encrypted.start + 1 + CARRIED_PREFIX.length).equals(CARRIED_PREFIX);
+  }
+  const content = spans.get('content');
+  return content !== undefined && content.end - content.start > EMPTY_LIST_BYTES && Array.isArray(valueAt(body, content));
+}
+
+const EMPTY_LIST_BYTES = 4;
+
+const PACKED = Buffer.from('mrd_');
+
+/** An id that holds another dialect's state, or is too long, as it is taken upstream; the same at the call and at its output. */
+function editCallId(body: Buffer, span: Span, tally: InputTally): void {
+  const bytes = span.end - span.start - 2;
+  if (bytes <= MAX_CALL_ID_CHARACTERS && !body.subarray(span.start, span.end).includes(PACKED)) return;
+  const id = valueAt(body, span);
+  if (typeof id !== 'string') return;
+  const bounded = boundedCallId(unpackCallId(id).id, MAX_CALL_ID_CHARACTERS);
+  if (bounded !== id) tally.edits.push({ ...span, text: JSON.stringify(bounded) });
+}
+
+function walkParts(cursor: JsonCursor, tally: InputTally, within: string): void {
+  cursor.openArray();
+  let parts = 0;
+  for (let first = true; cursor.nextElement(first); first = false) {
+    const param = `${within}[${parts++}]`;
+    if (cursor.peek() === 'object') walkPart(cursor, tally, param);
+    else cursor.skipValue();
+  }
+}
+
+const IMAGE_DATA_URL = Buffer.from('data:image/');
+/** File data shorter than this holds no document, only the name of one. */
+const FILE_REFERENCE_BYTES = 512;
+
+/** One part. Of a name that stands twice in it all values are counted: a bound whichever is read upstream. */
+function walkPart(cursor: JsonCursor, tally: InputTally, param: string): void {
+  const { body } = cursor;
+  const types = new Set<unknown>();
+  let images = 0;
+  let details = 0;
+  let isLow = false;
+  let fileBytes = 0;
+  let isNamed = false;
+  cursor.openObject();
+  for (let first = true; cursor.nextKey(first); first = false) {
+    const key = cursor.key();
+    if (key === 'input_audio') {
+      walkAudio(cursor, tally, param);
+      continue;
+    }
+    const isText = cursor.peek() === 'string';
+    const span = cursor.skipValue();
+    const bytes = span.end - span.start - 2;
+    if (key === 'type') types.add(isText ? valueAt(body, span) : undefined);
+    else if (key === 'text' || key === 'refusal') tally.itemBytes += bytes;
+    else if (key === 'detail') {
+      details++;
+      isLow = isText && valueAt(body, span) === 'low';
+    } else if (key === 'image_url' && isText) {
+      images++;
+      const prefix = body.subarray(span.start + 1, span.start + 1 + IMAGE_DATA_URL.length);
+      // Anything but an image in here may have a token for every few bytes, so it stays in the count.
+      if (prefix.equals(IMAGE_DATA_URL)) tally.mediaBytes += bytes;
+    } else if (key === 'file_data' && isText) fileBytes += bytes;
+    else if ((key === 'file_id' || key === 'file_url') && isText) isNamed = true;
+    else if (key === 'video_url') noteReference(tally, param);
+  }
+  if (images > 0 || types.has('input_image')) {
+    tally.vision ??= param;
+    tally.mediaTokens += Math.max(1, images) * (isLow && details === 1 ? LOW_DETAIL_IMAGE_MAX_TOKENS : IMAGE_MAX_TOKENS);
+  }
+  // A page is drawn and counted as a picture, whatever few bytes it has; inline text alone would be bounded by them.
+  if (types.has('input_file') || fileBytes > 0) {
+    tally.readsBeyondBody = true;
+    if (fileBytes < FILE_REFERENCE_BYTES) noteReference(tally, param);
+  } else if (isNamed && !(types.size === 1 && types.has('input_image'))) noteReference(tally, param);
+}
+
+function walkAudio(cursor: JsonCursor, tally: InputTally, param: string): void {
+  tally.audio ??= param;
+  if (cursor.peek() !== 'object') {
+    cursor.skipValue();
+    return;
+  }
+  cursor.openObject();
+  for (let first = true; cursor.nextKey(first); first = false) {
+    const isData = cursor.key() === 'data' && cursor.peek() === 'string';
+    const { start, end } = cursor.skipValue();
+    if (!isData) continue;
+    tally.mediaBytes += end - start - 2;
+    tally.mediaTokens += Math.ceil((end - start) / AUDIO_BYTES_PER_TOKEN);
+  }
+}
+
+function walkTools(cursor: JsonCursor, tally: InputTally): void {
+  const kind = cursor.peek();
+  if (kind === 'null') {
+    cursor.skipValue();
+    return;
+  }
+  if (kind !== 'array') throw invalid("The parameter 'tools' must be an array.", 'tools');
+  cursor.openArray();
+  for (let first = true; cursor.nextElement(first); first = false) {
+    if (cursor.peek() !== 'object') throw invalid("The items of 'tools' must be objects.", 'tools');
+    const param = `tools[${tally.tools}]`;
+    tally.tools++;
+    cursor.openObject();
+    for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) {
+      const isType = cursor.key() === 'type';
+      const span = cursor.skipValue();
+      if (!isType) continue;
+      const type = valueAt(cursor.body, span);
+      if (CLIENT_TOOLS.has(type)) continue;
+      if (tally.hostedTools.length === MAX_HOSTED_TOOLS) {
+        throw invalid(`A request may ask for at most ${MAX_HOSTED_TOOLS} tools that the provider runs.`, 'tools');
+      }
+      noteReference(tally, param);
+      tally.hostedTools.push({ tool: String(type), param });
+    }
+  }
+}
+
+function readNeeds(tally: InputTally, text: unknown, effort: string | undefined): readonly string[] {
+  const needs: string[] = [];
+  if (tally.tools > 0) needs.push('tools');
+  if (tally.vision !== undefined) needs.push('vision');
+  if (tally.audio !== undefined) needs.push('audio_input');
+  if (text !== undefined && text !== null) {
+    if (!isObject(text)) throw invalid("The parameter 'text' must be an object.", 'text');
+    const { format } = text;
+    if (isObject(format) && (format.type === 'json_schema' || format.type === 'json_object')) needs.push(format.type);
+  }
+  if (effort !== undefined && effort !== 'none') needs.push('reasoning');
+  return needs;
+}
+
+/** How `reasoning` is written, for the edit that sets its effort. */
+interface ReasoningSpans {
+  readonly effort: string | undefined;
+  readonly span: Span | undefined;
+  readonly effortSpan: Span | undefined;
+  /** The object has members, so that a comma is due after an inserted one. */
+  readonly hasMembers: boolean;
+}
+
+function readReasoning(body: Buffer, span: Span | undefined): ReasoningSpans {
+  const value = span === undefined ? null : valueAt(body, span);
+  if (span === undefined || value === null) return { effort: undefined, span, effortSpan: undefined, hasMembers: false };
+  if (!isObject(value)) throw invalid("The parameter 'reasoning' must be an object.", 'reasoning');
+  const { effort } = value;
+  if (effort !== undefined && effort !== null && typeof effort !== 'string') {
+    throw invalid("The parameter 'reasoning.effort' must be a string.", 'reasoning.effort');
+  }
+  try {
+    const effortSpan = scanObject(body, REASONING_KEYS, span).get('effort');
+    return { effort: effort ?? undefined, span, effortSpan, hasMembers: Object.keys(value).length > 0 };
+  } catch (error) {
+    if (error instanceof JsonKeyError) throw invalid(error.message, `reasoning.${error.key}`);
+    throw error;
+  }
+}
+
+function requestEdits(
+  body: Buffer,
+  spans: ReadonlyMap<string, Span>,
+  facts: RequestFacts,
+  reasoning: ReasoningSpans,
+  inputEdits: readonly Edit[],
+  edits: RequestEdits,
+): Edit[] {
+  const list = [...inputEdits];
+  const inserted: string[] = [];
+  const write = (key: string, json: string): void => {
+    const span = spans.get(key);
+    if (span === undefined) inserted.push(`"${key}":${json}`);
+    else list.push({ ...span, text: json });
+  };
+  if (facts.model !== edits.model) write('model', JSON.stringify(edits.model));
+  if (facts.maxOutputTokens === undefined && edits.maxOutputTokens !== undefined) write('max_output_tokens', String(edits.maxOutputTokens));
+  const store = spans.get('store');
+  // Providers store by default.
+  if (store === undefined || body[store.start] !== LETTER_F) write('store', 'false');
+  if (reasoning.effort === undefined && edits.capabilities?.includes('reasoning') === true) {
+    const { span, effortSpan, hasMembers } = reasoning;
+    const effort = `"effort":"${DEFAULT_EFFORT}"`;
+    if (effortSpan !== undefined) list.push({ ...effortSpan, text: `"${DEFAULT_EFFORT}"` });
+    else if (span !== undefined && hasMembers) list.push({ start: span.start + 1, end: span.start + 1, text: `${effort},` });
+    else write('reasoning', `{${effort}}`);
+  }
+  if (inserted.length > 0) {
+    const start = body.indexOf('{') + 1;
+    list.push({ start, end: start, text: `${inserted.join(',')},` });
+  }
+  return list;
+}
+
+const LETTER_F = 0x66;

@@ -1,0 +1,414 @@
+/** A whole JSON answer: read and edited by its bytes, or to and from the canonical language. */
+import type { Operation } from '@meridian/domain/dialect';
+import { GatewayError } from '@meridian/domain/error';
+import type { ServiceTier } from '@meridian/domain/price';
+import type { Loss } from '../../canonical/loss.ts';
+import type { Citation, Part } from '../../canonical/message.ts';
+import type { Request } from '../../canonical/request.ts';
+import type { Response, UsageReport } from '../../canonical/response.ts';
+import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
+import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
+import { isObject, type JsonObject, number, rest, text, withLiteral } from '../json.ts';
+import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { idSuffix, responseId } from './error.ts';
+import { failureOf, hasFailed, isCall, readFinish, writeFinish } from './finish.ts';
+import { encryptedContent, type ItemStatus, imageItem, logprobsOf, messageItem, outputText, reasoningItem } from './item.ts';
+import { readOutputItem, writeAnnotation } from './message.ts';
+import { instructionsOf, writeFormat } from './request.ts';
+import { servedTier, writeTier } from './schema.ts';
+import { callItem, clientCall, echoTool, writeToolChoice } from './tools.ts';
+import { readAnswerUsage, reasoningTokens, UPSTREAM_COST_KEYS, withoutUpstreamCost, writeUsage } from './usage.ts';
+
+/** Longer outputs (pictures) are not parsed for their text: they are not empty, and their bytes stand for it. */
+const PARSED_OUTPUT_MAX_BYTES = 256 * 1024;
+
+const ANSWER_KEYS: ReadonlySet<string> = new Set(['model', 'usage', 'service_tier', 'output', 'error', 'status', 'tool_usage']);
+
+/** Throws GatewayError `upstream_error` when the answer is not a JSON object, or is an error in a success's clothes. */
+export function readAnswer(_operation: Operation, body: Buffer): Answer {
+  try {
+    return read(body);
+  } catch (error) {
+    if (error instanceof JsonSyntaxError || error instanceof JsonKeyError || error instanceof SyntaxError) {
+      throw new GatewayError('upstream_error', { source: 'upstream', message: "The provider's answer could not be read.", cause: error });
+    }
+    throw error;
+  }
+}
+
+function read(body: Buffer): Answer {
+  const cursor = new JsonCursor(body);
+  const spans = new Map<string, Span>();
+  cursor.openObject();
+  for (let first = true; cursor.nextKey(first); first = false) {
+    const key = knownKey(cursor, ANSWER_KEYS);
+    const span = cursor.skipValue();
+    if (key !== undefined) noteOnce(spans, key, span);
+  }
+  cursor.finish();
+  const field = (key: string): unknown => {
+    const span = spans.get(key);
+    return span === undefined ? undefined : valueAt(body, span);
+  };
+  const error = field('error') ?? null;
+  const response = { status: field('status'), error };
+  if (hasFailed(response) || (error !== null && !spans.has('output'))) throw failureOf(response);
+
+  const model = field('model');
+  const usage = field('usage');
+  const output = readOutput(body, spans.get('output'));
+  const read = readAnswerUsage({ usage, output: output.items, tool_usage: field('tool_usage') });
+  const facts: AnswerFacts = {
+    usage: read,
+    usageIsInterim: false,
+    serviceTier: servedTier(field('service_tier')),
+    model: typeof model === 'string' ? model : undefined,
+    empty: output.empty && hasNoOutput(read),
+    countedOutputTokens: Math.ceil(output.textBytes / TEXT_BYTES_PER_TOKEN),
+    reasoningTokens: reasoningTokens(usage),
+  };
+  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, spans, edits)), losses: [] }) };
+}
+
+function answerEdits(
+  body: Buffer,
+  spans: ReadonlyMap<string, Span>,
+  edits: { readonly model: string | undefined; readonly costUsdLiteral: string },
+): Edit[] {
+  const list: Edit[] = [];
+  const model = spans.get('model');
+  if (model !== undefined && edits.model !== undefined) list.push({ ...model, text: JSON.stringify(edits.model) });
+  const usage = spans.get('usage');
+  if (usage !== undefined && body[usage.start] === OPEN_BRACE) list.push(costEdit(body, usage, edits.costUsdLiteral));
+  return list;
+}
+
+const OPEN_BRACE = 0x7b;
+
+function costEdit(body: Buffer, usage: Span, costUsdLiteral: string): Edit {
+  const counts = valueAt(body, usage);
+  // By the parsed object: the answer has been paid for by now, so no way of writing a name may fail here.
+  if (isObject(counts) && Object.keys(counts).some((key) => UPSTREAM_COST_KEYS.has(key))) {
+    return { ...usage, text: withLiteral(withoutUpstreamCost(counts), 'cost_usd', costUsdLiteral) };
+  }
+  const isEmpty = Object.keys(counts ?? {}).length === 0;
+  return { start: usage.end - 1, end: usage.end - 1, text: `${isEmpty ? '' : ','}"cost_usd":${costUsdLiteral}` };
+}
+
+interface Output {
+  /** As far as their kinds are needed: calls of the provider's tools are billed by them. */
+  readonly items: readonly JsonObject[];
+  readonly empty: boolean;
+  readonly textBytes: number;
+}
+
+function readOutput(body: Buffer, span: Span | undefined): Output {
+  if (span === undefined || body[span.start] !== OPEN_BRACKET) return { items: [], empty: true, textBytes: 0 };
+  if (span.end - span.start > PARSED_OUTPUT_MAX_BYTES) {
+    return { items: itemKinds(body, span), empty: false, textBytes: span.end - span.start };
+  }
+  const output = valueAt(body, span);
+  const items = Array.isArray(output) ? output.filter(isObject) : [];
+  let textBytes = 0;
+  for (const item of items) textBytes += itemBytes(item);
+  return { items, empty: !items.some(hasContent), textBytes };
+}
+
+const OPEN_BRACKET = 0x5b;
+const KIND_KEYS: ReadonlySet<string> = new Set(['type', 'action', 'container_id']);
+
+/** Of a long output what its items are, without their contents. */
+function itemKinds(body: Buffer, span: Span): readonly JsonObject[] {
+  const items: JsonObject[] = [];
+  const cursor = new JsonCursor(body, span);
+  cursor.openArray();
+  for (let first = true; cursor.nextElement(first); first = false) {
+    if (cursor.peek() !== 'object') {
+      cursor.skipValue();
+      continue;
+    }
+    const item: Record<string, unknown> = {};
+    cursor.openObject();
+    for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) {
+      const key = cursor.key();
+      const value = cursor.skipValue();
+      if (KIND_KEYS.has(key)) item[key] = valueAt(body, value);
+    }
+    items.push(item);
+  }
+  return items;
+}
+
+/** Text, thinking, a call, a refusal or media is in it: what a client waits for. */
+export function hasContent(item: JsonObject): boolean {
+  if (item.type === 'message') return textBytesOf(item.content) > 0;
+  if (item.type === 'reasoning') {
+    return textBytesOf(item.summary) + textBytesOf(item.content) > 0 || (text(item.encrypted_content) ?? '') !== '';
+  }
+  return true;
+}
+
+/** Bytes of generated text in an item: content, thinking, refusal, names and arguments of calls. */
+function itemBytes(item: JsonObject): number {
+  let bytes = textBytesOf(item.content) + textBytesOf(item.summary);
+  if (isCall(item)) for (const member of [item.name, item.arguments, item.input]) bytes += Buffer.byteLength(text(member) ?? '');
+  return bytes;
+}
+
+function textBytesOf(parts: unknown): number {
+  if (!Array.isArray(parts)) return 0;
+  let bytes = 0;
+  for (const part of parts) {
+    if (isObject(part)) bytes += Buffer.byteLength(text(part.text) ?? '') + Buffer.byteLength(text(part.refusal) ?? '');
+  }
+  return bytes;
+}
+
+const RESPONSE_KEYS = ['id', 'object', 'created_at', 'model', 'output', 'usage', 'service_tier', 'status', 'incomplete_details', 'error'];
+
+/** Throws GatewayError `upstream_error` as `readAnswer` does, and on an end that is not known. */
+export function decodeResponse(body: Buffer): Response {
+  const { facts } = readAnswer('chat', body);
+  const fields: unknown = JSON.parse(body.toString('utf8'));
+  if (!isObject(fields)) throw new GatewayError('upstream_error', { source: 'upstream', cause: 'an answer that is not an object' });
+  const output = Array.isArray(fields.output) ? fields.output.filter(isObject) : [];
+  return {
+    id: text(fields.id) ?? '',
+    createdSeconds: number(fields.created_at),
+    model: facts.model,
+    choices: [
+      {
+        index: 0,
+        parts: placed(output.flatMap(readOutputItem)),
+        finish: readFinish(fields, output.some(isCall)),
+        logprobs: readLogprobs(output),
+        rest: {},
+      },
+    ],
+    usage: readReport(fields),
+    serviceTier: facts.serviceTier,
+    rest: rest(fields, RESPONSE_KEYS),
+  };
+}
+
+/** Offsets of sources count from the beginning of a text here, and from the beginning of all texts in the canonical language. */
+function placed(parts: readonly Part[]): readonly Part[] {
+  let base = 0;
+  return parts.map((part) => {
+    if (part.type !== 'text') return part;
+    const offset = base;
+    base += part.text.length;
+    if (part.citations.length === 0 || offset === 0) return part;
+    return { ...part, citations: part.citations.map((citation) => shifted(citation, offset)) };
+  });
+}
+
+/** A source, its offsets moved. */
+export function shifted(citation: Citation, by: number): Citation {
+  const { start, end } = citation;
+  return { ...citation, start: start === undefined ? undefined : start + by, end: end === undefined ? undefined : end + by };
+}
+
+function readLogprobs(output: readonly JsonObject[]): unknown {
+  const content: unknown[] = [];
+  for (const item of output) {
+    for (const part of Array.isArray(item.content) ? item.content : []) {
+      if (isObject(part) && Array.isArray(part.logprobs)) content.push(...part.logprobs);
+    }
+  }
+  return content.length === 0 ? undefined : { content, refusal: null };
+}
+
+/** The usage of a response; undefined where nothing was counted. */
+export function readReport(response: JsonObject): UsageReport | undefined {
+  const usage = readAnswerUsage(response);
+  if (usage === undefined || !isObject(response.usage)) return undefined;
+  return { usage, reasoningTokens: reasoningTokens(response.usage), raw: response.usage };
+}
+
+/** What is constant in all events of an answer. */
+export interface ResponseHead {
+  readonly id: string;
+  readonly createdSeconds: number;
+  readonly model: string | undefined;
+}
+
+/** What changes while an answer comes. */
+export interface ResponseState {
+  readonly status: string;
+  readonly incomplete_details: JsonObject | null;
+  readonly output: readonly JsonObject[];
+  readonly serviceTier: ServiceTier | undefined;
+}
+
+/** The response object without its usage: what was asked for is repeated, with this protocol's defaults for what was not. */
+export function responseObject(request: Request, head: ResponseHead, state: ResponseState): JsonObject {
+  const { sampling, reasoning, rest: others } = request;
+  return {
+    id: head.id,
+    object: 'response',
+    created_at: head.createdSeconds,
+    status: state.status,
+    background: false,
+    completed_at: null,
+    error: null,
+    frequency_penalty: sampling.frequencyPenalty ?? 0,
+    incomplete_details: state.incomplete_details,
+    instructions: instructionsOf(request.messages) ?? null,
+    max_output_tokens: request.maxOutputTokens ?? null,
+    max_tool_calls: others.max_tool_calls ?? null,
+    metadata: request.metadata ?? {},
+    model: head.model ?? request.model,
+    output: state.output,
+    parallel_tool_calls: request.parallelToolCalls ?? true,
+    presence_penalty: sampling.presencePenalty ?? 0,
+    previous_response_id: null,
+    prompt_cache_key: request.promptCacheKey ?? null,
+    reasoning: { effort: reasoning?.effort ?? null, summary: reasoning?.show ?? null },
+    safety_identifier: request.user ?? null,
+    service_tier: writeTier(state.serviceTier ?? request.serviceTier),
+    store: false,
+    temperature: sampling.temperature ?? 1,
+    text: {
+      format: request.format === undefined ? { type: 'text' } : echoFormat(writeFormat(request.format)),
+      verbosity: request.verbosity ?? 'medium',
+    },
+    tool_choice: (request.toolChoice === undefined ? undefined : writeToolChoice(request.toolChoice)) ?? 'auto',
+    tools: request.tools.map(echoTool),
+    top_logprobs: request.logprobs?.top ?? 0,
+    top_p: sampling.topP ?? 1,
+    truncation: others.truncation ?? 'disabled',
+    user: request.user ?? null,
+  };
+}
+
+function echoFormat(format: JsonObject): JsonObject {
+  if (format.type !== 'json_schema') return format;
+  return { ...format, description: format.description ?? null, strict: format.strict ?? false };
+}
+
+/** The response object's text, with its usage. */
+export function withUsage(response: JsonObject, usage: UsageReport | undefined, costUsdLiteral: string | undefined): string {
+  const counts = usage === undefined ? 'null' : withLiteral(writeUsage(usage.usage, usage.reasoningTokens), 'cost_usd', costUsdLiteral);
+  return `${JSON.stringify(response).slice(0, -1)},"usage":${counts}}`;
+}
+
+/** The client's body. */
+export function encodeResponse(response: Response, terms: EncodeTerms): Encoded {
+  const losses: Loss[] = [];
+  const [choice] = response.choices;
+  const { status, incomplete_details } = writeFinish(choice?.finish);
+  const output = writeOutput(choice?.parts ?? [], choice?.logprobs, terms, status === 'incomplete' ? 'incomplete' : 'completed', losses);
+  const head: ResponseHead = {
+    id: responseId(terms.requestId),
+    createdSeconds: response.createdSeconds ?? terms.createdSeconds,
+    model: terms.model ?? response.model,
+  };
+  const object = responseObject(terms.request, head, { status, incomplete_details, output, serviceTier: response.serviceTier });
+  return { body: [Buffer.from(withUsage(object, response.usage, terms.costUsdLiteral))], losses };
+}
+
+/** The items of an answer; `lastStatus` is that of the last one. */
+function writeOutput(
+  parts: readonly Part[],
+  logprobs: unknown,
+  { request, requestId }: EncodeTerms,
+  lastStatus: ItemStatus,
+  losses: Loss[],
+): readonly JsonObject[] {
+  const output: JsonObject[] = [];
+  const idOf = (prefix: string): string => `${prefix}_${idSuffix(requestId)}_${output.length}`;
+  let base = 0;
+  let probabilities = request.logprobs === undefined ? [] : logprobsOf(logprobs);
+  for (let index = 0; index < parts.length; index++) {
+    const part = parts[index];
+    if (part === undefined) continue;
+    const status = index === parts.length - 1 ? lastStatus : 'completed';
+    switch (part.type) {
+      case 'text':
+      case 'refusal': {
+        const run = messageRun(parts, index);
+        const last = index + run.length === parts.length ? lastStatus : 'completed';
+        const { content, characters } = writeContent(run, base, probabilities, losses);
+        probabilities = [];
+        if (content.length > 0) output.push(messageItem(idOf('msg'), last, content));
+        base += characters;
+        index += run.length - 1;
+        break;
+      }
+      case 'reasoning': {
+        const asked = request.reasoning?.wantsCarriers === true ? part.carriers.map(encryptedContent) : [];
+        if (part.text !== '' || asked.length > 0) output.push(reasoningItem(idOf('rs'), part.text, asked[0]));
+        for (const encrypted of asked.slice(1)) output.push(reasoningItem(idOf('rs'), '', encrypted));
+        break;
+      }
+      case 'tool_call': {
+        const call = clientCall(part, request);
+        output.push(callItem(idOf(call.isCustom ? 'ctc' : 'fc'), status, call, part.arguments));
+        break;
+      }
+      case 'image': {
+        const item = imageItem(idOf('ig'), part);
+        if (item === undefined) losses.push({ name: 'unknown_part', at: 'image' });
+        else output.push(item);
+        break;
+      }
+      case 'audio':
+        if (part.transcript !== undefined) {
+          output.push(messageItem(idOf('msg'), status, [outputText(part.transcript, [], [])]));
+          base += part.transcript.length;
+        }
+        losses.push({ name: 'unknown_part', at: 'audio' });
+        break;
+      case 'foreign':
+        if (part.dialect === 'openai-responses') output.push(part.value);
+        else losses.push({ name: 'unknown_part', at: text(part.value.type) ?? 'unknown' });
+        break;
+      case 'video':
+      case 'file':
+      case 'tool_result':
+        losses.push({ name: 'unknown_part', at: part.type });
+        break;
+      default:
+        part satisfies never;
+    }
+  }
+  return output;
+}
+
+/** What one message holds: the texts and refusals from `start` on. */
+function messageRun(parts: readonly Part[], start: number): readonly Part[] {
+  let end = start;
+  while (parts[end]?.type === 'text' || parts[end]?.type === 'refusal') end++;
+  return parts.slice(start, end);
+}
+
+/** Texts that follow each other are one, since a provider may cut one where it cites; `base` characters stand before them in the answer. */
+function writeContent(
+  run: readonly Part[],
+  base: number,
+  logprobs: readonly JsonObject[],
+  losses: Loss[],
+): { readonly content: readonly JsonObject[]; readonly characters: number } {
+  let whole = '';
+  let refusal = '';
+  const annotations: JsonObject[] = [];
+  for (const part of run) {
+    if (part.type === 'refusal') refusal += part.text;
+    if (part.type !== 'text') continue;
+    const from = whole.length;
+    whole += part.text;
+    for (const citation of part.citations) {
+      const annotation = writeAnnotation(
+        { ...shifted(citation, -base), start: citation.start === undefined ? from : citation.start - base },
+        whole.length,
+      );
+      if (annotation === undefined) losses.push({ name: 'citations' });
+      else annotations.push(annotation);
+    }
+  }
+  const content: JsonObject[] = [];
+  if (whole !== '') content.push(outputText(whole, annotations, logprobs));
+  if (refusal !== '') content.push({ type: 'refusal', refusal });
+  return { content, characters: whole.length };
+}

@@ -1,0 +1,88 @@
+/** What this dialect reads of requests and answers, and its limits. */
+import type { ServiceTier } from '@meridian/domain/price';
+import { invalid } from '../json.ts';
+
+/** Names at the top of a request that are read or written; every other one is carried through untouched. */
+export const REQUEST_KEYS: ReadonlySet<string> = new Set([
+  'model',
+  'input',
+  'instructions',
+  'stream',
+  'max_output_tokens',
+  'service_tier',
+  'tools',
+  'text',
+  'reasoning',
+  'store',
+  'background',
+  'previous_response_id',
+  'conversation',
+  'prompt',
+]);
+
+/** Names in an item of the input that are read or written. */
+export const ITEM_KEYS: ReadonlySet<string> = new Set(['type', 'content', 'output', 'call_id', 'encrypted_content', 'result']);
+
+/** What the client gives or does itself. An item of another kind stands for something that the provider has read or done. */
+export const CLIENT_ITEMS: ReadonlySet<unknown> = new Set([
+  undefined,
+  'message',
+  'reasoning',
+  'function_call',
+  'function_call_output',
+  'custom_tool_call',
+  'custom_tool_call_output',
+  'local_shell_call',
+  'local_shell_call_output',
+  'apply_patch_call',
+  'apply_patch_call_output',
+]);
+
+/** Tools that the client runs; any other is the provider's own. */
+export const CLIENT_TOOLS: ReadonlySet<unknown> = new Set(['function', 'custom', 'local_shell', 'apply_patch']);
+
+/** How much a model thinks that can think, where the request does not say. */
+export const DEFAULT_EFFORT = 'high';
+
+/** The longest id of a call that is taken upstream. */
+export const MAX_CALL_ID_CHARACTERS = 64;
+
+export function requestedTier(value: unknown): ServiceTier {
+  switch (value) {
+    case undefined:
+    case null:
+    case 'auto':
+    case 'default':
+      return 'standard';
+    case 'priority':
+    case 'fast':
+      return 'priority';
+    case 'flex':
+      return 'flex';
+    default:
+      throw invalid("The parameter 'service_tier' must be one of auto, default, flex, priority, fast.", 'service_tier');
+  }
+}
+
+/** The tier an answer names; undefined when it names none that is known. */
+export function servedTier(value: unknown): ServiceTier | undefined {
+  switch (value) {
+    case 'default':
+    case 'standard':
+    case 'auto':
+      return 'standard';
+    case 'priority':
+    case 'fast':
+      return 'priority';
+    case 'flex':
+      return 'flex';
+    case 'batch':
+      return 'batch';
+    default:
+      return undefined;
+  }
+}
+
+export function writeTier(tier: ServiceTier): string {
+  return tier === 'standard' ? 'default' : tier;
+}

@@ -1,0 +1,748 @@
+/** A stream, to and from the canonical language. */
+import { GatewayError } from '@meridian/domain/error';
+import type { ServiceTier } from '@meridian/domain/price';
+import { unpackCallId } from '../../canonical/call-id.ts';
+import { argumentsAsInput } from '../../canonical/custom-tool.ts';
+import type { StreamEvent } from '../../canonical/event.ts';
+import type { Finish } from '../../canonical/finish.ts';
+import type { Citation, ImagePart } from '../../canonical/message.ts';
+import type { UsageReport } from '../../canonical/response.ts';
+import type { EncodeStreamTerms, StreamDecoder, StreamEncoder } from '../dialect.ts';
+import { isObject, type JsonObject, NO_REST, number, text } from '../json.ts';
+import { type SseEvent, SseSplitter } from '../sse.ts';
+import { failureEvents, idSuffix, responseId, sseEvent } from './error.ts';
+import { failureOf, isCall, readFinish, writeFinish } from './finish.ts';
+import { encryptedContent, type ItemStatus, imageItem, logprobsOf, messageItem, outputText, reasoningItem } from './item.ts';
+import { readCarriers, readCitation, readOutputItem, writeAnnotation } from './message.ts';
+import { type ResponseHead, readReport, responseObject, shifted, withUsage } from './response.ts';
+import { servedTier } from './schema.ts';
+import { type ClientCall, callItem, clientCall, readArguments } from './tools.ts';
+
+/** More items in one answer are no answer any more. */
+const MAX_OUTPUT_ITEMS = 4_096;
+/** Of text, arguments and pictures of one answer, which the last events repeat. */
+const MAX_ANSWER_CHARACTERS = 64 * 1024 * 1024;
+
+/** What has been told of an item of the upstream's output. */
+interface ReadItem {
+  /** Its place among the calls; undefined for an item that is none. */
+  call: number | undefined;
+  /** Some of its text or arguments has come. */
+  hasContent: boolean;
+  /** Thinking comes as a summary or as it is; of both only the first is taken. */
+  reasoning: 'summary' | 'content' | undefined;
+  summaries: number;
+  citations: number;
+  /** Characters of the answer's text before this item. */
+  base: number;
+  isDone: boolean;
+}
+
+/** States: running, then ended by `#end` with `error` or `end`. */
+export class ResponsesStreamDecoder implements StreamDecoder {
+  readonly #splitter = new SseSplitter();
+  #events: StreamEvent[] = [];
+  #started = false;
+  #ended = false;
+  #serviceTier: ServiceTier | undefined;
+  /** By `output_index`. */
+  readonly #items = new Map<number, ReadItem>();
+  #calls = 0;
+  /** Characters of text so far. */
+  #characters = 0;
+  #hasContent = false;
+
+  push(bytes: Buffer): StreamEvent[] {
+    return this.#run(() => this.#splitter.push(bytes));
+  }
+
+  end(): StreamEvent[] {
+    const events = this.#run(() => this.#splitter.end());
+    if (this.#ended) return events;
+    this.#end({
+      type: 'error',
+      error: new GatewayError('upstream_error', { source: 'upstream', message: 'The provider closed the stream before its end.' }),
+    });
+    return [...events, ...this.#taken()];
+  }
+
+  #run(split: () => SseEvent[]): StreamEvent[] {
+    if (this.#ended) return [];
+    try {
+      for (const event of split()) {
+        this.#read(event);
+        if (this.#ended) break;
+      }
+    } catch (error) {
+      this.#end({ type: 'error', error: GatewayError.from(error) });
+    }
+    return this.#taken();
+  }
+
+  #taken(): StreamEvent[] {
+    const events = this.#events;
+    this.#events = [];
+    return events;
+  }
+
+  #end(event: StreamEvent & { readonly type: 'error' | 'end' }): void {
+    this.#events.push(event);
+    this.#ended = true;
+  }
+
+  #read(event: SseEvent): void {
+    if (event.data === undefined || event.data.length === 0) return;
+    const data = event.data.toString('utf8');
+    // One vendor ends its streams like the older protocol; the response has ended before.
+    if (data === '[DONE]') return;
+    const value = parseEvent(data);
+    const type = text(value.type) ?? event.name ?? '';
+    if (type === 'error' || event.name === 'error') {
+      this.#end({ type: 'error', error: failureOf(value) });
+      return;
+    }
+    const response = isObject(value.response) ? value.response : undefined;
+    switch (type) {
+      case 'response.created':
+      case 'response.in_progress':
+      case 'response.queued':
+        this.#start(response ?? {});
+        break;
+      case 'response.completed':
+      case 'response.incomplete':
+        this.#complete(response ?? {});
+        break;
+      case 'response.failed':
+      case 'response.cancelled':
+        this.#end({ type: 'error', error: failureOf(response ?? value) });
+        break;
+      default:
+        this.#readOutput(type, value);
+    }
+  }
+
+  #start(response: JsonObject): void {
+    if (!this.#started) {
+      this.#started = true;
+      this.#events.push({
+        type: 'start',
+        id: text(response.id) ?? '',
+        createdSeconds: number(response.created_at),
+        model: text(response.model),
+        rest: NO_REST,
+      });
+    }
+    const serviceTier = servedTier(response.service_tier);
+    if (serviceTier === undefined || serviceTier === this.#serviceTier) return;
+    this.#serviceTier = serviceTier;
+    this.#events.push({ type: 'service_tier', serviceTier });
+  }
+
+  #complete(response: JsonObject): void {
+    this.#start(response);
+    const output = Array.isArray(response.output) ? response.output.filter(isObject) : [];
+    // A short answer may come as a whole.
+    if (!this.#hasContent) for (const [index, item] of output.entries()) this.#finishItem(index, item);
+    this.#closeCalls();
+    const report = readReport(response);
+    this.#events.push({ type: 'finish', choice: 0, finish: readFinish(response, this.#calls > 0) });
+    if (report !== undefined) this.#events.push({ type: 'usage', report });
+    this.#end({ type: 'end' });
+  }
+
+  /** A call of which no arguments have come has an empty object of them. */
+  #closeCalls(): void {
+    for (const item of this.#items.values()) {
+      if (item.call === undefined || item.hasContent) continue;
+      item.hasContent = true;
+      this.#events.push({ type: 'tool_call_arguments', choice: 0, call: item.call, text: '{}' });
+    }
+  }
+
+  #readOutput(type: string, value: JsonObject): void {
+    const index = number(value.output_index);
+    if (index === undefined) return;
+    const delta = text(value.delta) ?? '';
+    switch (type) {
+      case 'response.output_item.added':
+        if (isObject(value.item)) this.#beginItem(index, value.item);
+        break;
+      case 'response.output_item.done':
+        if (isObject(value.item)) this.#finishItem(index, value.item);
+        break;
+      case 'response.output_text.delta':
+        this.#text(this.#item(index), delta, value.logprobs);
+        break;
+      case 'response.refusal.delta':
+        this.#content(this.#item(index), delta, { type: 'refusal', choice: 0, text: delta });
+        break;
+      case 'response.output_text.annotation.added': {
+        const item = this.#item(index);
+        if (isObject(value.annotation)) this.#cite(item, value.annotation);
+        break;
+      }
+      case 'response.reasoning_summary_part.added':
+        this.#beginSummary(this.#item(index));
+        break;
+      case 'response.reasoning_summary_text.delta':
+      case 'response.reasoning_summary.delta':
+        this.#reasoning(this.#item(index), 'summary', delta);
+        break;
+      case 'response.reasoning_text.delta':
+      case 'response.reasoning.delta':
+        this.#reasoning(this.#item(index), 'content', delta);
+        break;
+      case 'response.function_call_arguments.delta':
+      case 'response.custom_tool_call_input.delta':
+        this.#arguments(this.#item(index), delta);
+        break;
+      default:
+      // The ends of parts repeat what has come; what is new beside them is for others.
+    }
+  }
+
+  #item(index: number): ReadItem {
+    const known = this.#items.get(index);
+    if (known !== undefined) return known;
+    if (this.#items.size >= MAX_OUTPUT_ITEMS) {
+      throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_OUTPUT_ITEMS} items in an answer` });
+    }
+    const item: ReadItem = {
+      call: undefined,
+      hasContent: false,
+      reasoning: undefined,
+      summaries: 0,
+      citations: 0,
+      base: this.#characters,
+      isDone: false,
+    };
+    this.#items.set(index, item);
+    return item;
+  }
+
+  #beginItem(index: number, item: JsonObject): ReadItem {
+    this.#start({});
+    const known = this.#item(index);
+    if (!isCall(item) || known.call !== undefined) return known;
+    known.call = this.#calls++;
+    const isCustom = item.type === 'custom_tool_call';
+    const { id, carriers } = unpackCallId(text(item.call_id) ?? text(item.id) ?? '');
+    this.#hasContent = true;
+    this.#events.push({
+      type: 'tool_call_start',
+      choice: 0,
+      call: known.call,
+      id,
+      name: text(item.name) ?? '',
+      kind: isCustom ? 'custom' : 'function',
+      ...(carriers.length === 0 ? {} : { carriers }),
+      rest: NO_REST,
+    });
+    return known;
+  }
+
+  /** A whole item: what of it has not come piece by piece. */
+  #finishItem(index: number, item: JsonObject): void {
+    const known = this.#beginItem(index, item);
+    if (known.isDone) return;
+    known.isDone = true;
+    if (isCall(item)) {
+      if (!known.hasContent)
+        this.#arguments(known, item.type === 'custom_tool_call' ? (text(item.input) ?? '') : readArguments(item.arguments));
+      // Free text may be empty, and is no object then.
+      known.hasContent = true;
+      return;
+    }
+    if (item.type === 'reasoning') {
+      const [part] = readOutputItem(item);
+      if (part?.type === 'reasoning' && known.reasoning === undefined) this.#reasoning(known, 'content', part.text);
+      for (const carrier of readCarriers(item)) {
+        this.#hasContent = true;
+        this.#events.push({ type: 'reasoning_carrier', choice: 0, carrier });
+      }
+      return;
+    }
+    for (const part of readOutputItem(item)) {
+      if (part.type === 'text') {
+        const { citations } = part;
+        if (!known.hasContent) this.#text(known, part.text, undefined);
+        for (const citation of citations.slice(known.citations)) this.#citation(known, citation);
+      } else if (part.type === 'refusal') {
+        if (!known.hasContent) this.#content(known, part.text, { type: 'refusal', choice: 0, text: part.text });
+      } else if (part.type === 'image') this.#content(known, 'image', { type: 'media', choice: 0, part });
+      else if (part.type === 'foreign') this.#content(known, 'item', { type: 'foreign', choice: 0, part });
+    }
+  }
+
+  #text(item: ReadItem, delta: string, logprobs: unknown): void {
+    const told = Array.isArray(logprobs) && logprobs.length > 0 ? { content: logprobs, refusal: null } : undefined;
+    this.#content(item, delta, { type: 'text', choice: 0, text: delta, logprobs: told });
+    this.#characters += delta.length;
+  }
+
+  #beginSummary(item: ReadItem): void {
+    // Summaries are paragraphs of their own.
+    if (item.summaries++ > 0 && item.reasoning === 'summary') this.#events.push({ type: 'reasoning', choice: 0, text: '\n\n' });
+  }
+
+  #reasoning(item: ReadItem, kind: 'summary' | 'content', delta: string): void {
+    item.reasoning ??= kind;
+    if (item.reasoning === kind) this.#content(item, delta, { type: 'reasoning', choice: 0, text: delta });
+  }
+
+  #arguments(item: ReadItem, delta: string): void {
+    if (item.call === undefined) throw new GatewayError('upstream_error', { source: 'upstream', cause: 'arguments of no call' });
+    this.#content(item, delta, { type: 'tool_call_arguments', choice: 0, call: item.call, text: delta });
+  }
+
+  #cite(item: ReadItem, annotation: JsonObject): void {
+    this.#citation(item, readCitation(annotation));
+  }
+
+  /** Offsets count from the beginning of a message here. */
+  #citation(item: ReadItem, citation: Citation): void {
+    item.citations++;
+    this.#events.push({ type: 'citation', choice: 0, citation: shifted(citation, item.base) });
+  }
+
+  #content(item: ReadItem, piece: string, event: StreamEvent): void {
+    if (piece === '') return;
+    this.#start({});
+    item.hasContent = true;
+    this.#hasContent = true;
+    this.#events.push(event);
+  }
+}
+
+function parseEvent(data: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(data);
+  } catch (error) {
+    throw new GatewayError('upstream_error', { source: 'upstream', message: "The provider's stream could not be read.", cause: error });
+  }
+  if (isObject(value)) return value;
+  throw new GatewayError('upstream_error', {
+    source: 'upstream',
+    message: "The provider's stream could not be read.",
+    cause: 'an event that is not an object',
+  });
+}
+
+interface OpenMessage {
+  readonly kind: 'message';
+  readonly index: number;
+  readonly id: string;
+  /** The parts that are complete. */
+  readonly content: JsonObject[];
+  part: 'output_text' | 'refusal' | undefined;
+  text: string;
+  annotations: JsonObject[];
+  logprobs: JsonObject[];
+  /** Characters of the answer's text before the open part. */
+  base: number;
+}
+
+interface OpenReasoning {
+  readonly kind: 'reasoning';
+  readonly index: number;
+  readonly id: string;
+  text: string;
+}
+
+interface OpenCall {
+  readonly kind: 'call';
+  readonly index: number;
+  readonly id: string;
+  readonly call: ClientCall;
+  text: string;
+  isOpen: boolean;
+}
+
+/**
+ * Writes the events of a response, each in its place: a message or reasoning is closed before the next item begins; calls stay open beside
+ * each other until their arguments are whole, since an upstream may send those of several in turns.
+ *
+ * The beginning is written with the first content, so that what it repeats of the request is not held before.
+ */
+export class ResponsesStreamEncoder implements StreamEncoder {
+  readonly #terms: EncodeStreamTerms;
+  #head: ResponseHead;
+  #sequence = 0;
+  #hasBegun = false;
+  #items = 0;
+  /** Complete items by their place. */
+  readonly #output: JsonObject[] = [];
+  #open: OpenMessage | OpenReasoning | undefined;
+  readonly #calls = new Map<number, OpenCall>();
+  #characters = 0;
+  #keptCharacters = 0;
+  #usage: UsageReport | undefined;
+  #serviceTier: ServiceTier | undefined;
+  #finish: Finish | undefined;
+  #out: Buffer[] = [];
+
+  constructor(terms: EncodeStreamTerms) {
+    this.#terms = terms;
+    this.#head = { id: responseId(terms.requestId), createdSeconds: terms.createdSeconds, model: terms.model };
+  }
+
+  push(events: readonly StreamEvent[]): Buffer[] {
+    for (const event of events) this.#write(event);
+    return this.#taken();
+  }
+
+  end(costUsdLiteral: string | undefined): Buffer[] {
+    this.#begin();
+    this.#closeAll();
+    const state = writeFinish(this.#finish);
+    const response = withUsage(this.#response(state), this.#usage, costUsdLiteral);
+    const type = `response.${state.status}`;
+    this.#out.push(
+      Buffer.from(`event: ${type}\ndata: {"type":"${type}","sequence_number":${this.#sequence++},"response":${response}}\n\n`),
+    );
+    return this.#taken();
+  }
+
+  failure(error: GatewayError): Buffer[] | undefined {
+    if (!this.#hasBegun) return undefined;
+    const output = [...this.#output.filter((item) => item !== undefined)];
+    return failureEvents(error, this.#sequence, { ...this.#response({ status: 'failed', incomplete_details: null }, output), usage: null });
+  }
+
+  #taken(): Buffer[] {
+    const taken = this.#out;
+    this.#out = [];
+    return taken;
+  }
+
+  #emit(type: string, fields: JsonObject): void {
+    this.#out.push(sseEvent({ type, sequence_number: this.#sequence++, ...fields }));
+  }
+
+  #response(
+    state: { readonly status: string; readonly incomplete_details: JsonObject | null },
+    output: readonly JsonObject[] = this.#output,
+  ): JsonObject {
+    return responseObject(this.#terms.request, this.#head, { ...state, output, serviceTier: this.#serviceTier });
+  }
+
+  #write(event: StreamEvent): void {
+    switch (event.type) {
+      case 'start':
+        this.#head = {
+          ...this.#head,
+          createdSeconds: event.createdSeconds ?? this.#terms.createdSeconds,
+          model: this.#terms.model ?? event.model,
+        };
+        break;
+      case 'usage':
+        this.#usage = event.report;
+        break;
+      case 'service_tier':
+        this.#serviceTier = event.serviceTier;
+        break;
+      case 'error':
+      case 'end':
+        break;
+      default:
+        // This protocol has one choice.
+        if (event.choice === 0) this.#writeContent(event);
+    }
+  }
+
+  #writeContent(event: Exclude<StreamEvent, { readonly type: 'start' | 'usage' | 'service_tier' | 'error' | 'end' }>): void {
+    switch (event.type) {
+      case 'text':
+        this.#text('output_text', event.text, event.logprobs);
+        break;
+      case 'refusal':
+        this.#text('refusal', event.text, undefined);
+        break;
+      case 'citation':
+        this.#citation(event.citation);
+        break;
+      case 'reasoning':
+        this.#reasoning(event.text);
+        break;
+      case 'reasoning_carrier':
+        // Asked for or not, it ends the block.
+        this.#closeReasoning(this.#terms.request.reasoning?.wantsCarriers === true ? encryptedContent(event.carrier) : undefined);
+        break;
+      case 'tool_call_start':
+        this.#startCall(event);
+        break;
+      case 'tool_call_arguments':
+        this.#callArguments(event.call, event.text);
+        break;
+      case 'media':
+        if (event.part.type === 'image') this.#image(event.part);
+        else if (event.part.transcript !== undefined) this.#text('output_text', event.part.transcript, undefined);
+        break;
+      case 'foreign':
+        if (event.part.dialect === 'openai-responses') this.#wholeItem(() => event.part.value);
+        break;
+      case 'finish':
+        this.#finish = event.finish;
+        this.#begin();
+        this.#closeAll();
+        break;
+      default:
+        event satisfies never;
+    }
+  }
+
+  #begin(): void {
+    if (this.#hasBegun) return;
+    this.#hasBegun = true;
+    const response = { ...this.#response({ status: 'in_progress', incomplete_details: null }, []), usage: null };
+    this.#emit('response.created', { response });
+    this.#emit('response.in_progress', { response });
+  }
+
+  /** The place and the id of a new item. */
+  #newItem(prefix: string): { readonly index: number; readonly id: string } {
+    this.#begin();
+    if (this.#items >= MAX_OUTPUT_ITEMS) {
+      throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_OUTPUT_ITEMS} items in an answer` });
+    }
+    const index = this.#items++;
+    return { index, id: `${prefix}_${idSuffix(this.#terms.requestId)}_${index}` };
+  }
+
+  #added(index: number, item: JsonObject): void {
+    this.#emit('response.output_item.added', { output_index: index, item });
+  }
+
+  #done(index: number, item: JsonObject): void {
+    this.#output[index] = item;
+    this.#emit('response.output_item.done', { output_index: index, item });
+  }
+
+  /** How an item that is closed now stands: the last one of a cut answer is not whole. */
+  #status(): ItemStatus {
+    return this.#finish !== undefined && writeFinish(this.#finish).status === 'incomplete' ? 'incomplete' : 'completed';
+  }
+
+  #keep(characters: number): void {
+    this.#keptCharacters += characters;
+    if (this.#keptCharacters > MAX_ANSWER_CHARACTERS) {
+      throw new GatewayError('upstream_error', { source: 'upstream', cause: `an answer of more than ${MAX_ANSWER_CHARACTERS} characters` });
+    }
+  }
+
+  #text(part: 'output_text' | 'refusal', delta: string, logprobs: unknown): void {
+    if (delta === '') return;
+    this.#keep(delta.length);
+    const message = this.#openMessage();
+    if (message.part !== part) {
+      this.#closePart(message);
+      message.part = part;
+      message.base = this.#characters;
+      this.#emit('response.content_part.added', {
+        ...this.#partPlace(message),
+        part: part === 'refusal' ? { type: 'refusal', refusal: '' } : outputText('', [], []),
+      });
+    }
+    message.text += delta;
+    if (part === 'refusal') {
+      this.#emit('response.refusal.delta', { ...this.#partPlace(message), delta });
+      return;
+    }
+    this.#characters += delta.length;
+    const told = this.#terms.request.logprobs === undefined ? [] : logprobsOf(logprobs);
+    message.logprobs.push(...told);
+    this.#emit('response.output_text.delta', { ...this.#partPlace(message), delta, logprobs: told });
+  }
+
+  #partPlace(message: OpenMessage): JsonObject {
+    return { item_id: message.id, output_index: message.index, content_index: message.content.length };
+  }
+
+  #openMessage(): OpenMessage {
+    if (this.#open?.kind === 'message') return this.#open;
+    this.#closeOpen();
+    this.#closeWholeCalls();
+    const { index, id } = this.#newItem('msg');
+    this.#added(index, messageItem(id, 'in_progress', []));
+    const message: OpenMessage = {
+      kind: 'message',
+      index,
+      id,
+      content: [],
+      part: undefined,
+      text: '',
+      annotations: [],
+      logprobs: [],
+      base: this.#characters,
+    };
+    this.#open = message;
+    return message;
+  }
+
+  #closePart(message: OpenMessage): void {
+    if (message.part === undefined) return;
+    const place = this.#partPlace(message);
+    const { text: whole, annotations, logprobs } = message;
+    const part: JsonObject = message.part === 'refusal' ? { type: 'refusal', refusal: whole } : outputText(whole, annotations, logprobs);
+    if (message.part === 'refusal') this.#emit('response.refusal.done', { ...place, refusal: whole });
+    else this.#emit('response.output_text.done', { ...place, text: whole, logprobs });
+    this.#emit('response.content_part.done', { ...place, part });
+    message.content.push(part);
+    message.part = undefined;
+    message.text = '';
+    message.annotations = [];
+    message.logprobs = [];
+  }
+
+  /** A source of the text that is open; of a text that has ended nothing can be told any more. */
+  #citation(citation: Citation): void {
+    const message = this.#open;
+    if (message?.kind !== 'message' || message.part !== 'output_text') return;
+    const annotation = writeAnnotation(shifted(citation, -message.base), message.text.length);
+    if (annotation === undefined) return;
+    this.#emit('response.output_text.annotation.added', {
+      ...this.#partPlace(message),
+      annotation_index: message.annotations.length,
+      annotation,
+    });
+    message.annotations.push(annotation);
+  }
+
+  #reasoning(delta: string): void {
+    if (delta === '') return;
+    this.#keep(delta.length);
+    let item = this.#open;
+    if (item?.kind !== 'reasoning') {
+      this.#closeOpen();
+      this.#closeWholeCalls();
+      const { index, id } = this.#newItem('rs');
+      item = { kind: 'reasoning', index, id, text: '' };
+      this.#open = item;
+      this.#added(index, reasoningItem(id, '', undefined));
+      this.#emit('response.reasoning_summary_part.added', {
+        item_id: id,
+        output_index: index,
+        summary_index: 0,
+        part: { type: 'summary_text', text: '' },
+      });
+    }
+    item.text += delta;
+    this.#emit('response.reasoning_summary_text.delta', { item_id: item.id, output_index: item.index, summary_index: 0, delta });
+  }
+
+  /** Ends the block of reasoning that is open, with its state where there is one; state alone is an item of its own. */
+  #closeReasoning(encrypted: string | undefined): void {
+    const item = this.#open;
+    if (item?.kind === 'reasoning') {
+      this.#open = undefined;
+      const place = { item_id: item.id, output_index: item.index, summary_index: 0 };
+      this.#emit('response.reasoning_summary_text.done', { ...place, text: item.text });
+      this.#emit('response.reasoning_summary_part.done', { ...place, part: { type: 'summary_text', text: item.text } });
+      this.#done(item.index, reasoningItem(item.id, item.text, encrypted));
+      return;
+    }
+    if (encrypted === undefined) return;
+    this.#closeOpen();
+    this.#closeWholeCalls();
+    const { index, id } = this.#newItem('rs');
+    this.#keep(encrypted.length);
+    this.#added(index, reasoningItem(id, '', undefined));
+    this.#done(index, reasoningItem(id, '', encrypted));
+  }
+
+  #startCall(event: StreamEvent & { readonly type: 'tool_call_start' }): void {
+    this.#closeOpen();
+    this.#closeWholeCalls();
+    const call = clientCall(event, this.#terms.request);
+    const { index, id } = this.#newItem(call.isCustom ? 'ctc' : 'fc');
+    this.#calls.set(event.call, { kind: 'call', index, id, call, text: '', isOpen: true });
+    this.#added(index, callItem(id, 'in_progress', { ...call, isLowered: false }, ''));
+  }
+
+  #callArguments(number: number, delta: string): void {
+    if (delta === '') return;
+    this.#keep(delta.length);
+    const item = this.#calls.get(number);
+    if (item === undefined || !item.isOpen) {
+      throw new GatewayError('upstream_error', { source: 'upstream', cause: 'arguments of a call that is not open' });
+    }
+    item.text += delta;
+    const { call } = item;
+    // The text of a custom tool stands inside a string of JSON, and can be told when that is whole.
+    if (call.isLowered) return;
+    const type = call.isCustom ? 'response.custom_tool_call_input.delta' : 'response.function_call_arguments.delta';
+    this.#emit(type, { item_id: item.id, output_index: item.index, delta });
+  }
+
+  #closeCall(item: OpenCall, status: ItemStatus): void {
+    item.isOpen = false;
+    const { id, index, call } = item;
+    const place = { item_id: id, output_index: index };
+    if (call.isCustom) {
+      const input = call.isLowered ? argumentsAsInput(item.text) : item.text;
+      if (call.isLowered && input !== '') this.#emit('response.custom_tool_call_input.delta', { ...place, delta: input });
+      this.#emit('response.custom_tool_call_input.done', { ...place, input });
+      this.#done(index, callItem(id, status, { ...call, isLowered: false }, input));
+      return;
+    }
+    const whole = item.text === '' ? '{}' : item.text;
+    if (item.text === '') this.#emit('response.function_call_arguments.delta', { ...place, delta: whole });
+    this.#emit('response.function_call_arguments.done', { ...place, name: call.name, arguments: whole });
+    this.#done(index, callItem(id, status, call, whole));
+  }
+
+  /** Before another item begins: calls whose arguments are whole. Free text has no end that can be seen. */
+  #closeWholeCalls(): void {
+    for (const item of this.#calls.values()) {
+      if (item.isOpen && isWholeJson(item.text)) this.#closeCall(item, 'completed');
+    }
+  }
+
+  #closeOpen(status: ItemStatus = 'completed'): void {
+    const item = this.#open;
+    if (item === undefined) return;
+    if (item.kind === 'reasoning') {
+      this.#closeReasoning(undefined);
+      return;
+    }
+    this.#open = undefined;
+    this.#closePart(item);
+    this.#done(item.index, messageItem(item.id, status, item.content));
+  }
+
+  #closeAll(): void {
+    this.#closeOpen(this.#status());
+    for (const item of this.#calls.values()) {
+      if (item.isOpen) this.#closeCall(item, isWholeJson(item.text) ? 'completed' : this.#status());
+    }
+  }
+
+  #image(part: ImagePart): void {
+    this.#wholeItem((id) => {
+      const item = imageItem(id, part);
+      if (item !== undefined) this.#keep(String(item.result).length);
+      return item;
+    });
+  }
+
+  #wholeItem(make: (id: string) => JsonObject | undefined): void {
+    this.#closeOpen();
+    this.#closeWholeCalls();
+    const item = make(`ig_${idSuffix(this.#terms.requestId)}_${this.#items}`);
+    if (item === undefined) return;
+    const { index } = this.#newItem('ig');
+    this.#added(index, item.type === 'image_generation_call' ? { ...item, status: 'in_progress', result: null } : item);
+    this.#done(index, item);
+  }
+}
+
+function isWholeJson(value: string): boolean {
+  if (!value.endsWith('}')) return false;
+  try {
+    JSON.parse(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
