@@ -6,7 +6,7 @@ import { DIALECT_NAMES, type DialectName } from '@meridian/domain/dialect';
 import type { ReasoningCarrier } from './message.ts';
 
 /** Standard base64, since some SDKs decode a signature and encode it again; no provider's own begins with it. */
-const MARK = Buffer.from('mrd1{').toString('base64').slice(0, 6);
+export const CARRIER_MARK = Buffer.from('mrd1{').toString('base64').slice(0, 6);
 
 /** One line without blanks: letters, digits, `+`, `/` and `=`. */
 export function packCarrier({ dialect, value }: ReasoningCarrier): string {
@@ -24,7 +24,7 @@ function packed(value: Readonly<Record<string, unknown>>): string {
 }
 
 function unpacked(text: string): Readonly<Record<string, unknown>> | undefined {
-  if (!text.startsWith(MARK)) return undefined;
+  if (!text.startsWith(CARRIER_MARK)) return undefined;
   try {
     const value: unknown = JSON.parse(Buffer.from(text, 'base64').toString('utf8').slice('mrd1'.length));
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;

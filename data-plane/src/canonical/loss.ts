@@ -42,7 +42,7 @@ export const LOSSES = {
   prompt_cache_key: { what: 'Which requests share a prompt cache.', to: ['anthropic-messages', 'gemini'] },
   cache_control: { what: 'Where the prompt is to be cached.', to: ['openai-chat', 'openai-responses', 'gemini', 'anthropic-messages'] },
   metadata: { what: 'Labels of the client.', to: ['anthropic-messages', 'gemini'] },
-  user: { what: 'Who the end user is.', to: ['gemini', 'openai-chat'] },
+  user: { what: 'Who the end user is.', to: ['gemini', 'openai-chat', 'anthropic-messages'] },
   output_modalities: { what: 'What the answer may consist of.', to: ['openai-responses', 'anthropic-messages'] },
   image_output: { what: 'Shape and size of images in the answer.', to: ['openai-chat', 'openai-responses', 'anthropic-messages'] },
   json_schema: { what: 'A JSON schema that the answer must satisfy: the model is only told of it.', to: EVERYBODY },
@@ -71,6 +71,11 @@ export const LOSSES = {
   image_detail: { what: 'In which detail an image is to be seen.', to: ['anthropic-messages', 'gemini'] },
   file_name: { what: 'The name of a file.', to: ['gemini'] },
   citations: { what: 'Sources that a text of an earlier turn cites.', to: EVERYBODY },
+  audio: { what: 'Sound: what was said is told in its place.', to: ['anthropic-messages'] },
+
+  // Answers
+  choices: { what: 'Answers beside the first.', to: ['anthropic-messages'] },
+  media_output: { what: 'A picture or a sound in the answer.', to: ['anthropic-messages'] },
 } as const satisfies Readonly<Record<string, LossRow>>;
 
 export type LossName = keyof typeof LOSSES;

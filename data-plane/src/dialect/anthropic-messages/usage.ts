@@ -1,7 +1,9 @@
 /** Usage as Messages answers carry it, and our disjoint components. */
 import type { ServiceTier } from '@meridian/domain/price';
-import { isMeter, type Usage } from '@meridian/domain/usage';
+import { inputTokens, isMeter, outputTokens, type Usage, unitsOf } from '@meridian/domain/usage';
+import type { JsonObject } from '../json.ts';
 import { addToolCalls, count, isUsageObject, objectIn, type UsageDraft, type UsageObject } from '../usage-object.ts';
+import { writeTier } from './schema.ts';
 
 /**
  * Reads a `usage` object; undefined when it holds no token count. In a stream, `message_start` and each `message_delta`
@@ -62,4 +64,27 @@ export function servedTier(raw: unknown): ServiceTier | undefined {
     default:
       return undefined;
   }
+}
+
+/**
+ * Usage as our answers carry it, with every field that the protocol's clients read. `reasoningTokens` is a part of the output that is told
+ * apart for information. What has no bucket here (sounds, pictures) is in the plain count of its side.
+ */
+export function writeUsage(usage: Usage, reasoningTokens: number | undefined, serviceTier: ServiceTier | undefined): JsonObject {
+  const fiveMinutes = unitsOf(usage, 'cache_write_5m');
+  const oneHour = unitsOf(usage, 'cache_write_1h');
+  const cached = unitsOf(usage, 'cached_input');
+  const thinking = reasoningTokens ?? usage.reasoning;
+  const searches = usage['per_tool_call:web_search'];
+  return {
+    input_tokens: inputTokens(usage) - cached - fiveMinutes - oneHour,
+    cache_creation_input_tokens: fiveMinutes + oneHour,
+    cache_read_input_tokens: cached,
+    cache_creation: { ephemeral_5m_input_tokens: fiveMinutes, ephemeral_1h_input_tokens: oneHour },
+    output_tokens: outputTokens(usage),
+    ...(thinking === undefined ? {} : { output_tokens_details: { thinking_tokens: thinking } }),
+    server_tool_use: searches === undefined ? null : { web_search_requests: searches, web_fetch_requests: 0 },
+    service_tier: serviceTier === undefined ? null : writeTier(serviceTier),
+    inference_geo: null,
+  };
 }

@@ -1,0 +1,263 @@
+/** An upstream's stream handed on to a client of the same protocol: event by event, edited only where it must be. */
+import { GatewayError } from '@meridian/domain/error';
+import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
+import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
+import { isObject, type JsonObject, text } from '../json.ts';
+import { MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
+import { type SseEvent, SseSplitter } from '../sse.ts';
+import { errorFromAnswer } from '../upstream-error.ts';
+import { mergeUsage } from '../usage-object.ts';
+import { hasFinished } from './finish.ts';
+import { costEdit } from './response.ts';
+import { parseEvent } from './stream-decoder.ts';
+import { readUsage, reasoningTokens, servedTier } from './usage.ts';
+
+const RUNNING: StreamEnd = { state: 'running' };
+const FINISHED: StreamEnd = { state: 'finished' };
+const STOP_EVENT = Buffer.from('event: message_stop\ndata: {"type":"message_stop"}\n\n');
+
+/** Members of an event that hold generated text. */
+const TEXTS = ['text', 'thinking', 'partial_json'] as const;
+const USAGE_KEY: ReadonlySet<string> = new Set(['usage']);
+const MESSAGE_KEY: ReadonlySet<string> = new Set(['message']);
+const MODEL_KEY: ReadonlySet<string> = new Set(['model']);
+
+/** The events that hold nothing but content: they are not parsed once the stream is committed. */
+const CONTENT_EVENTS: ReadonlySet<string | undefined> = new Set(['content_block_start', 'content_block_delta', 'content_block_stop']);
+
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+
+/**
+ * States: the machine runs, uncommitted at first, until it is finished or broken; `#finish` and `#break` alone end it.
+ *
+ * Until the commit every event is parsed; after it those of content are told by their name, and go out with the same bytes. The event with
+ * the final usage and all that follow it are kept for the end.
+ *
+ * Output tokens of a stream that was abandoned are counted from the bytes of its text members, four to a token, and at least one an event:
+ * the count that such a stream begins with is a seed and tells nothing.
+ */
+export class MessagesPassThroughStream implements AnswerStream {
+  readonly #terms: StreamTerms;
+  readonly #splitter = new SseSplitter();
+  readonly #search = new MemberSearch(TEXTS);
+  #end: StreamEnd = RUNNING;
+  #committed = false;
+  #started = false;
+  #finishSeen = false;
+  #out: Buffer[] = [];
+  #heldBytes = 0;
+  /** The event with the final usage, and what came after it. */
+  #tail: TailEvent[] = [];
+  #usage: JsonObject | undefined;
+  #model: string | undefined;
+  #contentEvents = 0;
+  /** `#contentEvents` when usage was last reported. */
+  #reportedEvents = 0;
+  #textBytes = 0;
+
+  constructor(terms: StreamTerms) {
+    this.#terms = terms;
+  }
+
+  get committed(): boolean {
+    return this.#committed;
+  }
+
+  get end(): StreamEnd {
+    return this.#end;
+  }
+
+  get facts(): AnswerFacts {
+    const usage = readUsage(this.#usage);
+    return {
+      usage,
+      usageIsInterim: usage !== undefined && this.#contentEvents > this.#reportedEvents,
+      serviceTier: servedTier(this.#usage),
+      model: this.#model,
+      empty: this.#contentEvents === 0 && hasNoOutput(usage),
+      countedOutputTokens: Math.max(this.#contentEvents, Math.ceil(this.#textBytes / TEXT_BYTES_PER_TOKEN)),
+      reasoningTokens: reasoningTokens(this.#usage),
+    };
+  }
+
+  push(bytes: Buffer): void {
+    this.#guard(() => this.#splitter.push(bytes));
+  }
+
+  close(): void {
+    this.#guard(() => this.#splitter.end());
+    if (this.#end !== RUNNING) return;
+    if (this.#finishSeen) this.#finish();
+    else this.#break(new GatewayError('upstream_error', { source: 'upstream', message: 'The provider closed the stream before its end.' }));
+  }
+
+  take(): Buffer[] {
+    const taken = this.#out;
+    this.#out = [];
+    this.#heldBytes = 0;
+    return taken;
+  }
+
+  terminal(costUsdLiteral: string): Buffer[] {
+    const last = this.#tail.findLastIndex(({ usage }) => usage !== undefined);
+    const bytes = this.#tail.map(({ event, usage }, index) =>
+      index === last && usage !== undefined ? withCost(event, usage, costUsdLiteral) : event.raw,
+    );
+    this.#tail = [];
+    bytes.push(STOP_EVENT);
+    return bytes;
+  }
+
+  #guard(split: () => SseEvent[]): void {
+    if (this.#end !== RUNNING) return;
+    try {
+      for (const event of split()) {
+        this.#take(event);
+        if (this.#end !== RUNNING) return;
+      }
+    } catch (error) {
+      this.#break(GatewayError.from(error));
+    }
+  }
+
+  #finish(): void {
+    this.#end = FINISHED;
+  }
+
+  #break(error: GatewayError): void {
+    this.#end = { state: 'broken', error };
+  }
+
+  #take(event: SseEvent): void {
+    const { data } = event;
+    // Comments and pings are the upstream's own keep-alives; ours are sent by the server.
+    if (data === undefined || data.length === 0 || event.name === 'ping') return;
+    const isPlain = this.#committed && event.singleLine && !event.cutShort && CONTENT_EVENTS.has(event.name);
+    if (!isPlain || data[0] !== OPEN_BRACE || data[data.length - 1] !== CLOSE_BRACE) {
+      this.#takeParsed(event, parseEvent(data));
+      return;
+    }
+    this.#search.search(event.raw);
+    for (const value of this.#search.values) {
+      const bytes = value === -1 ? 0 : stringBytesAt(event.raw, value);
+      if (bytes > 0) this.#count(bytes);
+    }
+    this.#hand(event, undefined);
+  }
+
+  #takeParsed(event: SseEvent, data: JsonObject): void {
+    if (data.type === 'error' || event.name === 'error' || isObject(data.error)) {
+      this.#break(errorFromAnswer(data));
+      return;
+    }
+    switch (data.type) {
+      case 'ping':
+        return;
+      case 'message_start':
+        this.#takeStart(event, data);
+        return;
+      case 'message_delta':
+        this.#takeDelta(event, data);
+        return;
+      case 'message_stop':
+        // An end without a reason is no end.
+        if (this.#finishSeen) this.#finish();
+        else this.#break(new GatewayError('upstream_error', { source: 'upstream', cause: 'message_stop without a stop_reason' }));
+        return;
+      default: {
+        const bytes = contentBytes(data);
+        if (bytes !== undefined) this.#count(bytes);
+        this.#hand(event, undefined);
+        if (bytes !== undefined) this.#committed = true;
+      }
+    }
+  }
+
+  /** A second one is a fault of something on the way: clients would begin anew, or fail. */
+  #takeStart(event: SseEvent, data: JsonObject): void {
+    if (this.#started) return;
+    this.#started = true;
+    const message = isObject(data.message) ? data.message : {};
+    this.#model = text(message.model);
+    if (isObject(message.usage)) this.#usage = mergeUsage(this.#usage, message.usage);
+    if (hasFinished(message.stop_reason)) this.#finishSeen = true;
+    const asked = this.#terms.model;
+    const renames = asked !== undefined && this.#model !== undefined && this.#model !== asked;
+    this.#hand(renames ? { ...event, raw: withModel(event, asked) } : event, undefined);
+  }
+
+  #takeDelta(event: SseEvent, data: JsonObject): void {
+    if (isObject(data.delta) && hasFinished(data.delta.stop_reason)) this.#finishSeen = true;
+    const usage = isObject(data.usage) ? data.usage : undefined;
+    if (usage !== undefined) {
+      this.#usage = mergeUsage(this.#usage, usage);
+      this.#reportedEvents = this.#contentEvents;
+    }
+    this.#tail.push({ event, usage });
+  }
+
+  #count(bytes: number): void {
+    this.#contentEvents++;
+    this.#textBytes += bytes;
+    // Content after the usage: that was not the end, so what was kept for it goes out first.
+    if (this.#tail.length === 0) return;
+    const kept = this.#tail;
+    this.#tail = [];
+    for (const { event } of kept) this.#hand(event, undefined);
+  }
+
+  #hand(event: SseEvent, usage: JsonObject | undefined): void {
+    if (this.#tail.length > 0) {
+      this.#tail.push({ event, usage });
+      return;
+    }
+    this.#out.push(event.raw);
+    if (this.#committed) return;
+    this.#heldBytes += event.raw.length;
+    if (this.#heldBytes > MAX_HELD_BYTES) this.#committed = true;
+  }
+}
+
+interface TailEvent {
+  readonly event: SseEvent;
+  /** Of a message_delta. */
+  readonly usage: JsonObject | undefined;
+}
+
+/** Bytes of generated text in an event of content; undefined for one that brings none. */
+function contentBytes(data: JsonObject): number | undefined {
+  if (data.type === 'content_block_delta' && isObject(data.delta)) {
+    const { delta } = data;
+    const shown = text(delta.text) ?? text(delta.thinking) ?? text(delta.partial_json) ?? '';
+    if (shown !== '') return Buffer.byteLength(shown);
+    return text(delta.signature) || isObject(delta.citation) ? 0 : undefined;
+  }
+  if (data.type !== 'content_block_start' || !isObject(data.content_block)) return undefined;
+  const { content_block: block } = data;
+  const shown = text(block.text) ?? text(block.thinking) ?? text(block.name) ?? '';
+  if (shown !== '') return Buffer.byteLength(shown);
+  return block.type === 'text' || block.type === 'thinking' ? undefined : 0;
+}
+
+function withModel(event: SseEvent, model: string): Buffer {
+  const data = event.data ?? Buffer.alloc(0);
+  const message = scanObject(data, MESSAGE_KEY).get('message');
+  const span = message === undefined ? undefined : scanObject(data, MODEL_KEY, message).get('model');
+  return span === undefined ? event.raw : dataEvent(event, splice(data, [{ ...span, text: JSON.stringify(model) }]));
+}
+
+function withCost(event: SseEvent, usage: JsonObject, costUsdLiteral: string): Buffer {
+  const data = event.data ?? Buffer.alloc(0);
+  const span = Object.keys(usage).length === 0 ? undefined : scanObject(data, USAGE_KEY).get('usage');
+  const edit = span === undefined ? undefined : costEdit(data, span, costUsdLiteral);
+  return edit === undefined ? event.raw : dataEvent(event, splice(data, [edit]));
+}
+
+/** New data in the event's own framing, its name and line ends aside. */
+function dataEvent(event: SseEvent, data: readonly Buffer[]): Buffer {
+  const name = event.name === undefined ? '' : `event: ${event.name}\n`;
+  return Buffer.concat([Buffer.from(`${name}data: `), ...data, BLANK_LINE]);
+}
+
+const BLANK_LINE = Buffer.from('\n\n');

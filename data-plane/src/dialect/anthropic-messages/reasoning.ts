@@ -1,0 +1,103 @@
+/** How much a model is to think: `thinking` and `output_config.effort`, to and from the canonical language. */
+import type { Loss } from '../../canonical/loss.ts';
+import type { Reasoning } from '../../canonical/request.ts';
+import { isObject, type JsonObject, number, text } from '../json.ts';
+import type { ModelWays } from './models.ts';
+import { thinkingType } from './schema.ts';
+
+/** The least budget that is taken; the budget must be below the output limit, too. */
+const MIN_BUDGET_TOKENS = 1_024;
+const MAX_BUDGET_TOKENS = 128_000;
+
+/** Undefined where nothing is said. Throws GatewayError 400 on a kind of thinking that is not known. */
+export function readReasoning(thinking: unknown, outputConfig: unknown): Reasoning | undefined {
+  const type = thinkingType(thinking);
+  const effort = isObject(outputConfig) ? text(outputConfig.effort) : undefined;
+  if (type === undefined) return effort === undefined ? undefined : { effort, budgetTokens: undefined };
+  if (type === 'disabled') return { effort, budgetTokens: undefined, mode: 'off' };
+  const fields = isObject(thinking) ? thinking : {};
+  const show = SHOWN[text(fields.display) ?? ''];
+  return {
+    effort,
+    budgetTokens: number(fields.budget_tokens),
+    ...(type === 'adaptive' ? { mode: 'adaptive' as const } : {}),
+    ...(show === undefined ? {} : { show }),
+  };
+}
+
+const SHOWN: Readonly<Partial<Record<string, string>>> = { summarized: 'auto', omitted: 'none' };
+
+export interface ReasoningTerms {
+  /** The request came in this dialect, where an effort alone asks for no thinking. */
+  readonly isOurs: boolean;
+  readonly ways: ModelWays;
+  readonly maxTokens: number;
+  /** The answer must begin with a call. */
+  readonly forcesTool: boolean;
+  /** The last turn is to be continued after results, and has no thinking that would prove it. */
+  readonly continuesUnproven: boolean;
+  readonly lose: (loss: Loss) => void;
+}
+
+export interface WrittenReasoning {
+  readonly thinking: JsonObject | undefined;
+  readonly effort: string | undefined;
+}
+
+const NOTHING: WrittenReasoning = { thinking: undefined, effort: undefined };
+
+export function writeReasoning(reasoning: Reasoning | undefined, terms: ReasoningTerms): WrittenReasoning {
+  if (reasoning === undefined) return NOTHING;
+  const { isOurs, ways, forcesTool, continuesUnproven, lose } = terms;
+  if (reasoning.mode === 'off' || reasoning.effort === 'none') {
+    return { thinking: ways.thinking === 'none' ? undefined : { type: 'disabled' }, effort: undefined };
+  }
+  const asksForNothing = reasoning.effort === undefined && reasoning.budgetTokens === undefined && reasoning.mode === undefined;
+  if (asksForNothing) return NOTHING;
+  if (ways.thinking === 'none') {
+    lose({ name: 'reasoning_effort' });
+    return NOTHING;
+  }
+  const effort = effortFor(reasoning, ways, lose);
+  if (isOurs && reasoning.mode === undefined && reasoning.budgetTokens === undefined) return { thinking: undefined, effort };
+  const display = reasoning.show === undefined ? {} : { display: reasoning.show === 'none' ? 'omitted' : 'summarized' };
+  const isAdaptive = ways.thinking === 'adaptive' || (ways.thinking === 'both' && reasoning.budgetTokens === undefined);
+  if (isAdaptive) return { thinking: { type: 'adaptive', ...display }, effort };
+  const budget = budgetFor(reasoning, terms.maxTokens);
+  // A forced call and a budget exclude each other; the call is what the client's program waits for.
+  if (budget === undefined || continuesUnproven || forcesTool) {
+    lose({ name: 'reasoning_effort' });
+    return { thinking: undefined, effort };
+  }
+  return { thinking: { type: 'enabled', budget_tokens: budget, ...display }, effort };
+}
+
+/** Words that this protocol does not have, and its nearest; any other goes on as it is, for the provider to judge. */
+const NEAREST_EFFORT: Readonly<Partial<Record<string, string>>> = { minimal: 'low' };
+
+function effortFor({ effort, budgetTokens }: Reasoning, ways: ModelWays, lose: (loss: Loss) => void): string | undefined {
+  if (effort !== undefined) {
+    if (!ways.takesEffort) return undefined;
+    const nearest = NEAREST_EFFORT[effort];
+    if (nearest !== undefined) lose({ name: 'reasoning_effort', at: effort });
+    return nearest ?? effort;
+  }
+  if (budgetTokens === undefined || ways.thinking !== 'adaptive') return undefined;
+  lose({ name: 'reasoning_budget' });
+  return effortOf(budgetTokens);
+}
+
+function effortOf(budgetTokens: number): string {
+  if (budgetTokens <= 4_096) return 'low';
+  return budgetTokens <= 16_384 ? 'medium' : 'high';
+}
+
+/** Shares of the output limit, for models that are told a budget and clients that name an effort. */
+const SHARE_PERCENT: Readonly<Partial<Record<string, number>>> = { minimal: 10, low: 20, medium: 50, high: 80, xhigh: 95, max: 95 };
+
+/** Undefined where the output limit leaves no room for thinking. */
+function budgetFor({ effort, budgetTokens }: Reasoning, maxTokens: number): number | undefined {
+  const wanted = budgetTokens ?? Math.floor((maxTokens * (SHARE_PERCENT[effort ?? 'high'] ?? 50)) / 100);
+  const budget = Math.min(Math.max(wanted, MIN_BUDGET_TOKENS), MAX_BUDGET_TOKENS, maxTokens - 1);
+  return budget < MIN_BUDGET_TOKENS ? undefined : budget;
+}

@@ -1,0 +1,272 @@
+/** A whole JSON answer: read and edited by its bytes, or to and from the canonical language. */
+import type { Operation } from '@meridian/domain/dialect';
+import { GatewayError } from '@meridian/domain/error';
+import { packCallId } from '../../canonical/call-id.ts';
+import type { Loss } from '../../canonical/loss.ts';
+import type { Part, TextPart, ToolCallPart } from '../../canonical/message.ts';
+import type { Response, UsageReport } from '../../canonical/response.ts';
+import { originalToolName } from '../../canonical/tool-name.ts';
+import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
+import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
+import { isObject, type JsonObject, rest, text, withLiteral } from '../json.ts';
+import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { withoutUpstreamCost } from '../upstream-cost.ts';
+import { errorFromAnswer } from '../upstream-error.ts';
+import { readFinish, writeFinish } from './finish.ts';
+import { plainText, readBlock, readCitation, writeCitation, writeThinking } from './message.ts';
+import { DIALECT } from './schema.ts';
+import { JSON_ANSWER_TOOL, readArguments } from './tools.ts';
+import { readUsage, reasoningTokens, servedTier, writeUsage } from './usage.ts';
+
+/** Longer contents are not parsed for their text: they are not empty, and their bytes stand for it. */
+const PARSED_CONTENT_MAX_BYTES = 256 * 1024;
+
+const ANSWER_KEYS: ReadonlySet<string> = new Set(['type', 'model', 'usage', 'content', 'error']);
+
+/** Throws GatewayError `upstream_error` when the answer is not a JSON object, or is an error in a success's clothes. */
+export function readAnswer(_operation: Operation, body: Buffer): Answer {
+  try {
+    return read(body);
+  } catch (error) {
+    if (error instanceof JsonSyntaxError || error instanceof JsonKeyError || error instanceof SyntaxError) {
+      throw new GatewayError('upstream_error', { source: 'upstream', message: "The provider's answer could not be read.", cause: error });
+    }
+    throw error;
+  }
+}
+
+function read(body: Buffer): Answer {
+  const cursor = new JsonCursor(body);
+  const spans = new Map<string, Span>();
+  cursor.openObject();
+  for (let first = true; cursor.nextKey(first); first = false) {
+    const key = knownKey(cursor, ANSWER_KEYS);
+    const span = cursor.skipValue();
+    if (key !== undefined) noteOnce(spans, key, span);
+  }
+  cursor.finish();
+  const field = (key: string): unknown => {
+    const span = spans.get(key);
+    return span === undefined ? undefined : valueAt(body, span);
+  };
+  const failure = field('error');
+  if (field('type') === 'error' || (isObject(failure) && !spans.has('content'))) throw errorFromAnswer({ type: 'error', error: failure });
+
+  const model = field('model');
+  const rawUsage = field('usage');
+  const usage = readUsage(rawUsage);
+  const content = readContentFacts(body, spans.get('content'));
+  const facts: AnswerFacts = {
+    usage,
+    usageIsInterim: false,
+    serviceTier: servedTier(rawUsage),
+    model: text(model),
+    empty: content.empty && hasNoOutput(usage),
+    countedOutputTokens: Math.ceil(content.textBytes / TEXT_BYTES_PER_TOKEN),
+    reasoningTokens: reasoningTokens(rawUsage),
+  };
+  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, spans, edits)), losses: [] }) };
+}
+
+function answerEdits(
+  body: Buffer,
+  spans: ReadonlyMap<string, Span>,
+  edits: { readonly model: string | undefined; readonly costUsdLiteral: string },
+): Edit[] {
+  const list: Edit[] = [];
+  const model = spans.get('model');
+  if (model !== undefined && edits.model !== undefined) list.push({ ...model, text: JSON.stringify(edits.model) });
+  const usage = spans.get('usage');
+  const edit = usage === undefined ? undefined : costEdit(body, usage, edits.costUsdLiteral);
+  if (edit !== undefined) list.push(edit);
+  return list;
+}
+
+const OPEN_BRACE = 0x7b;
+
+/** What adds the cost to the usage object that stands there; undefined where it is none. */
+export function costEdit(body: Buffer, usage: Span, costUsdLiteral: string): Edit | undefined {
+  if (body[usage.start] !== OPEN_BRACE) return undefined;
+  const counts = valueAt(body, usage);
+  if (!isObject(counts)) return undefined;
+  const own = withoutUpstreamCost(counts);
+  if (own !== counts) return { ...usage, text: withLiteral(own, 'cost_usd', costUsdLiteral) };
+  const isEmpty = Object.keys(counts).length === 0;
+  return { start: usage.end - 1, end: usage.end - 1, text: `${isEmpty ? '' : ','}"cost_usd":${costUsdLiteral}` };
+}
+
+interface ContentFacts {
+  readonly empty: boolean;
+  readonly textBytes: number;
+}
+
+function readContentFacts(body: Buffer, span: Span | undefined): ContentFacts {
+  if (span === undefined) return { empty: true, textBytes: 0 };
+  if (span.end - span.start > PARSED_CONTENT_MAX_BYTES) return { empty: false, textBytes: span.end - span.start };
+  const content = valueAt(body, span);
+  if (!Array.isArray(content)) return { empty: true, textBytes: 0 };
+  let empty = true;
+  let textBytes = 0;
+  for (const block of content) {
+    if (!isObject(block)) continue;
+    const bytes = blockBytes(block);
+    // A block of text or thinking may be empty; any other is what a client waits for.
+    if (bytes > 0 || (block.type !== 'text' && block.type !== 'thinking') || text(block.signature)) empty = false;
+    textBytes += bytes;
+  }
+  return { empty, textBytes };
+}
+
+/** Bytes of generated text in a block: text, thinking, name and input of a call. */
+function blockBytes({ type, text: shown, thinking, name, input }: JsonObject): number {
+  const called =
+    type === 'tool_use' || type === 'server_tool_use' ? Buffer.byteLength(`${text(name) ?? ''}${JSON.stringify(input ?? {})}`) : 0;
+  return Buffer.byteLength(text(shown) ?? '') + Buffer.byteLength(text(thinking) ?? '') + called;
+}
+
+const RESPONSE_KEYS = ['id', 'type', 'role', 'model', 'content', 'stop_reason', 'stop_sequence', 'usage'];
+
+/** Throws GatewayError `upstream_error` as `readAnswer` does, and on a stop reason that is not known. */
+export function decodeResponse(body: Buffer): Response {
+  const { facts } = readAnswer('chat', body);
+  const fields: unknown = JSON.parse(body.toString('utf8'));
+  if (!isObject(fields)) throw new GatewayError('upstream_error', { source: 'upstream', cause: 'an answer that is not an object' });
+  const parts = readAnswerParts(fields.content);
+  const answered = parts.some((part) => part.type === 'tool_call' && part.name === JSON_ANSWER_TOOL);
+  const finish = readFinish(fields.stop_reason, fields.stop_sequence);
+  return {
+    dialect: DIALECT,
+    id: text(fields.id) ?? '',
+    createdSeconds: undefined,
+    model: facts.model,
+    choices: [
+      {
+        index: 0,
+        parts: parts.map((part) => (part.type === 'tool_call' && part.name === JSON_ANSWER_TOOL ? plainText(part.arguments) : part)),
+        finish: answered && finish?.reason === 'tool_calls' ? { reason: 'stop', raw: finish.raw } : finish,
+        logprobs: undefined,
+        rest: {},
+      },
+    ],
+    usage: readReport(fields.usage),
+    serviceTier: facts.serviceTier,
+    rest: rest(fields, RESPONSE_KEYS),
+  };
+}
+
+/** The blocks of an answer; citations belong to their block, and tell where it stands in all of the text. */
+function readAnswerParts(content: unknown): readonly Part[] {
+  const parts: Part[] = [];
+  let offset = 0;
+  for (const [index, block] of (Array.isArray(content) ? content : []).entries()) {
+    for (const part of readBlock(block, `content[${index}]`)) {
+      if (part.type !== 'text') {
+        parts.push(part);
+        continue;
+      }
+      const supports = { start: offset, end: offset + part.text.length };
+      offset = supports.end;
+      const { citations } = block as { readonly citations?: unknown };
+      const placed = Array.isArray(citations) ? citations.filter(isObject).map((citation) => readCitation(citation, supports)) : [];
+      parts.push({ ...part, citations: placed });
+    }
+  }
+  return parts;
+}
+
+/** Undefined where nothing was counted. */
+export function readReport(raw: unknown): UsageReport | undefined {
+  const usage = readUsage(raw);
+  return usage === undefined || !isObject(raw) ? undefined : { usage, reasoningTokens: reasoningTokens(raw), raw };
+}
+
+/** Our own id of an answer, in this protocol's form. */
+export function messageId(requestId: string): string {
+  return `msg_${requestId.replace(/^req_/, '')}`;
+}
+
+/** The client's body. This protocol has one answer in it: the first. */
+export function encodeResponse(response: Response, terms: EncodeTerms): Encoded {
+  const losses: Loss[] = [];
+  const lose = (loss: Loss): void => {
+    losses.push(loss);
+  };
+  const { usage, serviceTier } = response;
+  const choice = response.choices[0];
+  if (response.choices.length > 1) lose({ name: 'choices' });
+  const content = (choice?.parts ?? []).flatMap((part, index) => writeAnswerPart(part, index, terms, lose));
+  const hasCalls = content.some((block) => block.type === 'tool_use');
+  const hasRefusal = choice?.parts.some((part) => part.type === 'refusal') ?? false;
+  const fields = JSON.stringify({
+    id: messageId(terms.requestId),
+    type: 'message',
+    role: 'assistant',
+    model: terms.model ?? response.model ?? terms.request.model,
+    content,
+    ...writeFinish(choice?.finish, { hasCalls, hasRefusal }),
+    stop_details: null,
+    container: null,
+  });
+  const counts = writeUsage(usage?.usage ?? {}, usage?.reasoningTokens, serviceTier);
+  return { body: [Buffer.from(`${fields.slice(0, -1)},"usage":${withLiteral(counts, 'cost_usd', terms.costUsdLiteral)}}`)], losses };
+}
+
+function writeAnswerPart(
+  part: Part,
+  index: number,
+  { request, requestId }: EncodeTerms,
+  lose: (loss: Loss) => void,
+): readonly JsonObject[] {
+  const at = `content[${index}]`;
+  switch (part.type) {
+    case 'text':
+      return part.text === '' ? [] : [writeText(part, at, lose)];
+    case 'refusal':
+      return [{ type: 'text', text: part.text, citations: null }];
+    case 'reasoning':
+      return writeThinking(part);
+    case 'tool_call':
+      return [
+        {
+          type: 'tool_use',
+          id: clientCallId(part, index, requestId),
+          name: originalToolName(part.name, request.tools),
+          input: readArguments(part.arguments),
+          caller: DIRECT,
+        },
+      ];
+    case 'audio':
+      lose({ name: part.transcript === undefined ? 'media_output' : 'audio', at });
+      return part.transcript === undefined ? [] : [{ type: 'text', text: part.transcript, citations: null }];
+    case 'image':
+      lose({ name: 'media_output', at });
+      return [];
+    case 'foreign':
+      if (part.dialect === DIALECT) return [part.value];
+      lose({ name: 'unknown_part', at });
+      return [];
+    case 'video':
+    case 'file':
+    case 'tool_result':
+      lose({ name: 'unknown_part', at });
+      return [];
+    default:
+      return part satisfies never;
+  }
+}
+
+/** Who made a call: the model itself, and no program of the provider's. */
+export const DIRECT = { type: 'direct' };
+
+function writeText(part: TextPart, at: string, lose: (loss: Loss) => void): JsonObject {
+  const citations = part.citations.map(writeCitation);
+  if (citations.includes(undefined)) lose({ name: 'citations', at });
+  const kept = citations.filter((citation) => citation !== undefined);
+  return { type: 'text', text: part.text, citations: kept.length === 0 ? null : kept };
+}
+
+/** An upstream that gives its calls no ids leaves it to us. `call` counts the calls of the answer. */
+export function clientCallId(call: Pick<ToolCallPart, 'id' | 'carriers'>, index: number, requestId: string): string {
+  const id = call.id === '' ? `${requestId.replace(/^req_/, '')}_${index}` : call.id;
+  return packCallId('toolu_', { id: call.id === '' ? `toolu_${id}` : id, carriers: call.carriers ?? [] });
+}
