@@ -73,6 +73,8 @@ export interface PassThroughRequest {
   readonly facts: RequestFacts;
   /** The upstream's body: the client's bytes with the model replaced, the usage event asked for in streams, and an output limit where one must be added. */
   rewrite(edits: RequestEdits): Buffer[];
+  /** Where the answer depends on the form of the request; else as `Dialect.readAnswer`. */
+  readAnswer?(body: Buffer): Answer;
 }
 
 export interface RequestEdits {

@@ -15,7 +15,7 @@ export function passThroughLane(
   return {
     passOn,
     request: (terms) => ({ body: request.rewrite(terms), losses: NO_LOSSES }),
-    answer: (body) => dialect.readAnswer(operation, body),
+    answer: (body) => request.readAnswer?.(body) ?? dialect.readAnswer(operation, body),
     stream: (terms) => dialect.passThroughStream(terms),
     upstreamError: (status, headers, body) => dialect.readUpstreamError(status, headers, body),
   };

@@ -1,6 +1,7 @@
 /** `usageMetadata` as Gemini writes it, and our disjoint components. */
 import type { ServiceTier } from '@meridian/domain/price';
-import type { Usage } from '@meridian/domain/usage';
+import { componentOf, inputTokens, type Meter, metersOf, outputTokens, type Usage } from '@meridian/domain/usage';
+import type { JsonObject } from '../json.ts';
 import { addToolCalls, count, isUsageObject, objectIn, takeParts, type UsageDraft, type UsageObject } from '../usage-object.ts';
 
 /**
@@ -124,4 +125,73 @@ export function servedTier(raw: unknown): ServiceTier | undefined {
   if (!isUsageObject(raw)) return undefined;
   const word = raw.serviceTier ?? raw.trafficType;
   return typeof word === 'string' ? TIERS.get(word.toLowerCase()) : undefined;
+}
+
+/** Usage as our answers carry it; `reasoningTokens` is a part of the output that this protocol writes beside the rest of it. */
+export function writeUsage(usage: Usage, reasoningTokens: number | undefined, serviceTier: ServiceTier | undefined): JsonObject {
+  const prompt = inputTokens(usage);
+  const output = outputTokens(usage);
+  const thoughts = Math.min(reasoningTokens ?? usage.reasoning ?? 0, output);
+  const isCached = (meter: Meter): boolean => componentOf(meter) === 'cached_input';
+  const given = byModality(usage, (meter) => INPUT_MODALITIES[meter]);
+  const cached = byModality(usage, (meter) => (isCached(meter) ? INPUT_MODALITIES[meter] : undefined));
+  const made = byModality(usage, (meter) => OUTPUT_MODALITIES[meter]);
+  if (thoughts > 0 && made.TEXT !== undefined) made.TEXT = Math.max(0, made.TEXT - thoughts);
+  const isCachedTold = metersOf(usage).some(isCached);
+  return {
+    promptTokenCount: prompt,
+    ...(isCachedTold ? { cachedContentTokenCount: total(cached) } : {}),
+    candidatesTokenCount: output - thoughts,
+    ...(thoughts === 0 ? {} : { thoughtsTokenCount: thoughts }),
+    totalTokenCount: prompt + output,
+    ...details('promptTokensDetails', given),
+    ...(total(cached) === 0 ? {} : details('cacheTokensDetails', cached)),
+    ...(isTextOnly(made) ? {} : details('candidatesTokensDetails', made)),
+    ...(serviceTier === undefined ? {} : { serviceTier }),
+  };
+}
+
+const INPUT_MODALITIES: Readonly<Partial<Record<Meter, Modality>>> = {
+  input: 'TEXT',
+  cached_input: 'TEXT',
+  cache_write_5m: 'TEXT',
+  cache_write_1h: 'TEXT',
+  audio_in: 'AUDIO',
+  'cached_input:audio': 'AUDIO',
+  image_in: 'IMAGE',
+  'cached_input:image': 'IMAGE',
+  'image_in:video': 'VIDEO',
+  'cached_input:video': 'VIDEO',
+};
+
+const OUTPUT_MODALITIES: Readonly<Partial<Record<Meter, Modality>>> = {
+  output: 'TEXT',
+  reasoning: 'TEXT',
+  audio_out: 'AUDIO',
+  image_out: 'IMAGE',
+  'image_out:video': 'VIDEO',
+};
+
+type ByModality = Partial<Record<Modality, number>>;
+
+function byModality(usage: Usage, modalityOf: (meter: Meter) => Modality | undefined): ByModality {
+  const found: ByModality = {};
+  for (const meter of metersOf(usage)) {
+    const modality = modalityOf(meter);
+    if (modality !== undefined) found[modality] = (found[modality] ?? 0) + (usage[meter] ?? 0);
+  }
+  return found;
+}
+
+function total(tokens: ByModality): number {
+  return MODALITIES.reduce((tally, modality) => tally + (tokens[modality] ?? 0), 0);
+}
+
+function isTextOnly(tokens: ByModality): boolean {
+  return MODALITIES.every((modality) => modality === 'TEXT' || (tokens[modality] ?? 0) === 0);
+}
+
+function details(name: string, tokens: ByModality): JsonObject {
+  const told = MODALITIES.filter((modality) => (tokens[modality] ?? 0) > 0);
+  return told.length === 0 ? {} : { [name]: told.map((modality) => ({ modality, tokenCount: tokens[modality] })) };
 }

@@ -1,0 +1,305 @@
+/** The pass-through lane of a stream of answers. */
+import { GatewayError } from '@meridian/domain/error';
+import type { ServiceTier } from '@meridian/domain/price';
+import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
+import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
+import { isObject, type JsonObject, withLiteral } from '../json.ts';
+import { JsonCursor, MemberSearch, type Span, scanObject, splice, stringBytesAt, valueAt } from '../json-scanner.ts';
+import { type SseEvent, SseSplitter } from '../sse.ts';
+import { errorFromAnswer } from '../upstream-error.ts';
+import { mergeUsage } from '../usage-object.ts';
+import { streamError } from './error.ts';
+import { hasFinished } from './finish.ts';
+import type { Framing } from './framing.ts';
+import { fieldsOf, listOf } from './proto-json.ts';
+import { blockFinish, readContent } from './response.ts';
+import { isFailure, readAnswerEvent } from './stream.ts';
+import { readAnswerUsage, reasoningTokens, servedTier } from './usage.ts';
+
+const RUNNING: StreamEnd = { state: 'running' };
+const FINISHED: StreamEnd = { state: 'finished' };
+const ANSWER_KEYS: ReadonlySet<string> = new Set(['modelVersion', 'usageMetadata']);
+
+/**
+ * What is looked for in an event that is not parsed. The first ones make it be parsed: the end, an error, what is billed, and what may
+ * hold members of any name (arguments of calls, results of tools), in which the others could be mistaken.
+ */
+const SEARCHED = [
+  'finishReason',
+  'error',
+  'promptFeedback',
+  'groundingMetadata',
+  'functionCall',
+  'args',
+  'response',
+  'partMetadata',
+  'modelVersion',
+  'usageMetadata',
+  'text',
+] as const;
+const MODEL = SEARCHED.indexOf('modelVersion');
+const USAGE = SEARCHED.indexOf('usageMetadata');
+const TEXT = SEARCHED.indexOf('text');
+
+/** One answer on its way out. */
+interface Piece {
+  /** As the client is to get it, framed: handed on as it came. */
+  readonly raw: Buffer | undefined;
+  /** Its JSON, where it is still to be framed. */
+  readonly json: Buffer;
+}
+
+/**
+ * States: the machine runs, uncommitted at first, until it is finished or broken; `#finish` and `#break` alone end it.
+ *
+ * Until the commit every event is parsed. After it an event is only searched for members by their quoted names: inside a string of JSON a
+ * quote is always escaped, so text that speaks of them is never taken for one. Each answer carries the usage so far, and that member alone
+ * is read; the last ones, from the first finish reason on, are kept for `terminal`, which adds the cost to the last of them.
+ */
+export class GeminiPassThroughStream implements AnswerStream {
+  readonly #terms: StreamTerms;
+  readonly #framing: Framing;
+  readonly #splitter = new SseSplitter();
+  #end: StreamEnd = RUNNING;
+  #committed = false;
+  #finishSeen = false;
+  #out: Piece[] = [];
+  #heldBytes = 0;
+  /** The answers from a finish reason on. */
+  #tail: Piece[] = [];
+  #tailing = false;
+  /** Nothing was taken yet. */
+  #isFirst = true;
+  #usage: JsonObject | undefined;
+  /** By candidate, what it was grounded in last. */
+  readonly #grounding = new Map<unknown, unknown>();
+  #upstreamModel: string | undefined;
+  #contentEvents = 0;
+  /** `#contentEvents` when usage was last reported. */
+  #reportedEvents = 0;
+  #textBytes = 0;
+  readonly #search = new MemberSearch(SEARCHED);
+  /** The model's name as the upstream writes it, in quotes. */
+  #modelFrom: Buffer | undefined;
+
+  constructor(terms: StreamTerms, framing: Framing) {
+    this.#terms = terms;
+    this.#framing = framing;
+  }
+
+  get committed(): boolean {
+    return this.#committed;
+  }
+
+  get end(): StreamEnd {
+    return this.#end;
+  }
+
+  get facts(): AnswerFacts {
+    const candidates = [...this.#grounding.values()].map((groundingMetadata) => ({ groundingMetadata }));
+    const usage = readAnswerUsage({ usageMetadata: this.#usage, modelVersion: this.#upstreamModel, candidates });
+    const serviceTier: ServiceTier | undefined = servedTier(this.#usage);
+    return {
+      usage,
+      usageIsInterim: usage !== undefined && this.#contentEvents > this.#reportedEvents,
+      serviceTier,
+      model: this.#upstreamModel,
+      empty: this.#contentEvents === 0 && hasNoOutput(usage),
+      countedOutputTokens: Math.max(this.#contentEvents, Math.ceil(this.#textBytes / TEXT_BYTES_PER_TOKEN)),
+      reasoningTokens: reasoningTokens(this.#usage),
+    };
+  }
+
+  push(bytes: Buffer): void {
+    this.#guard(() => this.#splitter.push(bytes));
+  }
+
+  close(): void {
+    this.#guard(() => this.#splitter.end());
+    if (this.#end !== RUNNING) return;
+    if (this.#finishSeen) this.#finish();
+    else this.#break(new GatewayError('upstream_error', { source: 'upstream', message: 'The provider closed the stream before its end.' }));
+  }
+
+  take(): Buffer[] {
+    const taken = this.#out.map((piece) => this.#framed(piece));
+    this.#out = [];
+    this.#heldBytes = 0;
+    return taken;
+  }
+
+  terminal(costUsdLiteral: string): Buffer[] {
+    const last = this.#tail.at(-1);
+    if (last !== undefined && this.#usage !== undefined) {
+      this.#tail[this.#tail.length - 1] = { raw: undefined, json: withUsage(last.json, this.#usage, costUsdLiteral) };
+    }
+    const bytes = this.#tail.map((piece) => this.#framed(piece));
+    this.#tail = [];
+    const end = this.#framing.end(this.#isFirst);
+    if (end !== undefined) bytes.push(end);
+    return bytes;
+  }
+
+  failure(error: GatewayError): Buffer[] {
+    return streamError(error, '', this.#framing, this.#isFirst);
+  }
+
+  #framed({ raw, json }: Piece): Buffer {
+    const framed = raw ?? this.#framing.frame(json, this.#isFirst);
+    this.#isFirst = false;
+    return framed;
+  }
+
+  #guard(split: () => SseEvent[]): void {
+    if (this.#end !== RUNNING) return;
+    try {
+      for (const event of split()) {
+        this.#take(event);
+        if (this.#end !== RUNNING) return;
+      }
+    } catch (error) {
+      this.#break(GatewayError.from(error));
+    }
+  }
+
+  #finish(): void {
+    this.#end = FINISHED;
+  }
+
+  #break(error: GatewayError): void {
+    this.#end = { state: 'broken', error };
+  }
+
+  #take(event: SseEvent): void {
+    const { data } = event;
+    if (!this.#committed || data === undefined || event.cutShort || !event.singleLine || !isObjectText(data)) {
+      this.#takeParsed(event);
+      return;
+    }
+    this.#search.search(data);
+    if (this.#mustParse(data)) this.#takeParsed(event);
+    else this.#forward(event, data);
+  }
+
+  #mustParse(data: Buffer): boolean {
+    const { values } = this.#search;
+    for (let index = 0; index < MODEL; index++) if (values[index] !== -1) return true;
+    const model = values[MODEL] ?? -1;
+    return model !== -1 && (this.#modelFrom === undefined || !standsAt(data, model, this.#modelFrom));
+  }
+
+  /** An event that is not parsed: its usage, the client's name for the model, and the count. */
+  #forward(event: SseEvent, data: Buffer): void {
+    const { values } = this.#search;
+    const text = values[TEXT] ?? -1;
+    const bytes = text === -1 ? 0 : stringBytesAt(data, text);
+    if (bytes > 0) {
+      this.#contentEvents++;
+      this.#textBytes += bytes;
+      this.#untail();
+    }
+    const usage = values[USAGE] ?? -1;
+    if (usage !== -1) this.#readUsage(valueAt(data, new JsonCursor(data, { start: usage, end: data.length }).skipValue()));
+    const model = values[MODEL] ?? -1;
+    const asked = this.#terms.model;
+    if (model === -1 || asked === undefined || asked === this.#upstreamModel) this.#hand(this.#unchanged(event, data));
+    else this.#hand(renamed(data, { start: model, end: model + (this.#modelFrom?.length ?? 0) }, asked));
+  }
+
+  #takeParsed(event: SseEvent): void {
+    const answer = readAnswerEvent(event);
+    if (answer === undefined) return;
+    if (isFailure(answer)) {
+      this.#break(errorFromAnswer(answer));
+      return;
+    }
+    const { modelVersion } = answer;
+    if (typeof modelVersion === 'string' && modelVersion !== '' && modelVersion !== this.#upstreamModel) {
+      this.#upstreamModel = modelVersion;
+      this.#modelFrom = Buffer.from(JSON.stringify(modelVersion));
+    }
+    const { empty, textBytes } = readContent(answer.candidates);
+    this.#textBytes += textBytes;
+    if (!empty) this.#contentEvents++;
+    if (this.#readEnds(answer)) {
+      this.#finishSeen = true;
+      this.#tailing = true;
+    } else if (!empty) this.#untail();
+    this.#readUsage(answer.usageMetadata);
+    const data = event.data ?? event.raw;
+    const asked = this.#terms.model;
+    const model = asked === undefined || asked === modelVersion ? undefined : scanObject(data, ANSWER_KEYS).get('modelVersion');
+    this.#hand(model === undefined || asked === undefined ? this.#unchanged(event, data) : renamed(data, model, asked));
+    if (!empty) this.#committed = true;
+  }
+
+  /** Notes what the candidates are grounded in; whether one of them has ended, or the prompt was refused. */
+  #readEnds(answer: JsonObject): boolean {
+    let ends = false;
+    for (const candidate of listOf(answer.candidates).filter(isObject)) {
+      if (fieldsOf(candidate.groundingMetadata).webSearchQueries !== undefined) {
+        this.#grounding.set(candidate.index ?? 0, candidate.groundingMetadata);
+      }
+      if (hasFinished(candidate.finishReason)) ends = true;
+    }
+    return ends || blockFinish(answer) !== undefined;
+  }
+
+  /** A report on an event with content counts that content, too. */
+  #readUsage(usage: unknown): void {
+    if (!isObject(usage)) return;
+    this.#usage = mergeUsage(this.#usage, usage);
+    this.#reportedEvents = this.#contentEvents;
+  }
+
+  /** With the bytes around its data, where these are in the client's framing. */
+  #unchanged(event: SseEvent, data: Buffer): Piece {
+    return { raw: this.#framing.isSse && event.data !== undefined && !event.cutShort ? event.raw : undefined, json: data };
+  }
+
+  /** Content after a finish: it was that of another candidate, so what was kept for the end goes out first. */
+  #untail(): void {
+    if (!this.#tailing) return;
+    this.#tailing = false;
+    this.#out.push(...this.#tail);
+    this.#tail = [];
+  }
+
+  #hand(piece: Piece): void {
+    if (this.#tailing) {
+      this.#tail.push(piece);
+      return;
+    }
+    this.#out.push(piece);
+    if (this.#committed) return;
+    this.#heldBytes += piece.json.length;
+    if (this.#heldBytes > MAX_HELD_BYTES) this.#committed = true;
+  }
+}
+
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+
+function isObjectText(data: Buffer): boolean {
+  return data[0] === OPEN_BRACE && data[data.length - 1] === CLOSE_BRACE;
+}
+
+function standsAt(data: Buffer, at: number, text: Buffer): boolean {
+  let same = 0;
+  while (same < text.length && data[at + same] === text[same]) same++;
+  return same === text.length;
+}
+
+function renamed(data: Buffer, span: Span, model: string): Piece {
+  return { raw: undefined, json: Buffer.concat(splice(data, [{ ...span, text: JSON.stringify(model) }])) };
+}
+
+/** The answer with all that was counted, and the cost. */
+function withUsage(json: Buffer, usage: JsonObject, costUsdLiteral: string): Buffer {
+  const text = withLiteral(usage, 'costUsd', costUsdLiteral);
+  const span = scanObject(json, ANSWER_KEYS).get('usageMetadata');
+  if (span !== undefined) return Buffer.concat(splice(json, [{ ...span, text }]));
+  const at = json.lastIndexOf(CLOSE_BRACE);
+  const comma = Object.keys(JSON.parse(json.toString('utf8'))).length === 0 ? '' : ',';
+  return Buffer.concat(splice(json, [{ start: at, end: at, text: `${comma}"usageMetadata":${text}` }]));
+}

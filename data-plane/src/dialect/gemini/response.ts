@@ -1,0 +1,245 @@
+/** A whole JSON answer: read and edited by its bytes, or to and from the canonical language. */
+import type { Operation } from '@meridian/domain/dialect';
+import { GatewayError } from '@meridian/domain/error';
+import type { Loss } from '../../canonical/loss.ts';
+import type { Citation, Part } from '../../canonical/message.ts';
+import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
+import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
+import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
+import { isObject, type JsonObject, NO_REST, number, text, withLiteral } from '../json.ts';
+import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { errorFromAnswer } from '../upstream-error.ts';
+import { idMint } from './call-ids.ts';
+import { readCitations, TextPlaces, writeGrounding } from './citations.ts';
+import { hasFinished, readBlockReason, readFinish, writeFinish } from './finish.ts';
+import { readLogprobs, writeLogprobs } from './logprobs.ts';
+import { readModelParts, writeModelParts } from './message.ts';
+import { fieldsOf, listOf } from './proto-json.ts';
+import { argumentsObject } from './tools.ts';
+import { readAnswerUsage, readUsage, reasoningTokens, servedTier, writeUsage } from './usage.ts';
+
+/** Longer `candidates` (pictures, audio) are not parsed for their text: they are not empty, and their bytes stand for it. */
+const PARSED_CANDIDATES_MAX_BYTES = 256 * 1024;
+
+const ANSWER_KEYS: ReadonlySet<string> = new Set(['candidates', 'usageMetadata', 'modelVersion', 'promptFeedback', 'error']);
+/** A picture may be grounded in a search, which is billed. */
+const SEARCHES = Buffer.from('"webSearchQueries"');
+
+/** Throws GatewayError `upstream_error` when the answer is not a JSON object, or is an error in a success's clothes. */
+export function readAnswer(operation: Operation, body: Buffer): Answer {
+  try {
+    return read(operation, body);
+  } catch (error) {
+    if (error instanceof JsonSyntaxError || error instanceof JsonKeyError || error instanceof SyntaxError) throw unreadable(error);
+    throw error;
+  }
+}
+
+export function unreadable(cause: unknown): GatewayError {
+  return new GatewayError('upstream_error', { source: 'upstream', message: "The provider's answer could not be read.", cause });
+}
+
+function read(operation: Operation, body: Buffer): Answer {
+  const cursor = new JsonCursor(body);
+  const spans = new Map<string, Span>();
+  cursor.openObject();
+  for (let first = true; cursor.nextKey(first); first = false) {
+    const key = knownKey(cursor, ANSWER_KEYS);
+    const span = cursor.skipValue();
+    if (key !== undefined) noteOnce(spans, key, span);
+  }
+  cursor.finish();
+  const field = (key: string): unknown => {
+    const span = spans.get(key);
+    return span === undefined ? undefined : valueAt(body, span);
+  };
+  const span = spans.get('candidates');
+  const failure = field('error');
+  if (failure !== undefined && failure !== null && span === undefined) throw errorFromAnswer({ error: failure });
+
+  const usageMetadata = field('usageMetadata');
+  const modelVersion = field('modelVersion');
+  const isLong = span !== undefined && span.end - span.start > PARSED_CANDIDATES_MAX_BYTES;
+  const candidates = !isLong || body.includes(SEARCHES) ? field('candidates') : undefined;
+  const usage = operation === 'chat' ? readAnswerUsage({ usageMetadata, modelVersion, candidates }) : readUsage(usageMetadata);
+  const content = isLong ? { empty: false, textBytes: span.end - span.start } : readContent(candidates);
+  const facts: AnswerFacts = {
+    usage,
+    usageIsInterim: false,
+    serviceTier: servedTier(usageMetadata),
+    model: text(modelVersion),
+    empty: operation === 'chat' && content.empty && hasNoOutput(usage),
+    countedOutputTokens: Math.ceil(content.textBytes / TEXT_BYTES_PER_TOKEN),
+    reasoningTokens: reasoningTokens(usageMetadata),
+  };
+  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, spans, edits)), losses: [] }) };
+}
+
+function answerEdits(
+  body: Buffer,
+  spans: ReadonlyMap<string, Span>,
+  edits: { readonly model: string | undefined; readonly costUsdLiteral: string },
+): Edit[] {
+  const list: Edit[] = [];
+  const model = spans.get('modelVersion');
+  if (model !== undefined && edits.model !== undefined) list.push({ ...model, text: JSON.stringify(edits.model) });
+  const usage = spans.get('usageMetadata');
+  if (usage !== undefined && body[usage.start] === OPEN_BRACE) list.push(costEdit(body, usage, edits.costUsdLiteral));
+  return list;
+}
+
+const OPEN_BRACE = 0x7b;
+
+/** The cost as the last member of a usage object. */
+export function costEdit(body: Buffer, usage: Span, costUsdLiteral: string): Edit {
+  const isEmpty = Object.keys(valueAt(body, usage) ?? {}).length === 0;
+  return { start: usage.end - 1, end: usage.end - 1, text: `${isEmpty ? '' : ','}"costUsd":${costUsdLiteral}` };
+}
+
+interface Content {
+  readonly empty: boolean;
+  readonly textBytes: number;
+}
+
+/** Whether candidates hold what a client waits for, and the bytes of the text in them. */
+export function readContent(candidates: unknown): Content {
+  let empty = true;
+  let textBytes = 0;
+  for (const candidate of listOf(candidates)) {
+    for (const part of listOf(fieldsOf(fieldsOf(candidate).content).parts)) {
+      if (!isObject(part)) continue;
+      if (hasContent(part)) empty = false;
+      textBytes += contentBytes(part);
+    }
+  }
+  return { empty, textBytes };
+}
+
+/** A signature alone is no content. */
+function hasContent(part: JsonObject): boolean {
+  return Object.keys(part).some((key) => !NO_CONTENT.has(key) && (key !== 'text' || part.text !== ''));
+}
+
+const NO_CONTENT: ReadonlySet<string> = new Set(['thought', 'thoughtSignature', 'partMetadata']);
+
+function contentBytes(part: JsonObject): number {
+  if (typeof part.text === 'string') return Buffer.byteLength(part.text);
+  if (!isObject(part.functionCall)) return 0;
+  const { name, args } = part.functionCall;
+  return Buffer.byteLength(text(name) ?? '') + Buffer.byteLength(JSON.stringify(args ?? {}));
+}
+
+/** Throws GatewayError `upstream_error` as `readAnswer` does, and on an answer that broke off, or holds none. */
+export function decodeResponse(body: Buffer): Response {
+  const { facts } = readAnswer('chat', body);
+  const fields: unknown = JSON.parse(body.toString('utf8'));
+  if (!isObject(fields)) throw unreadable('an answer that is not an object');
+  const id = text(fields.responseId) ?? '';
+  const mint = idMint(id);
+  const candidates = listOf(fields.candidates).filter(isObject);
+  const created = Date.parse(text(fields.createTime) ?? '');
+  return {
+    id,
+    createdSeconds: Number.isNaN(created) ? undefined : Math.floor(created / 1000),
+    model: facts.model,
+    choices: candidates.length === 0 ? [readBlocked(fields)] : candidates.map((candidate, place) => readCandidate(candidate, place, mint)),
+    usage: readReport(fields),
+    serviceTier: facts.serviceTier,
+    // What only this dialect tells of an answer (ratings, searches) no other has a place for.
+    rest: NO_REST,
+  };
+}
+
+/** The finish of a prompt that was refused; undefined for one that was not. */
+export function blockFinish(fields: JsonObject): Choice['finish'] {
+  const { blockReason } = fieldsOf(fields.promptFeedback);
+  return typeof blockReason === 'string' && blockReason !== '' ? readBlockReason(blockReason) : undefined;
+}
+
+function readBlocked(fields: JsonObject): Choice {
+  const finish = blockFinish(fields);
+  if (finish === undefined) {
+    throw new GatewayError('upstream_error', { source: 'upstream', message: 'The provider gave no answer.', cause: 'no candidates' });
+  }
+  return { index: 0, parts: [], finish, logprobs: undefined, rest: NO_REST };
+}
+
+function readCandidate(candidate: JsonObject, place: number, mint: (choice: number, call: number) => string): Choice {
+  const index = number(candidate.index) ?? place;
+  const parts = readModelParts(listOf(fieldsOf(candidate.content).parts), (call) => mint(index, call));
+  const calls = parts.some((part) => part.type === 'tool_call');
+  return {
+    index,
+    parts: cited(parts, candidate),
+    finish: hasFinished(candidate.finishReason) ? readFinish(candidate.finishReason, calls, candidate.finishMessage) : undefined,
+    logprobs: readLogprobs(candidate.logprobsResult),
+    rest: NO_REST,
+  };
+}
+
+/** Places in the text of a candidate are places in all of its texts, of which each part has its own. */
+function cited(parts: readonly Part[], candidate: JsonObject): readonly Part[] {
+  const places = new TextPlaces();
+  for (const part of parts) if (part.type === 'text') places.add(part.text);
+  const citations = readCitations(candidate, places);
+  const last = parts.findLastIndex((part) => part.type === 'text');
+  const part = parts[last];
+  return citations.length === 0 || part?.type !== 'text' ? parts : parts.with(last, { ...part, citations });
+}
+
+/** Undefined where nothing was counted. */
+export function readReport(fields: JsonObject): UsageReport | undefined {
+  const usage = readAnswerUsage(fields);
+  const raw = fields.usageMetadata;
+  return usage === undefined || !isObject(raw) ? undefined : { usage, reasoningTokens: reasoningTokens(raw), raw };
+}
+
+/** The client's body. What another dialect keeps in `rest` has no place in this one. */
+export function encodeResponse(response: Response, terms: EncodeTerms): Encoded {
+  const losses: Loss[] = [];
+  const { usage, serviceTier } = response;
+  const fields = JSON.stringify({
+    candidates: response.choices.map((choice) => writeCandidate(choice, losses)),
+    modelVersion: terms.model ?? response.model,
+    responseId: terms.requestId,
+  });
+  const counts =
+    usage === undefined
+      ? ''
+      : `,"usageMetadata":${withLiteral(writeUsage(usage.usage, usage.reasoningTokens, serviceTier), 'costUsd', terms.costUsdLiteral)}`;
+  return { body: [Buffer.from(`${fields.slice(0, -1)}${counts}}`)], losses };
+}
+
+function writeCandidate({ index, parts, finish, logprobs }: Choice, losses: Loss[]): JsonObject {
+  const written = writeModelParts(parts, {
+    toClient: true,
+    isOurs: false,
+    param: 'candidates',
+    lost: (name, type) => losses.push({ name, at: type }),
+  });
+  const places = new TextPlaces();
+  const citations: Citation[] = [];
+  let isBroken = false;
+  for (const part of parts) {
+    if (part.type === 'tool_call' && argumentsObject(part) === undefined) isBroken = true;
+    if (part.type !== 'text') continue;
+    places.add(part.text);
+    citations.push(...part.citations);
+  }
+  const ended = finish === undefined ? undefined : finishFields(finish, isBroken);
+  return {
+    content: written.length === 0 ? { role: 'model' } : { parts: written, role: 'model' },
+    ...ended,
+    index,
+    groundingMetadata: writeGrounding(citations, places),
+    logprobsResult: writeLogprobs(logprobs),
+  };
+}
+
+/** `isBroken`: there is a call whose arguments are no object, which this protocol cannot show; it has a reason of its own for such. */
+export function finishFields(finish: NonNullable<Choice['finish']>, isBroken: boolean): JsonObject {
+  if (isBroken && finish.reason !== 'length') {
+    return { finishReason: 'MALFORMED_FUNCTION_CALL', finishMessage: 'The arguments of a function call are not a JSON object.' };
+  }
+  return { finishReason: writeFinish(finish) };
+}
