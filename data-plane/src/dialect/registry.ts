@@ -1,14 +1,18 @@
 /** Every dialect, by its name; of one whose streams can be framed in two ways, both. */
 import type { DialectName } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
+import { anthropicMessages } from './anthropic-messages/index.ts';
 import type { Dialect } from './dialect.ts';
 import { openaiChat } from './openai-chat/index.ts';
+import { openaiResponses } from './openai-responses/index.ts';
 
 /** Gemini's streams are events, or one JSON array. */
 export type Spoken = DialectName | 'gemini-json-array';
 
 const DIALECTS: Readonly<Partial<Record<Spoken, Dialect>>> = {
+  'anthropic-messages': anthropicMessages,
   'openai-chat': openaiChat,
+  'openai-responses': openaiResponses,
 };
 
 export function dialectOf(spoken: Spoken): Dialect {

@@ -4,7 +4,7 @@ import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 import { isMeter } from '@meridian/domain/usage';
 import { boundedCallId, unpackCallId } from '../../canonical/call-id.ts';
-import { packCarrier } from '../../canonical/carrier.ts';
+import { CARRIER_MARK } from '../../canonical/carrier.ts';
 import type { PassThroughRequest, RequestEdits, RequestFacts, ShownMeter } from '../dialect.ts';
 import {
   AUDIO_BYTES_PER_TOKEN,
@@ -285,7 +285,7 @@ function walkForeign(tally: InputTally, type: unknown, spans: ReadonlyMap<string
 
 const QUOTE = 0x22;
 /** What the encrypted content begins with that this gateway has made of another dialect's state. */
-const CARRIED_PREFIX = Buffer.from(packCarrier({ dialect: 'gemini', value: '' }).slice(0, 6));
+const CARRIED_PREFIX = Buffer.from(CARRIER_MARK);
 
 /**
  * Whether an item of reasoning can be read by its issuer: with nothing stored, its id alone names nothing, and another dialect's state

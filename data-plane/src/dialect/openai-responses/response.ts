@@ -10,6 +10,7 @@ import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { isObject, type JsonObject, number, rest, text, withLiteral } from '../json.ts';
 import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { withoutUpstreamCost } from '../upstream-cost.ts';
 import { idSuffix, responseId } from './error.ts';
 import { failureOf, hasFailed, isCall, readFinish, writeFinish } from './finish.ts';
 import { encryptedContent, type ItemStatus, imageItem, logprobsOf, messageItem, outputText, reasoningItem } from './item.ts';
@@ -17,7 +18,7 @@ import { readOutputItem, writeAnnotation } from './message.ts';
 import { instructionsOf, writeFormat } from './request.ts';
 import { servedTier, writeTier } from './schema.ts';
 import { callItem, clientCall, echoTool, writeToolChoice } from './tools.ts';
-import { readAnswerUsage, reasoningTokens, UPSTREAM_COST_KEYS, withoutUpstreamCost, writeUsage } from './usage.ts';
+import { readAnswerUsage, reasoningTokens, writeUsage } from './usage.ts';
 
 /** Longer outputs (pictures) are not parsed for their text: they are not empty, and their bytes stand for it. */
 const PARSED_OUTPUT_MAX_BYTES = 256 * 1024;
@@ -88,9 +89,8 @@ const OPEN_BRACE = 0x7b;
 function costEdit(body: Buffer, usage: Span, costUsdLiteral: string): Edit {
   const counts = valueAt(body, usage);
   // By the parsed object: the answer has been paid for by now, so no way of writing a name may fail here.
-  if (isObject(counts) && Object.keys(counts).some((key) => UPSTREAM_COST_KEYS.has(key))) {
-    return { ...usage, text: withLiteral(withoutUpstreamCost(counts), 'cost_usd', costUsdLiteral) };
-  }
+  const ours = isObject(counts) ? withoutUpstreamCost(counts) : undefined;
+  if (ours !== undefined && ours !== counts) return { ...usage, text: withLiteral(ours, 'cost_usd', costUsdLiteral) };
   const isEmpty = Object.keys(counts ?? {}).length === 0;
   return { start: usage.end - 1, end: usage.end - 1, text: `${isEmpty ? '' : ','}"cost_usd":${costUsdLiteral}` };
 }
@@ -173,6 +173,7 @@ export function decodeResponse(body: Buffer): Response {
   if (!isObject(fields)) throw new GatewayError('upstream_error', { source: 'upstream', cause: 'an answer that is not an object' });
   const output = Array.isArray(fields.output) ? fields.output.filter(isObject) : [];
   return {
+    dialect: 'openai-responses',
     id: text(fields.id) ?? '',
     createdSeconds: number(fields.created_at),
     model: facts.model,
@@ -296,7 +297,8 @@ export function withUsage(response: JsonObject, usage: UsageReport | undefined, 
 /** The client's body. */
 export function encodeResponse(response: Response, terms: EncodeTerms): Encoded {
   const losses: Loss[] = [];
-  const [choice] = response.choices;
+  const [choice, ...others] = response.choices;
+  if (others.length > 0) losses.push({ name: 'choices' });
   const { status, incomplete_details } = writeFinish(choice?.finish);
   const output = writeOutput(choice?.parts ?? [], choice?.logprobs, terms, status === 'incomplete' ? 'incomplete' : 'completed', losses);
   const head: ResponseHead = {
@@ -349,7 +351,7 @@ function writeOutput(
       }
       case 'image': {
         const item = imageItem(idOf('ig'), part);
-        if (item === undefined) losses.push({ name: 'unknown_part', at: 'image' });
+        if (item === undefined) losses.push({ name: 'media_output', at: 'image' });
         else output.push(item);
         break;
       }
@@ -358,7 +360,7 @@ function writeOutput(
           output.push(messageItem(idOf('msg'), status, [outputText(part.transcript, [], [])]));
           base += part.transcript.length;
         }
-        losses.push({ name: 'unknown_part', at: 'audio' });
+        losses.push({ name: 'media_output', at: 'audio' });
         break;
       case 'foreign':
         if (part.dialect === 'openai-responses') output.push(part.value);

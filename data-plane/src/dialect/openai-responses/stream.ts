@@ -126,6 +126,7 @@ export class ResponsesStreamDecoder implements StreamDecoder {
       this.#started = true;
       this.#events.push({
         type: 'start',
+        dialect: 'openai-responses',
         id: text(response.id) ?? '',
         createdSeconds: number(response.created_at),
         model: text(response.model),

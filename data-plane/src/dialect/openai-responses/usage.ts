@@ -76,14 +76,6 @@ export function reasoningTokens(raw: unknown): number | undefined {
   return isUsageObject(raw) ? count(objectIn(raw, 'output_tokens_details'), 'reasoning_tokens') : undefined;
 }
 
-/** What a provider tells us of its own bill: our cost, which is no business of the client's. */
-export const UPSTREAM_COST_KEYS: ReadonlySet<string> = new Set(['cost', 'cost_details', 'is_byok', 'cost_in_usd_ticks', 'cost_usd']);
-
-/** The usage object with its counts only. */
-export function withoutUpstreamCost(usage: UsageObject): UsageObject {
-  return Object.fromEntries(Object.entries(usage).filter(([key]) => !UPSTREAM_COST_KEYS.has(key)));
-}
-
 /** Usage as our answers carry it; `reasoning` is a part of the output that is told apart for information. */
 export function writeUsage(usage: Usage, reasoning: number | undefined): UsageObject {
   const input = inputTokens(usage);
