@@ -1,7 +1,9 @@
 /** Errors in this protocol's shape. */
 import type { GatewayError } from '@meridian/domain/error';
+import type { Request } from '../../canonical/request.ts';
 import type { RenderedError } from '../dialect.ts';
-import type { JsonObject } from '../json.ts';
+import { type JsonObject, NO_REST } from '../json.ts';
+import { responseObject } from './response-object.ts';
 
 export function renderError(error: GatewayError, _requestId: string): RenderedError {
   const headers = ['content-type', 'application/json'];
@@ -38,20 +40,40 @@ export function failureEvents(error: GatewayError, sent: number, response: JsonO
   ];
 }
 
-/** A stream of nothing but an error. */
+/** A stream of nothing but an error: of the request nothing is known any more. */
 export function renderStreamError(error: GatewayError, requestId: string): Buffer {
-  const response: JsonObject = {
-    id: responseId(requestId),
-    object: 'response',
-    created_at: 0,
-    completed_at: null,
-    incomplete_details: null,
-    model: '',
-    output: [],
-    usage: null,
-  };
-  return Buffer.concat(failureEvents(error, 0, response));
+  const head = { id: responseId(requestId), createdSeconds: 0, model: '' };
+  const state = { status: 'failed', incomplete_details: null, output: [], serviceTier: undefined };
+  return Buffer.concat(failureEvents(error, 0, { ...responseObject(NOTHING_ASKED, head, state), usage: null }));
 }
+
+const NOTHING_ASKED: Request = {
+  dialect: 'openai-responses',
+  model: '',
+  messages: [],
+  tools: [],
+  toolChoice: undefined,
+  parallelToolCalls: undefined,
+  stream: true,
+  wantsStreamUsage: true,
+  maxOutputTokens: undefined,
+  sampling: {
+    temperature: undefined,
+    topP: undefined,
+    topK: undefined,
+    seed: undefined,
+    frequencyPenalty: undefined,
+    presencePenalty: undefined,
+  },
+  stop: [],
+  choices: 1,
+  logprobs: undefined,
+  format: undefined,
+  reasoning: undefined,
+  serviceTier: 'standard',
+  user: undefined,
+  rest: NO_REST,
+};
 
 /** Ours, from the request's. */
 export function responseId(requestId: string): string {

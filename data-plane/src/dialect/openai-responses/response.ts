@@ -1,10 +1,8 @@
 /** A whole JSON answer: read and edited by its bytes, or to and from the canonical language. */
 import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
-import type { ServiceTier } from '@meridian/domain/price';
 import type { Loss } from '../../canonical/loss.ts';
 import type { Citation, Part } from '../../canonical/message.ts';
-import type { Request } from '../../canonical/request.ts';
 import type { Response, UsageReport } from '../../canonical/response.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
@@ -15,10 +13,10 @@ import { idSuffix, responseId } from './error.ts';
 import { failureOf, hasFailed, isCall, readFinish, writeFinish } from './finish.ts';
 import { encryptedContent, type ItemStatus, imageItem, logprobsOf, messageItem, outputText, reasoningItem } from './item.ts';
 import { readOutputItem, writeAnnotation } from './message.ts';
-import { instructionsOf, writeFormat } from './request.ts';
-import { servedTier, writeTier } from './schema.ts';
-import { callItem, clientCall, echoTool, writeToolChoice } from './tools.ts';
-import { readAnswerUsage, reasoningTokens, writeUsage } from './usage.ts';
+import { type ResponseHead, responseObject, withUsage } from './response-object.ts';
+import { servedTier } from './schema.ts';
+import { callItem, clientCall } from './tools.ts';
+import { readAnswerUsage, reasoningTokens } from './usage.ts';
 
 /** Longer outputs (pictures) are not parsed for their text: they are not empty, and their bytes stand for it. */
 const PARSED_OUTPUT_MAX_BYTES = 256 * 1024;
@@ -225,73 +223,6 @@ export function readReport(response: JsonObject): UsageReport | undefined {
   const usage = readAnswerUsage(response);
   if (usage === undefined || !isObject(response.usage)) return undefined;
   return { usage, reasoningTokens: reasoningTokens(response.usage), raw: response.usage };
-}
-
-/** What is constant in all events of an answer. */
-export interface ResponseHead {
-  readonly id: string;
-  readonly createdSeconds: number;
-  readonly model: string | undefined;
-}
-
-/** What changes while an answer comes. */
-export interface ResponseState {
-  readonly status: string;
-  readonly incomplete_details: JsonObject | null;
-  readonly output: readonly JsonObject[];
-  readonly serviceTier: ServiceTier | undefined;
-}
-
-/** The response object without its usage: what was asked for is repeated, with this protocol's defaults for what was not. */
-export function responseObject(request: Request, head: ResponseHead, state: ResponseState): JsonObject {
-  const { sampling, reasoning, rest: others } = request;
-  return {
-    id: head.id,
-    object: 'response',
-    created_at: head.createdSeconds,
-    status: state.status,
-    background: false,
-    completed_at: null,
-    error: null,
-    frequency_penalty: sampling.frequencyPenalty ?? 0,
-    incomplete_details: state.incomplete_details,
-    instructions: instructionsOf(request.messages) ?? null,
-    max_output_tokens: request.maxOutputTokens ?? null,
-    max_tool_calls: others.max_tool_calls ?? null,
-    metadata: request.metadata ?? {},
-    model: head.model ?? request.model,
-    output: state.output,
-    parallel_tool_calls: request.parallelToolCalls ?? true,
-    presence_penalty: sampling.presencePenalty ?? 0,
-    previous_response_id: null,
-    prompt_cache_key: request.promptCacheKey ?? null,
-    reasoning: { effort: reasoning?.effort ?? null, summary: reasoning?.show ?? null },
-    safety_identifier: request.user ?? null,
-    service_tier: writeTier(state.serviceTier ?? request.serviceTier),
-    store: false,
-    temperature: sampling.temperature ?? 1,
-    text: {
-      format: request.format === undefined ? { type: 'text' } : echoFormat(writeFormat(request.format)),
-      verbosity: request.verbosity ?? 'medium',
-    },
-    tool_choice: (request.toolChoice === undefined ? undefined : writeToolChoice(request.toolChoice)) ?? 'auto',
-    tools: request.tools.map(echoTool),
-    top_logprobs: request.logprobs?.top ?? 0,
-    top_p: sampling.topP ?? 1,
-    truncation: others.truncation ?? 'disabled',
-    user: request.user ?? null,
-  };
-}
-
-function echoFormat(format: JsonObject): JsonObject {
-  if (format.type !== 'json_schema') return format;
-  return { ...format, description: format.description ?? null, strict: format.strict ?? false };
-}
-
-/** The response object's text, with its usage. */
-export function withUsage(response: JsonObject, usage: UsageReport | undefined, costUsdLiteral: string | undefined): string {
-  const counts = usage === undefined ? 'null' : withLiteral(writeUsage(usage.usage, usage.reasoningTokens), 'cost_usd', costUsdLiteral);
-  return `${JSON.stringify(response).slice(0, -1)},"usage":${counts}}`;
 }
 
 /** The client's body. */
