@@ -3,6 +3,7 @@ import type { DialectName } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 import { anthropicMessages } from './anthropic-messages/index.ts';
 import type { Dialect } from './dialect.ts';
+import { gemini, geminiJsonArray } from './gemini/index.ts';
 import { openaiChat } from './openai-chat/index.ts';
 import { openaiResponses } from './openai-responses/index.ts';
 
@@ -11,6 +12,8 @@ export type Spoken = DialectName | 'gemini-json-array';
 
 const DIALECTS: Readonly<Partial<Record<Spoken, Dialect>>> = {
   'anthropic-messages': anthropicMessages,
+  gemini,
+  'gemini-json-array': geminiJsonArray,
   'openai-chat': openaiChat,
   'openai-responses': openaiResponses,
 };

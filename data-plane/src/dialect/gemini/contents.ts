@@ -1,10 +1,15 @@
-/** The messages of a conversation as an upstream's contents: turns that alternate, and each call answered in the turn after it. */
+/**
+ * The messages of a conversation as an upstream's contents: turns that alternate. Results stand behind the turn that called for them, in
+ * the order of its calls, when they come here (`canonical/answered-calls.ts`).
+ */
 import type { Loss } from '../../canonical/loss.ts';
-import type { Message, Part, ToolCallPart, ToolResultPart } from '../../canonical/message.ts';
+import type { Message, Part, ToolResultPart } from '../../canonical/message.ts';
+import { boundedToolName } from '../../canonical/tool-name.ts';
 import { invalid, isObject, type JsonObject, NO_REST } from '../json.ts';
 import { resolutionOf, writeMedia } from './media.ts';
-import { type PartTerms, writeModelParts } from './message.ts';
+import { writeModelParts } from './message.ts';
 import type { ModelWays } from './models.ts';
+import { DIALECT } from './schema.ts';
 
 /** What Google's validator takes for a signature that it does not have: for calls of other models, and of clients that kept none. */
 const NO_SIGNATURE = 'skip_thought_signature_validator';
@@ -14,7 +19,7 @@ export interface Conversation {
   readonly contents: readonly JsonObject[];
 }
 
-/** Throws GatewayError 400 where calls and results do not belong together, and for media that cannot be sent. */
+/** Throws GatewayError 400 for arguments that are no object, and for media that cannot be sent. */
 export function writeConversation(
   messages: readonly Message[],
   isOurs: boolean,
@@ -30,8 +35,10 @@ class Writer {
   readonly #lost: (loss: Loss) => void;
   readonly #contents: { readonly role: 'user' | 'model'; readonly parts: JsonObject[] }[] = [];
   readonly #system: JsonObject[] = [];
-  /** Results that came, by the id of their call, in their order. */
-  readonly #results = new Map<string, ToolResultPart[]>();
+  /** The function of each call that was made, by its id. */
+  readonly #names = new Map<string, string>();
+  /** What results hold beside text, which follows them. */
+  #media: JsonObject[] = [];
 
   constructor(isOurs: boolean, ways: ModelWays, lost: (loss: Loss) => void) {
     this.#isOurs = isOurs;
@@ -40,18 +47,8 @@ class Writer {
   }
 
   write(messages: readonly Message[]): Conversation {
-    for (const { parts } of messages) {
-      for (const part of parts) {
-        if (part.type !== 'tool_result') continue;
-        const list = this.#results.get(part.callId);
-        if (list === undefined) this.#results.set(part.callId, [part]);
-        else list.push(part);
-      }
-    }
     for (const [index, message] of messages.entries()) this.#message(message, `messages[${index}]`);
-    const [orphan] = [...this.#results.values()].flat();
-    if (orphan !== undefined)
-      throw invalid(`There is no tool call '${orphan.callId.slice(0, 128)}' that a tool result answers.`, 'messages');
+    this.#addMedia();
     if (this.#contents.at(-1)?.role === 'model') this.#lost({ name: 'prefill' });
     // A request must have a content: what stands for all of the conversation is said by the user then.
     if (this.#contents.length === 0) return { systemInstruction: undefined, contents: [{ role: 'user', parts: this.#system }] };
@@ -73,10 +70,13 @@ class Writer {
         break;
       case 'user':
       case 'tool':
-        this.#add(
-          'user',
-          parts.flatMap((part) => this.#userPart(part, param)),
-        );
+        for (const part of parts) {
+          if (part.type === 'tool_result') this.#add('user', [this.#response(part, param)]);
+          else {
+            this.#addMedia();
+            this.#add('user', this.#userPart(part, param));
+          }
+        }
         break;
       default:
         role satisfies never;
@@ -90,40 +90,34 @@ class Writer {
     else this.#contents.push({ role, parts: [...parts] });
   }
 
+  #addMedia(): void {
+    this.#add('user', this.#media);
+    this.#media = [];
+  }
+
   #assistant(parts: readonly Part[], param: string): void {
-    const terms: PartTerms = {
+    this.#addMedia();
+    const written = writeModelParts(parts, {
       toClient: false,
       isOurs: this.#isOurs,
+      nameOf: (name) => this.#nameOf(name),
       param,
       lost: (name, type) => this.#lost(name === 'unknown_part' ? { name, at: `${param}:${type}` } : { name }),
-    };
-    const written = writeModelParts(parts, terms);
+    });
     const calls = parts.filter((part) => part.type === 'tool_call');
+    for (const { id, name } of calls) this.#names.set(id, name);
     if (written.filter((part) => part.functionCall !== undefined).length < calls.length) {
       throw invalid(`The arguments of a tool call in '${param}' are not a JSON object.`, param);
     }
     if (this.#ways.wantsSignatures) signFirstCall(written);
     this.#add('model', written);
-    if (calls.length > 0) this.#answers(calls, param);
   }
 
-  /** All results of the calls of one turn stand in the turn after it, in the order of the calls. */
-  #answers(calls: readonly ToolCallPart[], param: string): void {
-    const responses: JsonObject[] = [];
-    const media: JsonObject[] = [];
-    for (const call of calls) {
-      const list = this.#results.get(call.id);
-      const result = list?.shift();
-      if (result === undefined) {
-        throw invalid(`The tool call '${call.id.slice(0, 128)}' in '${param}' has no tool result.`, param);
-      }
-      if (list?.length === 0) this.#results.delete(call.id);
-      responses.push(this.#response(call, result, media, param));
-    }
-    this.#add('user', [...responses, ...media]);
+  #nameOf(name: string): string {
+    return this.#isOurs ? name : boundedToolName(name);
   }
 
-  #response(call: ToolCallPart, result: ToolResultPart, media: JsonObject[], param: string): JsonObject {
+  #response(result: ToolResultPart, param: string): JsonObject {
     const inline: JsonObject[] = [];
     let shown = '';
     for (const part of result.parts) {
@@ -138,16 +132,17 @@ class Writer {
         case 'file': {
           const written = writeMedia(part, this.#isOurs, param);
           if (this.#ways.takesMediaInResults && written.inlineData !== undefined) inline.push({ inlineData: written.inlineData });
-          else media.push(written);
+          else this.#media.push(written);
           break;
         }
         default:
           this.#lost({ name: 'unknown_part', at: `${param}:${part.type}` });
       }
     }
+    const { callId } = result;
     const functionResponse = {
-      ...(call.id === '' ? {} : { id: call.id }),
-      name: call.name,
+      ...(callId === '' ? {} : { id: callId }),
+      name: this.#nameOf(this.#names.get(callId) ?? result.name ?? ''),
       response: responseObject(result, shown),
       ...(inline.length === 0 ? {} : { parts: inline }),
     };
@@ -168,14 +163,12 @@ class Writer {
       case 'audio':
       case 'video':
         return [writeMedia(part, this.#isOurs, param)];
-      // Written beside their calls.
-      case 'tool_result':
-        return [];
       case 'foreign':
-        if (part.dialect === 'gemini') return [part.value];
+        if (part.dialect === DIALECT) return [part.value];
         break;
       case 'reasoning':
       case 'tool_call':
+      case 'tool_result':
         break;
       default:
         part satisfies never;

@@ -1,6 +1,7 @@
 /** Google's Gemini API: generated content, embeddings. */
 import type { Dialect } from '../dialect.ts';
 import { readUpstreamError } from '../upstream-error.ts';
+import { counting } from './count-tokens.ts';
 import { embeddings } from './embeddings.ts';
 import { renderError, streamError } from './error.ts';
 import { ARRAY_FRAMING, type Framing, SSE_FRAMING } from './framing.ts';
@@ -11,8 +12,6 @@ import { GeminiPassThroughStream } from './pass-through-stream.ts';
 import { decodeRequest, encodeRequest } from './request.ts';
 import { decodeResponse, encodeResponse, readAnswer } from './response.ts';
 import { GeminiStreamDecoder, GeminiStreamEncoder } from './stream.ts';
-
-export { countedRequest, renderTokenCount } from './count-tokens.ts';
 
 function framedBy(framing: Framing): Dialect {
   return {
@@ -28,6 +27,7 @@ function framedBy(framing: Framing): Dialect {
     encodeResponse,
     decodeStream: () => new GeminiStreamDecoder(),
     encodeStream: (terms) => new GeminiStreamEncoder(terms, framing),
+    counting,
     embeddings,
     readUpstreamError,
     renderError,

@@ -23,8 +23,10 @@ export function inputText(operation: Operation, body: Buffer, inputTokensBound: 
     bytes += span.end - span.start;
   };
   const contentNames = operation === 'embeddings' ? EMBEDDED : PROMPTED;
-  eachMember(cursor, (name) => {
+  const visit = (name: string): void => {
     if (contentNames.has(name)) eachItemOrText(cursor, take);
+    // A request that is only counted.
+    else if (name === 'generateContentRequest') eachMember(cursor, visit);
     else if (operation === 'embeddings' && name === 'requests') {
       eachItem(cursor, () => {
         eachMember(cursor, (inner) => {
@@ -33,7 +35,8 @@ export function inputText(operation: Operation, body: Buffer, inputTokensBound: 
         });
       });
     } else cursor.skipValue();
-  });
+  };
+  eachMember(cursor, visit);
   return { texts, otherTokensBound: inputTokensBound - bytes + (operation === 'embeddings' ? 0 : REPLY_TOKENS) };
 }
 

@@ -26,8 +26,8 @@ function noCalls(): string {
 }
 
 /**
- * Contents as messages. Neighbours of one side are one message: clients keep a streamed answer in pieces. Throws GatewayError 400 where
- * results and calls do not belong together.
+ * Contents as messages. Neighbours of one side are one message: clients keep a streamed answer in pieces. Throws GatewayError 400 for a
+ * result that no call can be found for.
  */
 export function readContents(value: unknown): readonly Message[] {
   const messages: Message[] = [];
@@ -43,12 +43,6 @@ export function readContents(value: unknown): readonly Message[] {
     const parts = contents.map((part) =>
       fieldsOf(part).functionResponse === undefined ? readPart(part, noCalls) : readResult(part, open, param),
     );
-    if (open.length > 0) {
-      throw invalid(
-        `The function calls before '${param}' have ${open.length} responses too few: the number of function response parts must equal that of function call parts.`,
-        param,
-      );
-    }
     const onlyResults = parts.length > 0 && parts.every((part) => part.type === 'tool_result');
     if (parts.length > 0) messages.push({ role: onlyResults ? 'tool' : 'user', parts, name: undefined, rest: NO_REST });
   }
@@ -192,6 +186,8 @@ export interface PartTerms {
   readonly toClient: boolean;
   /** Other members of the parts are of this dialect. */
   readonly isOurs: boolean;
+  /** A tool's name as this side knows it. */
+  readonly nameOf: (name: string) => string;
   /** Where it stands in the request. */
   readonly param: string;
   readonly lost: (kind: 'reasoning' | 'citations' | 'unknown_part', type: string) => void;
@@ -275,13 +271,13 @@ export function signed(part: JsonObject, signature: string | undefined): JsonObj
 }
 
 /** Undefined for a call whose arguments are no object. */
-export function writeCall(call: ToolCallPart, terms: Pick<PartTerms, 'toClient' | 'isOurs'>): JsonObject | undefined {
+export function writeCall(call: ToolCallPart, terms: Pick<PartTerms, 'toClient' | 'isOurs' | 'nameOf'>): JsonObject | undefined {
   const args = argumentsObject(call);
   if (args === undefined) return undefined;
   const carriers = call.carriers ?? [];
   const own = carriers.filter((carrier) => carrier.dialect === DIALECT);
   const foreign = carriers.filter((carrier) => carrier.dialect !== DIALECT);
   const id = terms.toClient ? packCallId('', { id: call.id, carriers: foreign }) : call.id;
-  const functionCall = { ...(id === '' ? {} : { id }), name: call.name, args };
+  const functionCall = { ...(id === '' ? {} : { id }), name: terms.nameOf(call.name), args };
   return signed({ ...(terms.isOurs ? call.rest : NO_REST), functionCall }, signatureOf(own, false));
 }

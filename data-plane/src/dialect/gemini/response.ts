@@ -4,9 +4,11 @@ import { GatewayError } from '@meridian/domain/error';
 import type { Loss } from '../../canonical/loss.ts';
 import type { Citation, Part } from '../../canonical/message.ts';
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
+import type { Tool } from '../../canonical/tool.ts';
+import { originalToolName } from '../../canonical/tool-name.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
-import { isObject, type JsonObject, NO_REST, number, text, withLiteral } from '../json.ts';
+import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
 import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { idMint } from './call-ids.ts';
@@ -15,6 +17,7 @@ import { hasFinished, readBlockReason, readFinish, writeFinish } from './finish.
 import { readLogprobs, writeLogprobs } from './logprobs.ts';
 import { readModelParts, writeModelParts } from './message.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
+import { DIALECT } from './schema.ts';
 import { argumentsObject } from './tools.ts';
 import { readAnswerUsage, readUsage, reasoningTokens, servedTier, writeUsage } from './usage.ts';
 
@@ -139,16 +142,19 @@ export function decodeResponse(body: Buffer): Response {
   const candidates = listOf(fields.candidates).filter(isObject);
   const created = Date.parse(text(fields.createTime) ?? '');
   return {
+    dialect: DIALECT,
     id,
     createdSeconds: Number.isNaN(created) ? undefined : Math.floor(created / 1000),
     model: facts.model,
     choices: candidates.length === 0 ? [readBlocked(fields)] : candidates.map((candidate, place) => readCandidate(candidate, place, mint)),
     usage: readReport(fields),
     serviceTier: facts.serviceTier,
-    // What only this dialect tells of an answer (ratings, searches) no other has a place for.
-    rest: NO_REST,
+    rest: rest(fields, RESPONSE_KEYS),
   };
 }
+
+const RESPONSE_KEYS = ['candidates', 'usageMetadata', 'modelVersion', 'responseId', 'createTime'];
+const CANDIDATE_KEYS = ['content', 'finishReason', 'index', 'logprobsResult'];
 
 /** The finish of a prompt that was refused; undefined for one that was not. */
 export function blockFinish(fields: JsonObject): Choice['finish'] {
@@ -173,7 +179,7 @@ function readCandidate(candidate: JsonObject, place: number, mint: (choice: numb
     parts: cited(parts, candidate),
     finish: hasFinished(candidate.finishReason) ? readFinish(candidate.finishReason, calls, candidate.finishMessage) : undefined,
     logprobs: readLogprobs(candidate.logprobsResult),
-    rest: NO_REST,
+    rest: rest(candidate, CANDIDATE_KEYS),
   };
 }
 
@@ -194,12 +200,14 @@ export function readReport(fields: JsonObject): UsageReport | undefined {
   return usage === undefined || !isObject(raw) ? undefined : { usage, reasoningTokens: reasoningTokens(raw), raw };
 }
 
-/** The client's body. What another dialect keeps in `rest` has no place in this one. */
+/** The client's body. */
 export function encodeResponse(response: Response, terms: EncodeTerms): Encoded {
   const losses: Loss[] = [];
   const { usage, serviceTier } = response;
+  const isOurs = response.dialect === DIALECT;
   const fields = JSON.stringify({
-    candidates: response.choices.map((choice) => writeCandidate(choice, losses)),
+    ...(isOurs ? response.rest : NO_REST),
+    candidates: response.choices.map((choice) => writeCandidate(choice, isOurs, terms.request.tools, losses)),
     modelVersion: terms.model ?? response.model,
     responseId: terms.requestId,
   });
@@ -210,10 +218,12 @@ export function encodeResponse(response: Response, terms: EncodeTerms): Encoded 
   return { body: [Buffer.from(`${fields.slice(0, -1)}${counts}}`)], losses };
 }
 
-function writeCandidate({ index, parts, finish, logprobs }: Choice, losses: Loss[]): JsonObject {
+function writeCandidate(choice: Choice, isOurs: boolean, tools: readonly Tool[], losses: Loss[]): JsonObject {
+  const { index, parts, finish, logprobs } = choice;
   const written = writeModelParts(parts, {
     toClient: true,
-    isOurs: false,
+    isOurs,
+    nameOf: (name) => originalToolName(name, tools),
     param: 'candidates',
     lost: (name, type) => losses.push({ name, at: type }),
   });
@@ -233,6 +243,7 @@ function writeCandidate({ index, parts, finish, logprobs }: Choice, losses: Loss
     index,
     groundingMetadata: writeGrounding(citations, places),
     logprobsResult: writeLogprobs(logprobs),
+    ...(isOurs ? choice.rest : NO_REST),
   };
 }
 

@@ -5,6 +5,7 @@ import type { StreamEvent } from '../../canonical/event.ts';
 import type { Finish } from '../../canonical/finish.ts';
 import type { Citation, ToolCallPart } from '../../canonical/message.ts';
 import type { UsageReport } from '../../canonical/response.ts';
+import { originalToolName } from '../../canonical/tool-name.ts';
 import type { EncodeStreamTerms, StreamDecoder, StreamEncoder } from '../dialect.ts';
 import { isObject, type JsonObject, NO_REST, number, text, withLiteral } from '../json.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
@@ -16,9 +17,10 @@ import { streamError } from './error.ts';
 import { hasFinished, readFinish } from './finish.ts';
 import type { Framing } from './framing.ts';
 import { readLogprobs, writeLogprobs } from './logprobs.ts';
-import { readPart, signatureOf, signaturesOf, signed, writeCall, writeModelParts } from './message.ts';
+import { type PartTerms, readPart, signatureOf, signaturesOf, signed, writeCall, writeModelParts } from './message.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
 import { blockFinish, finishFields, readReport } from './response.ts';
+import { DIALECT } from './schema.ts';
 import { argumentsObject } from './tools.ts';
 import { servedTier, writeUsage } from './usage.ts';
 
@@ -117,6 +119,7 @@ export class GeminiStreamDecoder implements StreamDecoder {
     const created = Date.parse(text(answer.createTime) ?? '');
     this.#events.push({
       type: 'start',
+      dialect: DIALECT,
       id,
       createdSeconds: Number.isNaN(created) ? undefined : Math.floor(created / 1000),
       model: text(answer.modelVersion),
@@ -194,7 +197,7 @@ export class GeminiStreamDecoder implements StreamDecoder {
         return;
       case 'video':
       case 'file':
-        events.push({ type: 'foreign', choice, part: { type: 'foreign', dialect: 'gemini', value: fieldsOf(value) } });
+        events.push({ type: 'foreign', choice, part: { type: 'foreign', dialect: DIALECT, value: fieldsOf(value) } });
         break;
       case 'refusal':
       case 'tool_result':
@@ -252,6 +255,7 @@ export class GeminiStreamEncoder implements StreamEncoder {
   #usage: UsageReport | undefined;
   #serviceTier: ServiceTier | undefined;
   readonly #kept = new Map<number, Kept>();
+  readonly #parts: Pick<PartTerms, 'toClient' | 'isOurs' | 'nameOf'>;
   #keptCharacters = 0;
   #sent = false;
 
@@ -259,6 +263,7 @@ export class GeminiStreamEncoder implements StreamEncoder {
     this.#terms = terms;
     this.#framing = framing;
     this.#model = terms.model;
+    this.#parts = { toClient: true, isOurs: false, nameOf: (name) => originalToolName(name, terms.request.tools) };
   }
 
   push(events: readonly StreamEvent[]): Buffer[] {
@@ -321,7 +326,7 @@ export class GeminiStreamEncoder implements StreamEncoder {
       case 'media':
       case 'foreign': {
         this.#flush(event.choice, out);
-        const [part] = writeModelParts([event.part], { toClient: true, isOurs: false, param: 'candidates', lost: () => {} });
+        const [part] = writeModelParts([event.part], { ...this.#parts, param: 'candidates', lost: () => {} });
         if (part !== undefined) this.#part(event.choice, part, out);
         break;
       }
@@ -372,7 +377,7 @@ export class GeminiStreamEncoder implements StreamEncoder {
     }
     this.#flush(choice, out);
     if (signature === undefined) return;
-    this.#part(choice, { ...(carrier.dialect === 'gemini' ? { text: '' } : { thought: true }), thoughtSignature: signature }, out);
+    this.#part(choice, { ...(carrier.dialect === DIALECT ? { text: '' } : { thought: true }), thoughtSignature: signature }, out);
   }
 
   #of(choice: number): Kept {
@@ -403,7 +408,7 @@ export class GeminiStreamEncoder implements StreamEncoder {
       const { id, name, kind, carriers = [] } = call.start;
       const whole: ToolCallPart = { type: 'tool_call', id, name, arguments: call.arguments, kind, carriers, rest: NO_REST };
       const isWhole = (all || call.arguments !== '') && argumentsObject(whole) !== undefined;
-      const written = isWhole && waiting.length === 0 ? writeCall(whole, { toClient: true, isOurs: false }) : undefined;
+      const written = isWhole && waiting.length === 0 ? writeCall(whole, this.#parts) : undefined;
       if (written !== undefined) {
         parts.push(written);
         this.#keptCharacters -= call.arguments.length;

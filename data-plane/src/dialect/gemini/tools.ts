@@ -1,8 +1,10 @@
 /** Tools, the choice among them, and calls of them. */
+import { asFunction, grammarOf, inputAsArguments } from '../../canonical/custom-tool.ts';
 import type { Loss } from '../../canonical/loss.ts';
 import type { ReasoningCarrier, Rest, ToolCallPart } from '../../canonical/message.ts';
 import type { Request } from '../../canonical/request.ts';
 import type { FunctionTool, HostedTool, Tool, ToolChoice } from '../../canonical/tool.ts';
+import { boundedToolName } from '../../canonical/tool-name.ts';
 import { invalid, isObject, type JsonObject, NO_REST, rest, text } from '../json.ts';
 import { fromOpenApi, toOpenApi } from './json-schema.ts';
 import type { ModelWays } from './models.ts';
@@ -10,9 +12,6 @@ import { enumWord, fieldsOf, listOf } from './proto-json.ts';
 import { DIALECT } from './schema.ts';
 
 const FUNCTION_KEYS = ['name', 'description', 'parameters', 'parametersJsonSchema'];
-
-/** The single argument of a tool that takes free text. */
-const FREE_TEXT = { type: 'object', properties: { input: { type: 'string' } }, required: ['input'] } as const;
 
 /** Throws GatewayError 400. One object of `tools` may hold functions and tools of Google's. */
 export function readTools(value: unknown): readonly Tool[] {
@@ -104,22 +103,14 @@ export function writeTools({ dialect, tools }: Request, ways: ModelWays, lost: (
 function writeFunction(tool: Exclude<Tool, HostedTool>, isOurs: boolean, ways: ModelWays, lost: (loss: Loss) => void): JsonObject {
   const { name, description } = tool;
   if (tool.kind === 'custom') {
-    const grammar = grammarOf(tool.format);
-    if (grammar !== undefined) lost({ name: 'tool_grammar', at: name });
-    return { name, description: [description ?? '', grammar ?? ''].join('\n\n').trim(), ...writeParameters(FREE_TEXT, ways, () => {}) };
+    if (grammarOf(tool.format) !== undefined) lost({ name: 'tool_grammar', at: name });
+    return writeFunction(asFunction(tool), isOurs, ways, lost);
   }
   if (tool.strict === true && !isOurs) lost({ name: 'strict_tool', at: name });
   const schema = tool.parameters;
   const parameters =
     schema === undefined ? {} : writeParameters(schema, ways, (keyword) => lost({ name: 'schema_keyword', at: `${name}:${keyword}` }));
-  return { ...(isOurs ? tool.rest : NO_REST), name, description: description ?? '', ...parameters };
-}
-
-/** What the model is told of a grammar that nobody holds it to. */
-function grammarOf(format: unknown): string | undefined {
-  if (!isObject(format) || format.type === 'text') return undefined;
-  const grammar = isObject(format.grammar) ? format.grammar : format;
-  return `The input must follow this grammar (${text(grammar.syntax) ?? 'unknown syntax'}):\n${text(grammar.definition) ?? JSON.stringify(grammar)}`;
+  return { ...(isOurs ? tool.rest : NO_REST), name: isOurs ? name : boundedToolName(name), description: description ?? '', ...parameters };
 }
 
 /** None for an object without members: the older form refuses it, and it says nothing. */
@@ -134,7 +125,7 @@ export function writeToolConfig({ dialect, toolChoice, tools, rest: others }: Re
   const ours = dialect === DIALECT ? fieldsOf(others.toolConfig) : NO_REST;
   // A choice among no functions is refused.
   const isChoice = toolChoice !== undefined && tools.some(({ kind }) => kind !== 'hosted');
-  const config = isChoice ? writeChoice(toolChoice, dialect === DIALECT && tools.some(isStrict)) : undefined;
+  const config = isChoice ? writeChoice(toolChoice, dialect === DIALECT, tools) : undefined;
   if (config === undefined) return Object.keys(ours).length === 0 ? undefined : ours;
   return { ...ours, functionCallingConfig: config };
 }
@@ -143,16 +134,16 @@ function isStrict(tool: Tool): boolean {
   return tool.kind === 'function' && tool.strict === true;
 }
 
-function writeChoice(choice: ToolChoice, isValidated: boolean): JsonObject {
+function writeChoice(choice: ToolChoice, isOurs: boolean, tools: readonly Tool[]): JsonObject {
   switch (choice.type) {
     case 'auto':
-      return { mode: isValidated ? 'VALIDATED' : 'AUTO' };
+      return { mode: isOurs && tools.some(isStrict) ? 'VALIDATED' : 'AUTO' };
     case 'none':
       return { mode: 'NONE' };
     case 'required':
       return { mode: 'ANY' };
     case 'tool':
-      return { mode: 'ANY', allowedFunctionNames: [choice.name] };
+      return { mode: 'ANY', allowedFunctionNames: [isOurs ? choice.name : boundedToolName(choice.name)] };
     case 'foreign':
       throw invalid("The tool choice is one that this model's provider does not have.", 'tool_choice');
     default:
@@ -176,7 +167,7 @@ export function readCall(call: JsonObject, id: string, carriers: readonly Reason
 
 /** The arguments as an object; undefined for a text that is none. */
 export function argumentsObject({ kind, arguments: written }: Pick<ToolCallPart, 'kind' | 'arguments'>): JsonObject | undefined {
-  if (kind === 'custom') return { input: written };
+  if (kind === 'custom') return argumentsObject({ kind: 'function', arguments: inputAsArguments(written) });
   if (written.trim() === '') return {};
   try {
     const value: unknown = JSON.parse(written);
