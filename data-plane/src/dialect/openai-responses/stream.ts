@@ -14,7 +14,8 @@ import { failureEvents, idSuffix, responseId, sseEvent } from './error.ts';
 import { failureOf, isCall, readFinish, writeFinish } from './finish.ts';
 import { encryptedContent, type ItemStatus, imageItem, logprobsOf, messageItem, outputText, reasoningItem } from './item.ts';
 import { readCarriers, readCitation, readOutputItem, writeAnnotation } from './message.ts';
-import { type ResponseHead, readReport, responseObject, shifted, withUsage } from './response.ts';
+import { readReport, shifted } from './response.ts';
+import { type ResponseHead, responseObject, withUsage } from './response-object.ts';
 import { servedTier } from './schema.ts';
 import { type ClientCall, callItem, clientCall, readArguments } from './tools.ts';
 
