@@ -52,7 +52,7 @@ describe('the models of a key', () => {
     });
   });
 
-  it.each(['/v1beta', '/genai/v1beta'])(
+  it.each(['/v1beta', '/genai/v1beta', '/genai/v1', '/v1'])(
     'are told to a Gemini client under %s as Gemini does, page by page, with its errors',
     async (prefix) => {
       const first = await gemini(`${prefix}/models?pageSize=1`);
@@ -63,11 +63,17 @@ describe('the models of a key', () => {
       for (const name of ['m-1.5', 'acme/m-1.5', 'acme%2Fm-1.5', 'claude-opus-4-7']) {
         expect((await gemini(`${prefix}/models/${name}`)).body).toMatchObject({ name: 'models/m-1.5' });
       }
-      expect(await get(`${prefix}/models/m-1.5?key=${node.apiKey}`, {})).toMatchObject({ status: 200, body: { name: 'models/m-1.5' } });
       expect(await gemini(`${prefix}/models/nothing`)).toMatchObject({ status: 404, body: { error: { code: 404, status: 'NOT_FOUND' } } });
       expect(await gemini(`${prefix}/models?pageToken=no`)).toMatchObject({ status: 400, body: { error: { status: 'INVALID_ARGUMENT' } } });
     },
   );
+
+  it('are told to a Gemini client that shows its key in the address, where the path is only its own', async () => {
+    for (const prefix of ['/v1beta', '/genai/v1beta', '/genai/v1']) {
+      expect(await get(`${prefix}/models/m-1.5?key=${node.apiKey}`, {})).toMatchObject({ status: 200, body: { name: 'models/m-1.5' } });
+    }
+    expect(await get(`/v1/models/m-1.5?key=${node.apiKey}`, {})).toMatchObject({ status: 200, body: { object: 'model' } });
+  });
 
   it('name endpoints that are there', async () => {
     const { body } = await openai('/v1/models');

@@ -16,15 +16,20 @@ export const MODEL_PATHS: readonly { readonly path: string; readonly operation: 
 /** Counts the tokens of a request without sending it, in the dialect that has a path for it. */
 export const COUNT_PATH = '/v1/messages/count_tokens';
 
-/** Paths that end in a model and a method: `…/models/gemini-2.5-pro:generateContent`. The first under the prefix that our documents give. */
-export const METHOD_PATHS: readonly string[] = ['/genai/v1beta/models/*', '/v1beta/models/*'];
+/**
+ * Paths that end in a model and a method: `…/models/gemini-2.5-pro:generateContent`. The first under the prefix that our documents give;
+ * Google's newer clients ask for `v1` unless they are told otherwise.
+ */
+export const METHOD_PATHS: readonly string[] = ['/genai/v1beta/models/*', '/v1beta/models/*', '/genai/v1/models/*', '/v1/models/*'];
 
 /** Under which each dialect that lists models has its `/models`. */
-export const LIST_PREFIXES: readonly string[] = ['/v1', '/genai/v1beta', '/v1beta'];
+export const LIST_PREFIXES: readonly string[] = ['/v1', '/genai/v1beta', '/v1beta', '/genai/v1'];
 
 export { type MethodCall, methodCall };
 
-const METHOD_PATH = /^(\/genai)?\/v1beta(\/|$)/;
+/** Under `/v1`, which is not this dialect's alone, by the methods: a model's name may have a colon. */
+const METHOD_PATH =
+  /^(\/genai\/v1(beta)?|\/v1beta)(\/|$)|^\/v1\/models\/.*:(generateContent|streamGenerateContent|countTokens|embedContent|batchEmbedContents)$/;
 
 /** `url` is the path with its query. */
 export function spokenAt(url: string, headers: IncomingHttpHeaders): Spoken {
@@ -34,8 +39,9 @@ export function spokenAt(url: string, headers: IncomingHttpHeaders): Spoken {
   if (path === '/v1/messages' || path.startsWith('/v1/messages/')) return 'anthropic-messages';
   if (path === '/v1/responses' || path.startsWith('/v1/responses/')) return 'openai-responses';
   if (METHOD_PATH.test(path)) return isJsonArray(path, queryAt === -1 ? '' : url.slice(queryAt + 1)) ? 'gemini-json-array' : 'gemini';
-  // Two dialects list their models under one path.
-  return headers['anthropic-version'] === undefined ? 'openai-chat' : 'anthropic-messages';
+  // Three dialects list their models under one path.
+  if (headers['anthropic-version'] !== undefined) return 'anthropic-messages';
+  return headers['x-goog-api-key'] === undefined ? 'openai-chat' : 'gemini';
 }
 
 /** Google's API streams one JSON array unless it is asked for events. */
