@@ -77,8 +77,13 @@ function readTools(value: JsonValue | undefined): Tool[] {
     const at = `tools.${index}`;
     if (!isObject(tool)) throw refused(`${at}: Input should be a valid dictionary or object to extract fields from`);
     const { name, type, input_schema: schema } = tool;
-    // Anthropic's own tools run on its side; the simulated model never calls them.
-    if (typeof type === 'string' && type !== 'custom') return [];
+    // Anthropic's own tools, which have dates in their names, run on its side; the simulated model never calls them.
+    if (typeof type === 'string' && /_\d{8}$/.test(type)) return [];
+    if (present(type) && type !== 'custom') {
+      throw refused(
+        `${at}: Input tag '${String(type)}' found using 'type' does not match any of the expected tags: 'bash_20250124', 'custom', 'text_editor_20250728', 'web_search_20250305'`,
+      );
+    }
     if (typeof name !== 'string') throw refused(`${at}.custom.name: Field required`);
     if (!/^[a-zA-Z0-9_-]{1,128}$/.test(name)) throw refused(`${at}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'`);
     if (names.has(name)) throw refused('tools: Tool names must be unique.');
