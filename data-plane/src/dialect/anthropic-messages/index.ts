@@ -1,6 +1,7 @@
 /** Anthropic's Messages, and everybody who speaks them. */
 import type { Dialect } from '../dialect.ts';
 import { readUpstreamError } from '../upstream-error.ts';
+import { counting } from './count-tokens.ts';
 import { renderError, renderStreamError } from './error.ts';
 import { inputText } from './input-text.ts';
 import { longestMessage } from './message-length.ts';
@@ -24,6 +25,7 @@ export const anthropicMessages: Dialect = {
   encodeResponse,
   decodeStream: () => new MessagesStreamDecoder(),
   encodeStream: (terms) => new MessagesStreamEncoder(terms),
+  counting,
   readUpstreamError,
   renderError,
   renderStreamError,

@@ -28,14 +28,14 @@ export function readReasoning(thinking: unknown, outputConfig: unknown): Reasoni
 const SHOWN: Readonly<Partial<Record<string, string>>> = { summarized: 'auto', omitted: 'none' };
 
 export interface ReasoningTerms {
-  /** The request came in this dialect, where an effort alone asks for no thinking. */
-  readonly isOurs: boolean;
   readonly ways: ModelWays;
   readonly maxTokens: number;
   /** The answer must begin with a call. */
   readonly forcesTool: boolean;
-  /** The last turn is to be continued after results, and has no thinking that would prove it. */
+  /** A turn of the model is to be continued that does not begin with its thinking. */
   readonly continuesUnproven: boolean;
+  /** Temperature, top_p or top_k is set, which this model takes, but not beside thinking. */
+  readonly setsSampling: boolean;
   readonly lose: (loss: Loss) => void;
 }
 
@@ -48,7 +48,11 @@ const NOTHING: WrittenReasoning = { thinking: undefined, effort: undefined };
 
 export function writeReasoning(reasoning: Reasoning | undefined, terms: ReasoningTerms): WrittenReasoning {
   if (reasoning === undefined) return NOTHING;
-  const { isOurs, ways, forcesTool, continuesUnproven, lose } = terms;
+  const { ways, forcesTool, continuesUnproven, setsSampling } = terms;
+  // What nobody asked for makes way for what the client did ask, and is not missed.
+  const isDefault = reasoning.isDefault === true;
+  if (isDefault && setsSampling) return NOTHING;
+  const lose = isDefault ? () => {} : terms.lose;
   if (reasoning.mode === 'off' || reasoning.effort === 'none') {
     return { thinking: ways.thinking === 'none' ? undefined : { type: 'disabled' }, effort: undefined };
   }
@@ -59,7 +63,6 @@ export function writeReasoning(reasoning: Reasoning | undefined, terms: Reasonin
     return NOTHING;
   }
   const effort = effortFor(reasoning, ways, lose);
-  if (isOurs && reasoning.mode === undefined && reasoning.budgetTokens === undefined) return { thinking: undefined, effort };
   const display = reasoning.show === undefined ? {} : { display: reasoning.show === 'none' ? 'omitted' : 'summarized' };
   const isAdaptive = ways.thinking === 'adaptive' || (ways.thinking === 'both' && reasoning.budgetTokens === undefined);
   if (isAdaptive) return { thinking: { type: 'adaptive', ...display }, effort };

@@ -1,5 +1,4 @@
 /** A request, to and from the canonical language. */
-import { withAnsweredCalls } from '../../canonical/answered-calls.ts';
 import type { Loss } from '../../canonical/loss.ts';
 import type { Message } from '../../canonical/message.ts';
 import type { Request, ResponseFormat } from '../../canonical/request.ts';
@@ -120,8 +119,7 @@ function readFormat(fields: JsonObject): ResponseFormat | undefined {
 }
 
 /** The upstream's body. Throws GatewayError 400 for what this provider cannot be asked at all. */
-export function encodeRequest(asked: Request, terms: EncodeRequestTerms): Encoded {
-  const request = withAnsweredCalls(asked);
+export function encodeRequest(request: Request, terms: EncodeRequestTerms): Encoded {
   const losses: Loss[] = [];
   const lose = (loss: Loss): void => {
     losses.push(loss);
@@ -141,11 +139,11 @@ export function encodeRequest(asked: Request, terms: EncodeRequestTerms): Encode
   const forgotten = tools.length === 0 ? [...calledNames(request.messages)].map(forgottenTool) : [];
   const maxTokens = request.maxOutputTokens ?? terms.maxOutputTokens ?? terms.modelMaxOutputTokens ?? DEFAULT_MAX_TOKENS;
   const { thinking, effort } = writeReasoning(request.reasoning, {
-    isOurs,
     ways,
     maxTokens,
     forcesTool: choice?.type === 'any' || choice?.type === 'tool',
     continuesUnproven: continuesUnproven(conversation.messages),
+    setsSampling: setsSampling(request, ways),
     lose,
   });
   const ownConfig = isOurs && isObject(request.rest.output_config) ? request.rest.output_config : NO_REST;
@@ -209,6 +207,10 @@ function loseUnsaid(request: Request, isOurs: boolean, lose: (loss: Loss) => voi
   if (promptCacheKey !== undefined) lose({ name: 'prompt_cache_key' });
   if (imageOutput !== undefined) lose({ name: 'image_output' });
   if (serviceTier === 'flex') lose({ name: 'service_tier' });
+}
+
+function setsSampling({ sampling: { temperature, topP, topK } }: Request, ways: ModelWays): boolean {
+  return ways.sampling !== 'none' && ((temperature ?? 1) !== 1 || (topP ?? 1) !== 1 || topK !== undefined);
 }
 
 /** The upper end of the range that this protocol has. */

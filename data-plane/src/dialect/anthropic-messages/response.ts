@@ -15,7 +15,7 @@ import { errorFromAnswer } from '../upstream-error.ts';
 import { readFinish, writeFinish } from './finish.ts';
 import { plainText, readBlock, readCitation, writeCitation, writeThinking } from './message.ts';
 import { DIALECT } from './schema.ts';
-import { JSON_ANSWER_TOOL, readArguments } from './tools.ts';
+import { DIRECT_CALLER, JSON_ANSWER_TOOL, readArguments } from './tools.ts';
 import { readUsage, reasoningTokens, servedTier, writeUsage } from './usage.ts';
 
 /** Longer contents are not parsed for their text: they are not empty, and their bytes stand for it. */
@@ -192,9 +192,10 @@ export function encodeResponse(response: Response, terms: EncodeTerms): Encoded 
     losses.push(loss);
   };
   const { usage, serviceTier } = response;
+  const isOurs = response.dialect === DIALECT;
   const choice = response.choices[0];
   if (response.choices.length > 1) lose({ name: 'choices' });
-  const content = (choice?.parts ?? []).flatMap((part, index) => writeAnswerPart(part, index, terms, lose));
+  const content = (choice?.parts ?? []).flatMap((part, index) => writeAnswerPart(part, index, isOurs, terms, lose));
   const hasCalls = content.some((block) => block.type === 'tool_use');
   const hasRefusal = choice?.parts.some((part) => part.type === 'refusal') ?? false;
   const fields = JSON.stringify({
@@ -206,6 +207,7 @@ export function encodeResponse(response: Response, terms: EncodeTerms): Encoded 
     ...writeFinish(choice?.finish, { hasCalls, hasRefusal }),
     stop_details: null,
     container: null,
+    ...(isOurs ? response.rest : {}),
   });
   const counts = writeUsage(usage?.usage ?? {}, usage?.reasoningTokens, serviceTier);
   return { body: [Buffer.from(`${fields.slice(0, -1)},"usage":${withLiteral(counts, 'cost_usd', terms.costUsdLiteral)}}`)], losses };
@@ -214,6 +216,7 @@ export function encodeResponse(response: Response, terms: EncodeTerms): Encoded 
 function writeAnswerPart(
   part: Part,
   index: number,
+  isOurs: boolean,
   { request, requestId }: EncodeTerms,
   lose: (loss: Loss) => void,
 ): readonly JsonObject[] {
@@ -232,7 +235,8 @@ function writeAnswerPart(
           id: clientCallId(part, index, requestId),
           name: originalToolName(part.name, request.tools),
           input: readArguments(part.arguments),
-          caller: DIRECT,
+          caller: DIRECT_CALLER,
+          ...(isOurs ? part.rest : {}),
         },
       ];
     case 'audio':
@@ -254,9 +258,6 @@ function writeAnswerPart(
       return part satisfies never;
   }
 }
-
-/** Who made a call: the model itself, and no program of the provider's. */
-export const DIRECT = { type: 'direct' };
 
 function writeText(part: TextPart, at: string, lose: (loss: Loss) => void): JsonObject {
   const citations = part.citations.map(writeCitation);

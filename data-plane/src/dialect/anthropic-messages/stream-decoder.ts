@@ -3,7 +3,7 @@ import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { StreamEvent } from '../../canonical/event.ts';
 import type { StreamDecoder } from '../dialect.ts';
-import { isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
+import { isObject, type JsonObject, number, rest, text } from '../json.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
@@ -11,7 +11,7 @@ import { hasFinished, readFinish } from './finish.ts';
 import { readCitation, readProof } from './message.ts';
 import { readReport } from './response.ts';
 import { DIALECT } from './schema.ts';
-import { JSON_ANSWER_TOOL } from './tools.ts';
+import { callRest, JSON_ANSWER_TOOL } from './tools.ts';
 import { servedTier } from './usage.ts';
 
 /** More blocks in one answer are no answer any more. */
@@ -179,7 +179,7 @@ export class MessagesStreamDecoder implements StreamDecoder {
           id: text(block.id) ?? '',
           name,
           kind: 'function',
-          rest: NO_REST,
+          rest: callRest(block),
         });
         return { kind: 'call', call, input: block.input, hasArguments: false };
       }

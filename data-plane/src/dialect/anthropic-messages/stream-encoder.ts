@@ -12,8 +12,9 @@ import { type JsonObject, withLiteral } from '../json.ts';
 import { writeFinish } from './finish.ts';
 import { JsonEnd } from './json-end.ts';
 import { signatureOf, writeCitation, writeThinking } from './message.ts';
-import { clientCallId, DIRECT, messageId } from './response.ts';
+import { clientCallId, messageId } from './response.ts';
 import { DIALECT } from './schema.ts';
+import { DIRECT_CALLER } from './tools.ts';
 import { writeUsage } from './usage.ts';
 
 /** Of events that wait for a call before them to end. */
@@ -43,6 +44,8 @@ export class MessagesStreamEncoder implements StreamEncoder {
   #finish: Finish | undefined;
   #usage: UsageReport | undefined;
   #serviceTier: ServiceTier | undefined;
+  /** The upstream speaks this dialect, too. */
+  #isOurs = false;
   #hasCalls = false;
   #hasRefusal = false;
 
@@ -83,6 +86,7 @@ export class MessagesStreamEncoder implements StreamEncoder {
   #take(event: StreamEvent): void {
     switch (event.type) {
       case 'start':
+        this.#isOurs = event.dialect === DIALECT;
         this.#start(event.model);
         break;
       case 'finish':
@@ -237,7 +241,7 @@ export class MessagesStreamEncoder implements StreamEncoder {
     for (const block of writeThinking({ type: 'reasoning', text: '', carriers: [carrier] })) this.#writeWhole(block);
   }
 
-  #openCall({ call, id, name, kind, carriers }: CallStart): void {
+  #openCall({ call, id, name, kind, carriers, rest: others }: CallStart): void {
     this.#hasCalls = true;
     this.#openBlock(
       { kind: 'call', call, json: new JsonEnd(), custom: kind === 'custom' ? '' : undefined },
@@ -246,7 +250,8 @@ export class MessagesStreamEncoder implements StreamEncoder {
         id: clientCallId({ id, ...(carriers === undefined ? {} : { carriers }) }, call, this.#terms.requestId),
         name: originalToolName(name, this.#terms.request.tools),
         input: {},
-        caller: DIRECT,
+        caller: DIRECT_CALLER,
+        ...(this.#isOurs ? others : {}),
       },
     );
   }

@@ -145,7 +145,9 @@ export function writeToolChoice(choice: ToolChoice | undefined, parallelToolCall
   }
 }
 
-const CALL_KEYS = ['type', 'id', 'name', 'input', 'cache_control', 'caller'];
+const CALL_KEYS = ['type', 'id', 'name', 'input', 'cache_control'];
+/** The model itself makes a call, unless a program of the provider's is said to. */
+export const DIRECT_CALLER = { type: 'direct' };
 
 /** `cacheControl` of the block. */
 export function readToolCall(block: JsonObject, cached: { readonly cacheControl?: CacheControl }): ToolCallPart {
@@ -158,8 +160,15 @@ export function readToolCall(block: JsonObject, cached: { readonly cacheControl?
     kind: 'function',
     ...(carriers.length === 0 ? {} : { carriers }),
     ...cached,
-    rest: rest(block, CALL_KEYS),
+    rest: callRest(block),
   };
+}
+
+/** What else a block of a call says. */
+export function callRest(block: JsonObject): JsonObject {
+  const others = rest(block, CALL_KEYS);
+  if (!isObject(others.caller) || others.caller.type !== DIRECT_CALLER.type) return others;
+  return rest(others, ['caller']);
 }
 
 /** A call of an earlier turn, for an upstream. */

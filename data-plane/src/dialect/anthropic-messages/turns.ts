@@ -29,13 +29,22 @@ export function writeTurns(messages: readonly Message[], isOurs: boolean, ways: 
     if (message.role === 'system' || message.role === 'developer') {
       const texts = blocks.filter((block) => isOurs || block.type === 'text');
       if (texts.length < blocks.length) lose({ name: 'unknown_part', at });
-      if (ways.takesInlineSystem && mayFollow(turns.at(-1))) append(turns, 'system', texts);
+      // What the system says before anybody else stands apart.
+      if (ways.takesInlineSystem && turns.length > 0) append(turns, 'system', texts);
       else system.push(...texts);
     } else append(turns, message.role === 'assistant' ? 'assistant' : 'user', blocks);
   }
   if (!turns.some(({ role }) => role !== 'system'))
     throw invalid("The parameter 'messages' holds nothing that this model can be shown.", 'messages');
+  trimPrefill(turns.at(-1));
   return { system, messages: turns };
+}
+
+/** White space at the end of an answer that is to be continued is refused. */
+function trimPrefill(turn: Turn | undefined): void {
+  const block = turn?.role === 'assistant' ? turn.content.at(-1) : undefined;
+  if (turn === undefined || block?.type !== 'text' || typeof block.text !== 'string') return;
+  turn.content[turn.content.length - 1] = { ...block, text: block.text.trimEnd() };
 }
 
 /** Empty turns are refused, and two of one role are one. */
@@ -46,11 +55,6 @@ function append(turns: Turn[], role: Turn['role'], blocks: readonly JsonObject[]
   else turns.push({ role, content: [...blocks] });
 }
 
-/** The system may speak up after a user's turn; what it says before anybody else stands apart. */
-function mayFollow(turn: Turn | undefined): boolean {
-  return turn !== undefined && turn.role !== 'assistant';
-}
-
 function loseFields({ name, rest }: Message, isOurs: boolean, at: string, lose: (loss: Loss) => void): void {
   if (name !== undefined) lose({ name: 'message_name', at });
   if (isOurs) return;
@@ -59,11 +63,12 @@ function loseFields({ name, rest }: Message, isOurs: boolean, at: string, lose: 
   }
 }
 
-/** The last turn of the model waits for results that have come, and does not begin with thinking. */
+/** A turn of the model is to be continued, as it stands or after results, and its thinking does not stand before it. */
 export function continuesUnproven(turns: readonly Turn[]): boolean {
-  const [before, last] = turns.slice(-2);
-  if (before?.role !== 'assistant' || last?.role !== 'user' || last.content[0]?.type !== 'tool_result') return false;
-  const first = before.content[0]?.type;
+  const last = turns.findLast(({ role }) => role !== 'system');
+  if (last?.role === 'assistant') return true;
+  if (last?.content[0]?.type !== 'tool_result') return false;
+  const first = turns.findLast(({ role }) => role === 'assistant')?.content[0]?.type;
   return first !== 'thinking' && first !== 'redacted_thinking';
 }
 
