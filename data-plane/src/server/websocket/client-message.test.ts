@@ -11,12 +11,14 @@ function create(value: unknown): CreateMessage {
 
 const body = (value: unknown, previous?: KeptTurn): unknown => JSON.parse(requestBody(create(value), previous).toString());
 
-function refusal(value: unknown): { code: string; param: string | null; streamId: string | undefined } {
+function refused(value: unknown): { code: unknown; param: string | undefined; streamId: string | undefined } {
   try {
     readMessage(Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)));
   } catch (thrown) {
-    if (thrown instanceof RefusedMessage) return { code: thrown.refusal.code, param: thrown.refusal.param, streamId: thrown.streamId };
-    throw thrown;
+    if (!(thrown instanceof RefusedMessage)) throw thrown;
+    const { code, details, param, status } = thrown.why;
+    expect(status).toBe(400);
+    return { code: details?.code ?? code, param, streamId: thrown.streamId };
   }
   throw new Error('was not refused');
 }
@@ -69,9 +71,9 @@ describe('a message of a client', () => {
   });
 
   it.each([
-    ['no JSON', '{"type":', 'invalid_json', null],
-    ['a list', [1], 'invalid_request_error', null],
-    ['more than one value', '{"type":"response.create"} {}', 'invalid_json', null],
+    ['no JSON', '{"type":', 'invalid_json', undefined],
+    ['a list', [1], 'invalid_request_error', undefined],
+    ['more than one value', '{"type":"response.create"} {}', 'invalid_json', undefined],
     ['no type', { model: 'm' }, 'invalid_request_error', 'type'],
     ['a number for a type', { type: 1 }, 'invalid_request_error', 'type'],
     ['another type', { type: 'session.update' }, 'unknown_event_type', 'type'],
@@ -88,18 +90,18 @@ describe('a message of a client', () => {
     ['an input twice', '{"type":"response.create","input":"a","input":"b"}', 'invalid_request_error', 'input'],
     ['an input in both places', { type: 'response.create', input: 'a', response: { input: 'b' } }, 'invalid_request_error', 'input'],
     ['an escaped name', '{"type":"response.create","\\u0069nput":"a"}', 'invalid_request_error', 'input'],
-    ['a bad escape in what is read', '{"type":"response.create","previous_response_id":"\\x"}', 'invalid_json', null],
+    ['a bad escape in what is read', '{"type":"response.create","previous_response_id":"\\x"}', 'invalid_json', undefined],
   ])('is refused with %s', (_, value, code, param) => {
-    expect(refusal(value)).toMatchObject({ code, param });
+    expect(refused(value)).toMatchObject({ code, param });
   });
 
   it('is refused in the lane that it names', () => {
-    expect(refusal({ type: 'response.create', stream_id: 'lane', input: 7 }).streamId).toBe('lane');
-    expect(refusal({ type: 'session.update', stream_id: 'lane' }).streamId).toBe('lane');
+    expect(refused({ type: 'response.create', stream_id: 'lane', input: 7 }).streamId).toBe('lane');
+    expect(refused({ type: 'session.update', stream_id: 'lane' }).streamId).toBe('lane');
   });
 
   it('may be as deep as any request, and no deeper', () => {
-    expect(refusal(`{"type":"response.create","input":${'['.repeat(2_000)}${']'.repeat(2_000)}}`).code).toBe('invalid_json');
+    expect(refused(`{"type":"response.create","input":${'['.repeat(2_000)}${']'.repeat(2_000)}}`).code).toBe('invalid_json');
   });
 });
 

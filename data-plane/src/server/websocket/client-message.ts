@@ -1,7 +1,8 @@
 /** A client's text message → what it asks for. The request in it stays as the bytes that came, but for what only the envelope needs. */
+import { GatewayError } from '@meridian/domain/error';
 import { JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, valueAt } from '../../dialect/json-scanner.ts';
 import { joined } from './conversation.ts';
-import { Refusal } from './refusal.ts';
+import { refusal } from './refusal.ts';
 
 /** `response.create` */
 export interface CreateMessage {
@@ -34,13 +35,13 @@ export type ClientMessage = CreateMessage | SteerMessage | AcknowledgedMessage;
 
 /** A refusal of a message that names a lane goes to that lane. */
 export class RefusedMessage extends Error {
-  readonly refusal: Refusal;
+  readonly why: GatewayError;
   readonly streamId: string | undefined;
 
-  constructor(refusal: Refusal, streamId: string | undefined) {
-    super(refusal.message);
+  constructor(why: GatewayError, streamId: string | undefined) {
+    super(why.message);
     this.name = 'RefusedMessage';
-    this.refusal = refusal;
+    this.why = why;
     this.streamId = streamId;
   }
 }
@@ -113,7 +114,7 @@ function createOf(text: Buffer, found: ReadonlyMap<string, Span>, members: Buffe
 /** Notes where the envelope's members stand, and collects the bytes of all others, names included. */
 function readMembers(text: Buffer, span: Span, found: Map<string, Span>, members: Buffer[]): void {
   const cursor = new JsonCursor(text, span);
-  if (cursor.peek() !== 'object') throw invalid('A message must be a JSON object.', null);
+  if (cursor.peek() !== 'object') throw invalid('A message must be a JSON object.');
   cursor.openObject();
   for (let first = true; cursor.nextKey(first); first = false) {
     const nameStart = cursor.keyStart - 1;
@@ -155,7 +156,7 @@ function itemsOfInput(text: Buffer, span: Span | undefined): Buffer | undefined 
 function streamIdOf(given: unknown): string | undefined {
   if (given === undefined) return undefined;
   if (typeof given === 'string' && STREAM_ID.test(given)) return given;
-  throw new Refusal(
+  throw refusal(
     'invalid_stream_id',
     "The 'stream_id' field must be a non-empty string of at most 256 characters: letters, numbers, underscores, hyphens and periods.",
     'stream_id',
@@ -167,23 +168,22 @@ function value(text: Buffer, found: ReadonlyMap<string, Span>, name: string): un
   return span === undefined ? undefined : valueAt(text, span);
 }
 
-function unknownType(type: unknown): Refusal {
+function unknownType(type: unknown): GatewayError {
   if (typeof type !== 'string') return invalid("A message must have a 'type': response.create.", 'type');
   const hint = type === 'response.cancel' ? ' Close the connection to cancel what runs.' : '';
   const message = `Messages of type '${type.slice(0, MAX_SHOWN_CHARACTERS)}' are not supported. Send response.create.${hint}`;
-  return new Refusal('unknown_event_type', message, 'type');
+  return refusal('unknown_event_type', message, 'type');
 }
 
-function invalid(message: string, param: string | null): Refusal {
-  return new Refusal('invalid_request_error', message, param);
+function invalid(message: string, param?: string): GatewayError {
+  return new GatewayError('invalid_request_error', { message, ...(param === undefined ? {} : { param }) });
 }
 
 /** Anything that reading can throw. */
-function refusalOf(thrown: unknown): Refusal {
-  if (thrown instanceof Refusal) return thrown;
-  if (thrown instanceof JsonSyntaxError) return new Refusal('invalid_json', `The message is not valid JSON: ${thrown.message}.`);
+function refusalOf(thrown: unknown): GatewayError {
+  if (thrown instanceof JsonSyntaxError) return refusal('invalid_json', `The message is not valid JSON: ${thrown.message}.`);
   if (thrown instanceof JsonKeyError) return invalid(thrown.message, thrown.key);
   // Inside strings that the scanner jumps over, the grammar is checked when they are read.
-  if (thrown instanceof SyntaxError) return new Refusal('invalid_json', 'The message is not valid JSON.');
-  throw thrown;
+  if (thrown instanceof SyntaxError) return refusal('invalid_json', 'The message is not valid JSON.');
+  return GatewayError.from(thrown);
 }

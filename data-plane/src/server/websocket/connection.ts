@@ -11,7 +11,7 @@ import { type ClientMessage, type CreateMessage, RefusedMessage, readMessage, ty
 import { Conversation, type KeptTurn, type StateRoom } from './conversation.ts';
 import { type LaneName, Lanes } from './lanes.ts';
 import { CLOSE_WITHIN_MS, LIFETIME_MS, MAX_BUFFERED_MESSAGE_BYTES, MAX_STREAM_IDS, PING_EVERY_MS, SILENT_MS, STALL_MS } from './limits.ts';
-import { errorMessage, Refusal } from './refusal.ts';
+import { errorMessage, type RefusalCode, refusal } from './refusal.ts';
 import { type Outlet, TurnReply } from './turn-reply.ts';
 import { requestBody, toolsFor } from './turn-request.ts';
 
@@ -53,7 +53,7 @@ interface Turn {
 
 /** Why no further turn is served, and how the connection is closed when those that run have ended. */
 interface Ending {
-  readonly why: GatewayError | Refusal;
+  readonly why: GatewayError;
   /** Told also to a client for which no turn waits. */
   readonly tellsAlways: boolean;
   readonly closeCode: number;
@@ -147,10 +147,10 @@ export class Connection implements Outlet {
     const requestId = this.#deps.newRequestId();
     let message: ClientMessage;
     try {
-      if (isBinary) throw new RefusedMessage(new Refusal('invalid_request_error', 'Messages must be text.'), undefined);
+      if (isBinary) throw new GatewayError('invalid_request_error', { message: 'Messages must be text.' });
       message = readMessage(text);
     } catch (thrown) {
-      if (thrown instanceof RefusedMessage) this.#refuse(thrown.refusal, requestId, thrown.streamId);
+      if (thrown instanceof RefusedMessage) this.#refuse(thrown.why, requestId, thrown.streamId);
       else this.#refuse(GatewayError.from(thrown), requestId, undefined);
       return;
     }
@@ -218,8 +218,7 @@ export class Connection implements Outlet {
         this.#deps.prewarm(exchange, reply);
       }
     } catch (thrown) {
-      if (thrown instanceof Refusal) reply.refuse(thrown);
-      else reply.fail(GatewayError.from(thrown));
+      reply.fail(GatewayError.from(thrown));
     }
     this.#replies.delete(reply);
     this.#deps.messageRoom.bytes -= turn.bytes;
@@ -246,7 +245,7 @@ export class Connection implements Outlet {
     const held = this.#conversation.hold(previousResponseId);
     if (held === undefined) {
       const message = `Previous response with id '${previousResponseId.slice(0, 256)}' not found.`;
-      throw new Refusal('previous_response_not_found', message, 'previous_response_id');
+      throw refusal('previous_response_not_found', message, 'previous_response_id');
     }
     return held;
   }
@@ -266,7 +265,7 @@ export class Connection implements Outlet {
     });
   }
 
-  #refuse(why: GatewayError | Refusal, requestId: string, streamId: string | undefined): void {
+  #refuse(why: GatewayError, requestId: string, streamId: string | undefined): void {
     this.#deps.onStatus(why.status);
     this.send(errorMessage(why, this.#deps.dialect, { requestId, streamId }));
     this.#pauseUnlessReady();
@@ -374,7 +373,7 @@ export class Connection implements Outlet {
 function lifetimeEnding(): Ending {
   const message = `Responses websocket connection limit reached (${LIFETIME_MS / 60_000} minutes). Create a new websocket connection to continue.`;
   return {
-    why: new Refusal('websocket_connection_limit_reached', message),
+    why: refusal('websocket_connection_limit_reached', message),
     tellsAlways: true,
     closeCode: 1001,
     closeReason: 'connection limit reached',
@@ -391,11 +390,13 @@ export function drainEnding(): Ending {
   };
 }
 
-function tooManyStreams(): Refusal {
+function tooManyStreams(): GatewayError {
   const message = `This WebSocket connection has reached its maximum number of distinct stream IDs (${MAX_STREAM_IDS}). Reuse an existing stream_id or open a new WebSocket connection.`;
-  return new Refusal('websocket_stream_limit_reached', message, 'stream_id');
+  return refusal('websocket_stream_limit_reached', message, 'stream_id');
 }
 
-function tooManyWaiting(): Refusal {
-  return new Refusal('websocket_queue_limit_reached', 'Too many requests wait on this connection. Wait for a response to end.', null, 429);
+function tooManyWaiting(): GatewayError {
+  const code: RefusalCode = 'websocket_queue_limit_reached';
+  const message = 'Too many requests wait on this connection. Wait for a response to end.';
+  return new GatewayError('rate_limit_exceeded', { message, details: { code } });
 }

@@ -9,7 +9,7 @@ import { JsonCursor, scanObject, valueAt } from '../../dialect/json-scanner.ts';
 import { SseSplitter } from '../../dialect/sse.ts';
 import type { Reply } from '../../exchange.ts';
 import type { AnswerMeta } from '../../routing/commit.ts';
-import { errorMessage, type Refusal } from './refusal.ts';
+import { errorMessage } from './refusal.ts';
 
 /** The client's side of a connection, as its turns see it. */
 export interface Outlet {
@@ -43,6 +43,7 @@ export interface AnsweredTurn {
 const FOLLOWABLE: ReadonlySet<string> = new Set(['response.completed', 'response.incomplete']);
 const EVENT_FIELDS: ReadonlySet<string> = new Set(['type', 'response']);
 const RESPONSE_FIELDS: ReadonlySet<string> = new Set(['id', 'output']);
+const NUMBER_FIELD: ReadonlySet<string> = new Set(['sequence_number']);
 const END_MARK = '[DONE]';
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
@@ -109,13 +110,21 @@ export class TurnReply implements Reply {
   }
 
   finish(events: readonly Buffer[]): void {
-    this.#end(events, true);
+    if (this.#ended) return;
+    this.#ended = true;
+    for (const event of events) {
+      for (const data of this.#dataOf(event)) {
+        this.#answered = answeredBy(data) ?? this.#answered;
+        this.#send(data);
+      }
+    }
   }
 
-  breakOff(error: GatewayError, bytes?: readonly Buffer[]): void {
+  /** One error message, and nothing after it: over HTTP a response that fails after an error says so, too, but here the next turn begins. */
+  breakOff(error: GatewayError, bytes: readonly Buffer[] = []): void {
     this.#terms.onError(error);
-    if (bytes === undefined) this.#sendError(error);
-    else this.#end(bytes, false);
+    const [first] = bytes.flatMap((event) => this.#dataOf(event));
+    this.#sendError(error, first === undefined ? undefined : sequenceNumberOf(first));
   }
 
   fail(error: GatewayError): void {
@@ -125,33 +134,15 @@ export class TurnReply implements Reply {
     this.#sendError(error);
   }
 
-  /** Of what the connection itself does not take. */
-  refuse(refusal: Refusal): void {
-    this.#terms.onStatus(refusal.status);
-    this.#opened = true;
-    this.#sendError(refusal);
-  }
-
   /** Turns are streams. */
   answer(): void {
     this.fail(new GatewayError('internal_error', { cause: 'a turn of a WebSocket was answered as a whole' }));
   }
 
-  #end(events: readonly Buffer[], well: boolean): void {
+  #sendError(error: GatewayError, sequenceNumber?: number): void {
     if (this.#ended) return;
     this.#ended = true;
-    for (const event of events) {
-      for (const data of this.#dataOf(event)) {
-        if (well) this.#answered = answeredBy(data) ?? this.#answered;
-        this.#send(data);
-      }
-    }
-  }
-
-  #sendError(error: GatewayError | Refusal): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#terms.outlet.send(errorMessage(error, this.#terms.dialect, this.#terms));
+    this.#terms.outlet.send(errorMessage(error, this.#terms.dialect, { ...this.#terms, sequenceNumber }));
   }
 
   #dataOf(event: Buffer): Buffer[] {
@@ -167,6 +158,12 @@ export class TurnReply implements Reply {
     const takesLane = lane !== undefined && data[0] === OPEN_BRACE && data[1] !== CLOSE_BRACE;
     this.#terms.outlet.send(takesLane ? Buffer.concat([lane, data.subarray(1)]) : data);
   }
+}
+
+/** Of an event, among those of its response. */
+function sequenceNumberOf(data: Buffer): number | undefined {
+  const span = scanObject(data, NUMBER_FIELD).get('sequence_number');
+  return span === undefined ? undefined : Number(valueAt(data, span));
 }
 
 /** Reads the last event of a response; undefined for any other. */
