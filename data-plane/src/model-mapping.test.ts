@@ -88,4 +88,35 @@ describe('a name that an account has for another model', () => {
     expect(namesIn(await answer.text())).toEqual(['m-2']);
     expect(bodies).toMatchObject([{ model: 'up-m-1.5', reasoning_effort: 'minimal', stream: true }]);
   });
+
+  it('is served in the protocol of the vendor whose name it is, whatever the other model speaks', async () => {
+    const { bodies, provider } = recording((request, response, body) =>
+      (JSON.parse(body).stream === true ? streaming : answerWith(ANSWER))(request, response, body),
+    );
+    const name = 'claude-opus-4-7';
+    node = await startTestNode(provider, { aliases: [{ ...MAPPED, name, settings: { reasoningEffort: 'high' } }] });
+    const message = (fields: object): Promise<Response> =>
+      fetch(`${node.url}/v1/messages`, {
+        method: 'POST',
+        headers: { 'x-api-key': node.apiKey, 'anthropic-version': '2023-06-01', 'content-type': 'application/json' },
+        body: JSON.stringify({
+          model: name,
+          max_tokens: 4_000,
+          // What it asks of the one model is nothing to the other.
+          thinking: { type: 'enabled', budget_tokens: 1_024 },
+          messages: [{ role: 'user', content: 'Hi' }],
+          ...fields,
+        }),
+      });
+    const answer = await message({});
+    expect(await answer.json()).toMatchObject({ type: 'message', model: name, content: [{ type: 'text', text: 'Hello there' }] });
+    expect([answer.status, answer.headers.get('x-actual-model')]).toEqual([200, 'up-m-1.5']);
+    const stream = await (await message({ stream: true })).text();
+    expect(stream).toMatch(/"type":"message_start".*"model":"claude-opus-4-7"/);
+    expect(stream).not.toContain('m-1.5');
+    expect(bodies).toMatchObject([
+      { model: 'up-m-1.5', reasoning_effort: 'high' },
+      { model: 'up-m-1.5', reasoning_effort: 'high', stream: true },
+    ]);
+  });
 });
