@@ -1,7 +1,7 @@
 /** Where each operation can be asked for, in every dialect. */
 import { OPERATIONS, type Operation } from '@meridian/domain/dialect';
 import { METHODS } from './gemini/model-list.ts';
-import { METHOD_PATHS, MODEL_PATHS } from './place.ts';
+import { COUNT_PATH, METHOD_PATHS, MODEL_PATHS } from './place.ts';
 
 const ENDPOINTS = new Map(OPERATIONS.map((operation) => [operation, endpointsFor(operation)]));
 
@@ -14,6 +14,7 @@ function endpointsFor(operation: Operation): string[] {
   const [methodPath = ''] = METHOD_PATHS;
   return [
     ...MODEL_PATHS.filter((entry) => entry.operation === operation).map(({ path }) => path),
+    ...(operation === 'chat' ? [COUNT_PATH] : []),
     ...METHODS[operation].map((method) => methodPath.replace('*', `{model}:${method}`)),
   ];
 }

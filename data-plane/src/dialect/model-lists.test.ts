@@ -109,7 +109,7 @@ describe('Gemini’s shape', () => {
       displayName: 'Model m-1',
       inputTokenLimit: 200_000,
       outputTokenLimit: 64_000,
-      supportedGenerationMethods: ['generateContent', 'streamGenerateContent'],
+      supportedGenerationMethods: ['generateContent', 'streamGenerateContent', 'countTokens'],
       thinking: true,
     });
     expect(geminiModelList.one(callable('acme/e-1', unknown, 'embeddings'))).toEqual({

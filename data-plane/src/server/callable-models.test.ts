@@ -33,8 +33,10 @@ describe('the models of a key', () => {
       '/v1/chat/completions',
       '/v1/messages',
       '/v1/responses',
+      '/v1/messages/count_tokens',
       '/genai/v1beta/models/{model}:generateContent',
       '/genai/v1beta/models/{model}:streamGenerateContent',
+      '/genai/v1beta/models/{model}:countTokens',
     ]);
     expect(models[0]).toMatchObject({ operations: ['embeddings'] });
     expect(models[0]?.endpoints).toEqual([

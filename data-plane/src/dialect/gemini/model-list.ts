@@ -9,7 +9,7 @@ const MAX_PAGE_MODELS = 1000;
 
 /** What is asked of a model, as its path ends. */
 export const METHODS: Readonly<Record<Operation, readonly string[]>> = {
-  chat: ['generateContent', 'streamGenerateContent'],
+  chat: ['generateContent', 'streamGenerateContent', 'countTokens'],
   embeddings: ['embedContent', 'batchEmbedContents'],
 };
 
