@@ -8,7 +8,8 @@ import { readPassThrough } from './pass-through-request.ts';
 import { ChatPassThroughStream } from './pass-through-stream.ts';
 import { decodeRequest, encodeRequest } from './request.ts';
 import { decodeResponse, encodeResponse, readAnswer } from './response.ts';
-import { ChatStreamDecoder, ChatStreamEncoder } from './stream.ts';
+import { ChatStreamDecoder } from './stream-decoder.ts';
+import { ChatStreamEncoder } from './stream-encoder.ts';
 
 export const openaiChat = {
   name: 'openai-chat',

@@ -25,6 +25,7 @@ import {
   valueAt,
 } from '../json-scanner.ts';
 import {
+  asksForNothing,
   CHAT_KEYS,
   EMBEDDINGS_KEYS,
   INPUT_FROM_ELSEWHERE,
@@ -188,9 +189,8 @@ function beyondText(tally: InputTally, makes: (modality: string) => boolean, cho
 
 function noteElsewhere(tally: InputTally, field: (key: string) => unknown): void {
   for (const key of INPUT_FROM_ELSEWHERE) {
-    const value = field(key) ?? false;
-    const asksForNothing = value === false || (Array.isArray(value) && value.length === 0);
-    if (asksForNothing) continue;
+    const value = field(key);
+    if (asksForNothing(value)) continue;
     noteReference(tally, key);
     const searched = SEARCHES[key]?.(value);
     if (searched !== undefined) tally.hostedTools.push({ ...searched, param: key });

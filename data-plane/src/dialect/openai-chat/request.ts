@@ -1,13 +1,21 @@
 /** A chat request, to and from the canonical language. */
+import type { Quirk } from '@meridian/domain/quirk';
+import { withAnsweredCalls } from '../../canonical/answered-calls.ts';
 import type { Loss } from '../../canonical/loss.ts';
 import type { Request, ResponseFormat } from '../../canonical/request.ts';
+import { boundedToolName } from '../../canonical/tool-name.ts';
 import type { Encoded, EncodeRequestTerms } from '../dialect.ts';
 import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
-import { readMessage, writeMessages } from './message.ts';
+import { type MessageTerms, readMessages, writeMessages } from './message.ts';
+import { takesSampling } from './models.ts';
 import { readPassThrough } from './pass-through-request.ts';
-import { readToolChoice, readTools, writeTool, writeToolChoice } from './tools.ts';
+import { REASONING_KEYS, readEffort, writeEffort } from './reasoning-effort.ts';
+import { INPUT_FROM_ELSEWHERE } from './schema.ts';
+import { readHostedParameters, readToolChoice, readTools, writeHostedParameters, writeToolChoice, writeTools } from './tools.ts';
 
 const DIALECT = 'openai-chat';
+/** More stop sequences are refused. */
+const MAX_STOP_SEQUENCES = 4;
 
 const READ = [
   'model',
@@ -27,14 +35,21 @@ const READ = [
   'seed',
   'frequency_penalty',
   'presence_penalty',
+  'logit_bias',
   'stop',
   'n',
   'logprobs',
   'top_logprobs',
   'response_format',
-  'reasoning_effort',
   'service_tier',
   'user',
+  'prompt_cache_key',
+  'verbosity',
+  'modalities',
+  'image_config',
+  'metadata',
+  ...REASONING_KEYS,
+  ...INPUT_FROM_ELSEWHERE,
 ];
 
 /** Throws GatewayError 400 with the parameter at fault. */
@@ -43,12 +58,17 @@ export function decodeRequest(body: Buffer): Request {
   const { facts } = readPassThrough('chat', body);
   const fields: unknown = JSON.parse(body.toString('utf8'));
   if (!isObject(fields) || !Array.isArray(fields.messages)) throw invalid('The request body must be a JSON object.');
-  const effort = text(fields.reasoning_effort);
+  const reasoning = readEffort(fields);
+  // The newer name of a user's id; both may be there.
+  const user = text(fields.user) ?? text(fields.safety_identifier);
+  const promptCacheKey = text(fields.prompt_cache_key);
+  const verbosity = text(fields.verbosity);
+  const imageOutput = readImageOutput(fields.image_config);
   return {
     dialect: DIALECT,
     model: facts.model,
-    messages: fields.messages.map((message, index) => readMessage(message, `messages[${index}]`)),
-    tools: readTools(fields.tools, fields.functions),
+    messages: readMessages(fields.messages),
+    tools: [...readTools(fields.tools, fields.functions), ...readHostedParameters(fields)],
     toolChoice: readToolChoice(fields.tool_choice) ?? readFunctionChoice(fields.function_call),
     parallelToolCalls: typeof fields.parallel_tool_calls === 'boolean' ? fields.parallel_tool_calls : undefined,
     stream: facts.stream,
@@ -66,11 +86,27 @@ export function decodeRequest(body: Buffer): Request {
     choices: facts.choices,
     logprobs: fields.logprobs === true ? { top: number(fields.top_logprobs) } : undefined,
     format: readFormat(fields.response_format),
-    reasoning: effort === undefined ? undefined : { effort, budgetTokens: undefined },
+    reasoning,
     serviceTier: facts.serviceTier,
-    user: text(fields.user),
-    rest: rest(fields, READ),
+    user,
+    ...(promptCacheKey === undefined ? {} : { promptCacheKey }),
+    ...(verbosity === undefined ? {} : { verbosity }),
+    ...(isObject(fields.logit_bias) ? { logitBias: fields.logit_bias } : {}),
+    ...(Array.isArray(fields.modalities) ? { outputModalities: fields.modalities.filter((item) => typeof item === 'string') } : {}),
+    ...(imageOutput === undefined ? {} : { imageOutput }),
+    ...(isObject(fields.metadata) ? { metadata: fields.metadata } : {}),
+    rest: readRest(fields, user),
   };
+}
+
+/** What no word is found for; null is as good as absent. */
+function readRest(fields: JsonObject, user: string | undefined): JsonObject {
+  const others: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(rest(fields, READ))) if (value !== null) others[key] = value;
+  if (others.safety_identifier === user) delete others.safety_identifier;
+  const streamOptions = isObject(fields.stream_options) ? rest(fields.stream_options, ['include_usage']) : NO_REST;
+  if (streamOptions !== NO_REST) others.stream_options = streamOptions;
+  return others;
 }
 
 function readFunctionChoice(choice: unknown): Request['toolChoice'] {
@@ -83,6 +119,14 @@ function readStop(stop: unknown): readonly string[] {
   if (typeof stop === 'string') return [stop];
   if (Array.isArray(stop) && stop.every((item) => typeof item === 'string')) return stop;
   throw invalid("The parameter 'stop' must be a string or an array of strings.", 'stop');
+}
+
+/** OpenRouter's. */
+function readImageOutput(config: unknown): Request['imageOutput'] {
+  if (!isObject(config)) return undefined;
+  const aspectRatio = text(config.aspect_ratio);
+  const size = text(config.image_size);
+  return { ...(aspectRatio === undefined ? {} : { aspectRatio }), ...(size === undefined ? {} : { size }) };
 }
 
 function readFormat(format: unknown): ResponseFormat | undefined {
@@ -100,60 +144,169 @@ function readFormat(format: unknown): ResponseFormat | undefined {
   };
 }
 
-function writeFormat(format: ResponseFormat): JsonObject {
-  if (format.type !== 'json_schema') return { type: format.type };
-  const { name, schema, strict, description } = format;
-  return { type: 'json_schema', json_schema: { name, schema, strict, description } };
+/** The upstream's body. Usage is always asked for in streams. Throws GatewayError 400 for what only another provider can do. */
+export function encodeRequest(asked: Request, terms: EncodeRequestTerms): Encoded {
+  return new RequestWriter(withAnsweredCalls(asked), terms).write();
 }
 
-/** The upstream's body. Usage is always asked for in streams. Throws GatewayError 400 on a hosted tool of another dialect. */
-export function encodeRequest(request: Request, terms: EncodeRequestTerms): Encoded {
-  const losses: Loss[] = [];
-  const isOurs = request.dialect === DIALECT;
-  if (!isOurs) for (const field of Object.keys(request.rest)) losses.push({ name: 'unknown_field', at: field });
-  for (const tool of request.tools) {
-    if (tool.kind === 'hosted' && tool.dialect !== DIALECT) {
-      throw invalid(
-        `The tool '${text(tool.value.type) ?? 'unknown'}' is run by another provider and cannot be used with this model.`,
-        'tools',
-      );
-    }
-  }
-  const messages = request.messages.flatMap((message, index) =>
-    writeMessages(isOurs ? message : { ...message, rest: NO_REST }, isOurs, (what) => {
-      losses.push({ name: 'unknown_part', at: `messages[${index}]:${what}` });
-    }),
-  );
-  const { sampling, logprobs, toolChoice, reasoning } = request;
-  if (!isOurs && sampling.topK !== undefined) losses.push({ name: 'top_k' });
-  if (reasoning?.effort === undefined && reasoning?.budgetTokens !== undefined) {
-    losses.push({ name: 'reasoning_budget' });
-  }
-  const streamOptions = isObject(request.rest.stream_options) ? request.rest.stream_options : {};
-  const fields: JsonObject = {
-    ...(isOurs ? request.rest : {}),
-    model: terms.model,
-    messages,
-    tools: request.tools.length === 0 ? undefined : request.tools.map(writeTool),
-    tool_choice: toolChoice === undefined ? undefined : writeToolChoice(toolChoice),
-    parallel_tool_calls: request.parallelToolCalls,
-    stream: request.stream ? true : undefined,
-    stream_options: request.stream ? { ...streamOptions, include_usage: true } : undefined,
-    max_completion_tokens: request.maxOutputTokens ?? terms.maxOutputTokens,
-    temperature: sampling.temperature,
-    top_p: sampling.topP,
-    top_k: isOurs ? sampling.topK : undefined,
-    seed: sampling.seed,
-    frequency_penalty: sampling.frequencyPenalty,
-    presence_penalty: sampling.presencePenalty,
-    stop: request.stop.length === 0 ? undefined : request.stop,
-    n: request.choices === 1 ? undefined : request.choices,
-    logprobs: logprobs === undefined ? undefined : true,
-    top_logprobs: logprobs?.top,
-    response_format: request.format === undefined ? undefined : writeFormat(request.format),
-    reasoning_effort: reasoning?.effort,
-    service_tier: request.serviceTier === 'priority' || request.serviceTier === 'flex' ? request.serviceTier : undefined,
-    user: request.user,
+class RequestWriter {
+  readonly #request: Request;
+  readonly #terms: EncodeRequestTerms;
+  readonly #isOurs: boolean;
+  readonly #losses: Loss[] = [];
+  readonly #lose = (loss: Loss): void => {
+    this.#losses.push(loss);
   };
-  return { body: [Buffer.from(JSON.stringify(fields))], losses };
+
+  constructor(request: Request, terms: EncodeRequestTerms) {
+    this.#request = request;
+    this.#terms = terms;
+    this.#isOurs = request.dialect === DIALECT;
+  }
+
+  write(): Encoded {
+    const { tools } = this.#request;
+    const terms = this.#messageTerms();
+    if (!this.#isOurs) for (const field of Object.keys(this.#request.rest)) this.#lose({ name: 'unknown_field', at: field });
+    const messages = writeMessages(this.#request.messages, terms);
+    const instruction = this.#formatInstruction();
+    const limit = this.#request.maxOutputTokens ?? this.#terms.maxOutputTokens;
+    const fields: JsonObject = {
+      ...(this.#isOurs ? rest(this.#request.rest, ['stream_options']) : NO_REST),
+      ...writeHostedParameters(tools),
+      model: this.#terms.model,
+      messages: instruction === undefined ? messages : [...messages, { role: 'system', content: instruction }],
+      ...this.#tools(terms),
+      stream: this.#request.stream ? true : undefined,
+      stream_options: this.#streamOptions(),
+      [this.#has('max_tokens') ? 'max_tokens' : 'max_completion_tokens']: limit,
+      ...this.#sampling(),
+      n: this.#request.choices === 1 ? undefined : this.#request.choices,
+      response_format: this.#format(),
+      ...writeEffort(this.#request.reasoning, {
+        thinks: this.#terms.capabilities?.includes('reasoning') ?? false,
+        takesEffort: !this.#has('no_reasoning_effort'),
+        takesObject: this.#has('reasoning_object'),
+        isOurs: this.#isOurs,
+        lose: this.#lose,
+      }),
+      ...this.#labels(),
+      ...this.#output(),
+    };
+    return { body: [Buffer.from(JSON.stringify(fields))], losses: this.#losses };
+  }
+
+  #has(quirk: Quirk): boolean {
+    return this.#terms.quirks?.includes(quirk) ?? false;
+  }
+
+  /** A value, or a loss in its place where there is one. */
+  #unless<T>(isRefused: boolean, name: Loss['name'], value: T | undefined): T | undefined {
+    if (!isRefused || value === undefined) return value;
+    this.#lose({ name });
+    return undefined;
+  }
+
+  #messageTerms(): MessageTerms {
+    return {
+      isOurs: this.#isOurs,
+      takesDeveloper: !this.#has('system_role'),
+      takesReasoning: !this.#has('no_reasoning_input'),
+      takesCacheControl: this.#has('cache_control'),
+      takesFileUrls: this.#has('file_urls'),
+      onlyText: this.#has('text_content'),
+      takesCustomTools: !this.#has('no_custom_tools'),
+      takesStrictTools: !this.#has('no_strict_tools'),
+      lose: this.#lose,
+    };
+  }
+
+  /** Where there are no tools, neither a choice among them nor how they are called may be said. */
+  #tools(terms: MessageTerms): JsonObject {
+    const { toolChoice, parallelToolCalls } = this.#request;
+    const tools = writeTools(this.#request.tools, terms);
+    if (tools.length === 0) return NO_REST;
+    const choice = this.#unless(this.#has('no_tool_choice'), 'tool_choice', toolChoice);
+    return {
+      tools,
+      tool_choice: choice === undefined ? undefined : writeToolChoice(choice, terms),
+      parallel_tool_calls: this.#unless(this.#has('no_parallel_tool_calls'), 'parallel_tool_calls', parallelToolCalls),
+    };
+  }
+
+  #streamOptions(): JsonObject | undefined {
+    if (!this.#request.stream || this.#has('no_stream_options')) return undefined;
+    const { stream_options: others } = this.#request.rest;
+    return { ...(this.#isOurs && isObject(others) ? others : {}), include_usage: true };
+  }
+
+  #sampling(): JsonObject {
+    const { sampling, logprobs, stop, logitBias } = this.#request;
+    // A client of this dialect is told by the provider itself what its model refuses.
+    const refusesAll = !this.#isOurs && !takesSampling(this.#terms.model, this.#request.reasoning?.effort);
+    const noPenalties = refusesAll || this.#has('no_penalties');
+    const noLogprobs = refusesAll || this.#has('no_logprobs');
+    const told = this.#unless(noLogprobs, 'logprobs', logprobs);
+    return {
+      // 1 is what they all have by themselves.
+      temperature: this.#unless(refusesAll && sampling.temperature !== 1, 'temperature', sampling.temperature),
+      top_p: this.#unless(refusesAll && sampling.topP !== 1, 'top_p', sampling.topP),
+      top_k: this.#unless(!this.#isOurs && !this.#has('top_k'), 'top_k', sampling.topK),
+      seed: this.#unless(this.#has('no_seed'), 'seed', sampling.seed),
+      frequency_penalty: this.#unless(noPenalties, 'frequency_penalty', sampling.frequencyPenalty),
+      presence_penalty: this.#unless(noPenalties, 'presence_penalty', sampling.presencePenalty),
+      logit_bias: this.#unless(noLogprobs, 'logit_bias', logitBias),
+      stop: this.#stop(stop, refusesAll || this.#has('no_stop')),
+      logprobs: told === undefined ? undefined : true,
+      top_logprobs: told?.top,
+    };
+  }
+
+  #stop(stop: readonly string[], isRefused: boolean): readonly string[] | undefined {
+    if (stop.length === 0) return undefined;
+    const taken = isRefused ? [] : this.#isOurs ? stop : stop.slice(0, MAX_STOP_SEQUENCES);
+    if (taken.length < stop.length) this.#lose({ name: 'stop' });
+    return taken.length === 0 ? undefined : taken;
+  }
+
+  #format(): JsonObject | undefined {
+    const { format } = this.#request;
+    if (format === undefined) return undefined;
+    if (format.type !== 'json_schema') return { type: format.type };
+    if (format.schema === undefined && !this.#isOurs) return { type: 'json_object' };
+    if (this.#has('no_json_schema')) {
+      this.#lose({ name: 'json_schema' });
+      return { type: 'json_object' };
+    }
+    const { name, schema, strict, description } = format;
+    return { type: 'json_schema', json_schema: { name: boundedToolName(name), schema, strict, description } };
+  }
+
+  /** For an upstream that takes no schema. */
+  #formatInstruction(): string | undefined {
+    const { format } = this.#request;
+    if (format?.type !== 'json_schema' || format.schema === undefined || !this.#has('no_json_schema')) return undefined;
+    return `Answer with one JSON object that satisfies this JSON schema:\n${JSON.stringify(format.schema)}`;
+  }
+
+  #labels(): JsonObject {
+    const { serviceTier, user, promptCacheKey, metadata, verbosity } = this.#request;
+    return {
+      service_tier: serviceTier === 'priority' || serviceTier === 'flex' ? serviceTier : undefined,
+      user: this.#unless(this.#has('no_user'), 'user', user),
+      prompt_cache_key: this.#unless(this.#has('no_user'), 'prompt_cache_key', promptCacheKey),
+      // Labels are kept with stored answers only, which ours are not.
+      metadata: this.#unless(!this.#isOurs, 'metadata', metadata),
+      verbosity,
+    };
+  }
+
+  #output(): JsonObject {
+    const { outputModalities, imageOutput } = this.#request;
+    const image = this.#unless(!this.#isOurs && !this.#has('image_config'), 'image_output', imageOutput);
+    return {
+      modalities: outputModalities,
+      image_config: image === undefined ? undefined : { aspect_ratio: image.aspectRatio, image_size: image.size },
+    };
+  }
 }

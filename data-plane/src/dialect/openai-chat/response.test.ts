@@ -4,6 +4,7 @@ import { GatewayError } from '@meridian/domain/error';
 import { describe, expect, it } from 'vitest';
 import type { Response } from '../../canonical/response.ts';
 import type { EncodeTerms } from '../dialect.ts';
+import { readMessages } from './message.ts';
 import { decodeRequest } from './request.ts';
 import { decodeResponse, encodeResponse, readAnswer } from './response.ts';
 
@@ -187,9 +188,9 @@ describe('a translated answer', () => {
     const response = decodeResponse(Buffer.from(JSON.stringify(answer({}))));
     const parts = [block('one', 's1'), block('', 's2'), ...(response.choices[0]?.parts ?? [])];
     const choices = response.choices.map((choice) => ({ ...choice, parts }));
-    const written = encoded({ ...response, choices });
-    expect(JSON.parse(written.toString()).choices[0].message.reasoning_content).toBe('one');
-    expect(decodeResponse(written).choices[0]?.parts).toEqual(parts);
+    const { message } = JSON.parse(encoded({ ...response, dialect: 'anthropic-messages', choices }).toString()).choices[0];
+    expect(message.reasoning_content).toBe('one');
+    expect(readMessages([message])[0]?.parts).toEqual(parts);
   });
 
   it('never passes an unknown finish reason for a stop', () => {

@@ -2,16 +2,25 @@
 import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 
+import { boundedCallId } from '../../canonical/call-id.ts';
+import type { Loss } from '../../canonical/loss.ts';
+import type { Part } from '../../canonical/message.ts';
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
-import { isObject, type JsonObject, number, rest, text, withLiteral } from '../json.ts';
+import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
 import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
+import { answerId } from './answer-id.ts';
+import { writeAnswerMessage } from './answer-message.ts';
+import { readSources, SOURCE_KEYS } from './citations.ts';
 import { readFinish, writeFinish } from './finish.ts';
-import { readParts, writeAssistant } from './message.ts';
+import { cite, readParts } from './message.ts';
 import { servedTier, writeTier } from './schema.ts';
+import { ThinkTags } from './think-tags.ts';
 import { readUsage, reasoningTokens, UPSTREAM_COST_KEYS, withoutUpstreamCost, writeUsage } from './usage.ts';
+
+const DIALECT = 'openai-chat';
 
 /** Longer `choices` (pictures, audio) are not parsed for their text: they are not empty, and their bytes stand for it. */
 const PARSED_CHOICES_MAX_BYTES = 256 * 1024;
@@ -150,7 +159,7 @@ function textBytesOf(value: unknown): number {
   return bytes;
 }
 
-const RESPONSE_KEYS = ['id', 'object', 'created', 'model', 'choices', 'usage', 'service_tier'];
+const RESPONSE_KEYS = ['id', 'object', 'created', 'model', 'choices', 'usage', 'service_tier', ...SOURCE_KEYS];
 const CHOICE_KEYS = ['index', 'message', 'finish_reason', 'logprobs'];
 
 /** Throws GatewayError `upstream_error` as `readAnswer` does, and on a finish reason that is not known. */
@@ -159,26 +168,56 @@ export function decodeResponse(body: Buffer): Response {
   const fields: unknown = JSON.parse(body.toString('utf8'));
   if (!isObject(fields)) throw new GatewayError('upstream_error', { source: 'upstream', cause: 'an answer that is not an object' });
   const choices = Array.isArray(fields.choices) ? fields.choices.filter(isObject) : [];
+  const id = text(fields.id) ?? '';
   return {
-    id: text(fields.id) ?? '',
+    dialect: DIALECT,
+    id,
     createdSeconds: number(fields.created),
     model: facts.model,
-    choices: choices.map(readChoice),
+    choices: choices.map((choice, position) => readChoice(choice, position, fields)),
     usage: readReport(fields.usage),
     serviceTier: facts.serviceTier,
     rest: rest(fields, RESPONSE_KEYS),
   };
 }
 
-function readChoice(choice: JsonObject, position: number): Choice {
+function readChoice(choice: JsonObject, position: number, answer: JsonObject): Choice {
+  const index = number(choice.index) ?? position;
+  const parts = isObject(choice.message) ? withThinking(readParts(choice.message, false)) : [];
+  cite(parts, readSources(answer));
   return {
-    index: number(choice.index) ?? position,
-    parts: isObject(choice.message) ? readParts(choice.message) : [],
-    finish: readFinish(choice.finish_reason),
+    index,
+    parts: parts.map((part, place) =>
+      part.type === 'tool_call' && part.id === '' ? { ...part, id: mintedCallId(answer.id, index, place) } : part,
+    ),
+    finish: readFinish(
+      choice,
+      parts.some(({ type }) => type === 'tool_call'),
+    ),
     logprobs: choice.logprobs ?? undefined,
     rest: rest(choice, CHOICE_KEYS),
   };
 }
+
+/** Thinking that stands in the text, where there is none beside it. */
+function withThinking(parts: readonly Part[]): Part[] {
+  const [first, ...others] = parts;
+  if (first?.type !== 'text') return [...parts];
+  const tags = new ThinkTags();
+  const pieces = [...tags.push(first.text), ...tags.end()];
+  if (!pieces.some(({ type }) => type === 'reasoning')) return [...parts];
+  const told = pieces.map(
+    (piece): Part => (piece.type === 'reasoning' ? { ...piece, type: 'reasoning', carriers: [] } : { ...first, text: piece.text }),
+  );
+  return [...told, ...others];
+}
+
+/** For a call without an id: the same for the same call, and no other's. */
+export function mintedCallId(answer: unknown, choice: number, call: number): string {
+  return boundedCallId(`call_${text(answer) ?? ''}_${choice}_${call}`, MAX_MINTED_CHARACTERS);
+}
+
+const MAX_MINTED_CHARACTERS = 40;
 
 /** Undefined where nothing was counted. */
 export function readReport(raw: unknown): UsageReport | undefined {
@@ -186,19 +225,21 @@ export function readReport(raw: unknown): UsageReport | undefined {
   return usage === undefined || !isObject(raw) ? undefined : { usage, reasoningTokens: reasoningTokens(raw), raw };
 }
 
-/** The client's body. Fields that came from another dialect's `rest` are the caller's to leave out. */
+/** The client's body. */
 export function encodeResponse(response: Response, terms: EncodeTerms): Encoded {
   const { usage, serviceTier } = response;
+  const isOurs = response.dialect === DIALECT;
+  const losses: Loss[] = [];
   const fields = JSON.stringify({
-    ...response.rest,
-    id: response.id,
+    ...(isOurs ? response.rest : NO_REST),
+    id: isOurs && response.id !== '' ? response.id : answerId(terms.requestId),
     object: 'chat.completion',
     created: response.createdSeconds ?? terms.createdSeconds,
-    model: terms.model ?? response.model,
+    model: terms.model ?? response.model ?? terms.request.model,
     choices: response.choices.map((choice) => ({
-      ...choice.rest,
+      ...(isOurs ? choice.rest : NO_REST),
       index: choice.index,
-      message: { role: 'assistant', ...writeAssistant(choice.parts, false) },
+      message: writeAnswerMessage(choice.parts, terms.request.tools, isOurs, (loss) => losses.push(loss)),
       logprobs: choice.logprobs ?? null,
       finish_reason: choice.finish === undefined ? null : writeFinish(choice.finish),
     })),
@@ -206,5 +247,5 @@ export function encodeResponse(response: Response, terms: EncodeTerms): Encoded 
   });
   const counts =
     usage === undefined ? '' : `,"usage":${withLiteral(writeUsage(usage.usage, usage.reasoningTokens), 'cost_usd', terms.costUsdLiteral)}`;
-  return { body: [Buffer.from(`${fields.slice(0, -1)}${counts}}`)], losses: [] };
+  return { body: [Buffer.from(`${fields.slice(0, -1)}${counts}}`)], losses };
 }

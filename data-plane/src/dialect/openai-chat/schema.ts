@@ -33,10 +33,7 @@ export const CHAT_KEYS: ReadonlySet<string> = new Set([
   'extra_body',
 ]);
 
-/**
- * Parameters by which the model is given input that is not in the body: what the provider searches for, or has stored.
- * `false` and null ask for nothing.
- */
+/** Parameters by which the model is given input that is not in the body: what the provider searches for, or has stored. */
 export const INPUT_FROM_ELSEWHERE: readonly string[] = [
   'web_search_options',
   'search_parameters',
@@ -47,6 +44,11 @@ export const INPUT_FROM_ELSEWHERE: readonly string[] = [
   'conversation',
   'cached_content',
 ];
+
+/** One of those parameters that is absent, null, `false` or an empty list. */
+export function asksForNothing(value: unknown): boolean {
+  return value === undefined || value === null || value === false || (Array.isArray(value) && value.length === 0);
+}
 
 export const EMBEDDINGS_KEYS: ReadonlySet<string> = new Set(['model', 'input', 'encoding_format', 'dimensions', 'user']);
 

@@ -4,8 +4,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { StreamEvent } from '../../canonical/event.ts';
 import { renderStreamError } from './error.ts';
+import { readMessages } from './message.ts';
 import { decodeRequest } from './request.ts';
-import { ChatStreamDecoder, ChatStreamEncoder } from './stream.ts';
+import { ChatStreamDecoder } from './stream-decoder.ts';
+import { ChatStreamEncoder } from './stream-encoder.ts';
 
 const FIXTURES = join(import.meta.dirname, '../../../../../shared/fixtures/open');
 const present = existsSync(FIXTURES);
@@ -182,12 +184,42 @@ describe('the decoder', () => {
   });
 });
 
+/** The message that a client puts together of the deltas of the first choice. */
+function gathered(bytes: Buffer): Record<string, unknown> {
+  const message: Record<string, unknown> = {};
+  for (const line of bytes.toString().split('\n')) {
+    if (!line.startsWith('data: {')) continue;
+    const delta: Record<string, unknown> = JSON.parse(line.slice('data: '.length)).choices[0]?.delta ?? {};
+    for (const [key, value] of Object.entries(delta)) {
+      const before = message[key];
+      if (typeof value === 'string') message[key] = (typeof before === 'string' ? before : '') + value;
+      else if (Array.isArray(value)) message[key] = [...(Array.isArray(before) ? before : []), ...value];
+      else message[key] = value;
+    }
+  }
+  return message;
+}
+
 describe('the encoder', () => {
-  it('carries the opaque state of another dialect to the client and back', () => {
+  it('carries the opaque state of another dialect to the client, with the text that it proves', () => {
     const carrier = { dialect: 'anthropic-messages', value: { signature: 'abc==' } } as const;
-    const events = decode(sse(chunk({ content: 'a' }), chunk({}, 'stop'), '[DONE]'));
-    const written = encode([...events.slice(0, 1), { type: 'reasoning_carrier', choice: 0, carrier }, ...events.slice(1)]);
-    expect(decode(written)).toContainEqual({ type: 'reasoning_carrier', choice: 0, carrier });
+    const message = gathered(
+      encode([
+        { type: 'start', dialect: 'anthropic-messages', id: 'msg_1', createdSeconds: undefined, model: 'm', rest: {} },
+        { type: 'reasoning', choice: 0, text: 'I ' },
+        { type: 'reasoning', choice: 0, text: 'think.' },
+        { type: 'reasoning_carrier', choice: 0, carrier },
+        { type: 'text', choice: 0, text: 'a', logprobs: undefined },
+        { type: 'reasoning_carrier', choice: 0, carrier: { dialect: 'gemini', value: 'sig' } },
+        { type: 'finish', choice: 0, finish: { reason: 'stop', raw: 'end_turn' } },
+        { type: 'end' },
+      ]),
+    );
+    expect(readMessages([message])[0]?.parts).toEqual([
+      { type: 'reasoning', text: 'I think.', carriers: [carrier] },
+      { type: 'text', text: 'a', citations: [], rest: {} },
+      { type: 'reasoning', text: '', carriers: [{ dialect: 'gemini', value: 'sig' }] },
+    ]);
   });
 
   it('writes role once, usage last with its cost, and the end mark', () => {
@@ -201,7 +233,8 @@ describe('the encoder', () => {
     );
     const body = Buffer.concat(encoder.push(events)).toString();
     expect(body.match(/"role"/g)).toHaveLength(1);
-    expect(body).not.toContain('usage');
+    expect(body.replaceAll('"usage":null', '')).not.toContain('usage');
+    expect(body.match(/"usage":null/g)).toHaveLength(4);
     expect(Buffer.concat(encoder.end('0.0010')).toString()).toBe(
       'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"asked","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,"cost_usd":0.0010}}\n\ndata: [DONE]\n\n',
     );

@@ -1,22 +1,26 @@
-/** A chat stream, to and from the canonical language. */
+/** An upstream's chat stream as canonical events. */
 import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { StreamEvent } from '../../canonical/event.ts';
-import type { Part } from '../../canonical/message.ts';
-import type { UsageReport } from '../../canonical/response.ts';
-import type { EncodeStreamTerms, StreamDecoder, StreamEncoder } from '../dialect.ts';
-import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
+import type { Citation, Part } from '../../canonical/message.ts';
+import type { StreamDecoder } from '../dialect.ts';
+import { isObject, type JsonObject, number, rest, text } from '../json.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
-import { hasFinished, readFinish, writeFinish } from './finish.ts';
-import { readAudio, readCarrier, readCitation, readContent, writeAudio, writeCarrier, writeCitation, writeImage } from './message.ts';
-import { readReport } from './response.ts';
-import { servedTier, writeTier } from './schema.ts';
-import { writeUsage } from './usage.ts';
+import { readCitation, readSources, SOURCE_KEYS } from './citations.ts';
+import { hasFinished, readFinish } from './finish.ts';
+import { readAudio } from './media.ts';
+import { readContent } from './parts.ts';
+import { DetailsInPieces, ownCarriers, shownReasoning } from './reasoning.ts';
+import { mintedCallId, readReport } from './response.ts';
+import { servedTier } from './schema.ts';
+import { type Piece, ThinkTags } from './think-tags.ts';
+import { readCallHead } from './tools.ts';
 
+const DIALECT = 'openai-chat';
 /** What stands in every chunk beside what is read; `obfuscation` is padding that differs from chunk to chunk. */
-const CHUNK_KEYS = ['id', 'object', 'created', 'model', 'choices', 'usage', 'service_tier', 'obfuscation', 'x_groq'];
+const CHUNK_KEYS = ['id', 'object', 'created', 'model', 'choices', 'usage', 'service_tier', 'obfuscation', 'x_groq', ...SOURCE_KEYS];
 /** More calls in one choice are no answer any more. */
 const MAX_CALLS_PER_CHOICE = 1_024;
 
@@ -28,6 +32,13 @@ interface OpenCall {
   hasArguments: boolean;
 }
 
+/** What is put together of one choice. */
+interface OpenChoice {
+  readonly details: DetailsInPieces;
+  readonly tags: ThinkTags;
+  calls: number;
+}
+
 /** States: running, then ended by `#end` with `error` or `end`. */
 export class ChatStreamDecoder implements StreamDecoder {
   readonly #splitter = new SseSplitter();
@@ -35,11 +46,14 @@ export class ChatStreamDecoder implements StreamDecoder {
   #started = false;
   #ended = false;
   #finishSeen = false;
+  #id = '';
   #serviceTier: ServiceTier | undefined;
   #usage: JsonObject | undefined;
+  /** The sources that the chunks list, which each repeats. */
+  #sources: readonly Citation[] = [];
+  readonly #choices = new Map<number, OpenChoice>();
   /** Open calls by choice and the upstream's index. */
   readonly #calls = new Map<string, OpenCall>();
-  readonly #callsOfChoice = new Map<number, number>();
 
   push(bytes: Buffer): StreamEvent[] {
     return this.#run(() => this.#splitter.push(bytes));
@@ -77,7 +91,7 @@ export class ChatStreamDecoder implements StreamDecoder {
   }
 
   #end(event: StreamEvent & { readonly type: 'error' | 'end' }): void {
-    if (event.type === 'end') this.#closeCalls();
+    if (event.type === 'end') for (const choice of this.#choices.keys()) this.#closeChoice(choice);
     this.#events.push(event);
     this.#ended = true;
   }
@@ -103,16 +117,21 @@ export class ChatStreamDecoder implements StreamDecoder {
   }
 
   #readEnvelope(chunk: JsonObject): void {
-    if (!this.#started) {
+    // Azure's first chunk tells of the prompt, and has neither id nor model.
+    const isAhead = text(chunk.id) === '' && Array.isArray(chunk.choices) && chunk.choices.length === 0;
+    if (!this.#started && !isAhead) {
       this.#started = true;
+      this.#id = text(chunk.id) ?? '';
       this.#events.push({
         type: 'start',
-        id: text(chunk.id) ?? '',
+        dialect: DIALECT,
+        id: this.#id,
         createdSeconds: number(chunk.created),
         model: text(chunk.model),
         rest: rest(chunk, CHUNK_KEYS),
       });
     }
+    if (chunk.citations !== undefined || chunk.search_results !== undefined) this.#sources = readSources(chunk);
     const serviceTier = servedTier(chunk.service_tier);
     if (serviceTier === undefined || serviceTier === this.#serviceTier) return;
     this.#serviceTier = serviceTier;
@@ -125,28 +144,40 @@ export class ChatStreamDecoder implements StreamDecoder {
     if (report !== undefined) this.#events.push({ type: 'usage', report });
   }
 
+  #choice(index: number): OpenChoice {
+    let choice = this.#choices.get(index);
+    if (choice === undefined) {
+      choice = { details: new DetailsInPieces(), tags: new ThinkTags(), calls: 0 };
+      this.#choices.set(index, choice);
+    }
+    return choice;
+  }
+
   #readChoice(choice: JsonObject): void {
     const index = number(choice.index) ?? 0;
     const delta = isObject(choice.delta) ? choice.delta : isObject(choice.message) ? choice.message : {};
     this.#readDelta(index, delta, choice.logprobs ?? undefined);
     if (!hasFinished(choice.finish_reason)) return;
-    const finish = readFinish(choice.finish_reason);
+    const finish = readFinish(choice, this.#choice(index).calls > 0);
     if (finish === undefined) return;
     this.#finishSeen = true;
-    this.#closeCalls(index);
+    this.#closeChoice(index);
+    for (const citation of this.#sources) this.#events.push({ type: 'citation', choice: index, citation });
     this.#events.push({ type: 'finish', choice: index, finish });
   }
 
   #readDelta(choice: number, delta: JsonObject, logprobs: unknown): void {
-    const reasoning = text(delta.reasoning_content) ?? text(delta.reasoning) ?? '';
-    if (reasoning !== '') this.#events.push({ type: 'reasoning', choice, text: reasoning });
-    if (Array.isArray(delta.reasoning_details)) {
-      for (const detail of delta.reasoning_details) this.#events.push({ type: 'reasoning_carrier', choice, carrier: readCarrier(detail) });
+    const open = this.#choice(choice);
+    const reasoning = shownReasoning(delta);
+    if (reasoning !== '') {
+      open.tags.ignore();
+      this.#events.push({ type: 'reasoning', choice, text: reasoning });
     }
+    if (Array.isArray(delta.reasoning_details)) this.#readDetails(open, delta.reasoning_details);
     for (const part of readContent(delta.content)) this.#readPart(choice, part, logprobs);
     const refusal = text(delta.refusal) ?? '';
-    if (refusal !== '') this.#events.push({ type: 'refusal', choice, text: refusal });
-    if (isObject(delta.audio)) this.#events.push({ type: 'media', choice, part: readAudio(delta.audio) });
+    if (refusal !== '') this.#content({ type: 'refusal', choice, text: refusal });
+    if (isObject(delta.audio)) this.#content({ type: 'media', choice, part: readAudio(delta.audio) });
     for (const part of readContent(delta.images)) this.#readPart(choice, part, undefined);
     if (Array.isArray(delta.annotations)) {
       for (const annotation of delta.annotations.filter(isObject))
@@ -160,12 +191,46 @@ export class ChatStreamDecoder implements StreamDecoder {
     for (const call of calls.filter(isObject)) this.#readCall(choice, call);
   }
 
+  #readDetails(open: OpenChoice, details: readonly unknown[]): void {
+    for (const detail of details) {
+      if (!open.details.add(detail)) {
+        throw new GatewayError('upstream_error', { source: 'upstream', cause: 'reasoning details beyond all measure' });
+      }
+    }
+  }
+
   #readPart(choice: number, part: Part, logprobs: unknown): void {
-    if (part.type === 'text') {
-      if (part.text !== '') this.#events.push({ type: 'text', choice, text: part.text, logprobs });
-    } else if (part.type === 'reasoning') {
+    if (part.type === 'text') this.#pieces(choice, this.#choice(choice).tags.push(part.text), logprobs);
+    else if (part.type === 'reasoning') {
+      this.#choice(choice).tags.ignore();
       if (part.text !== '') this.#events.push({ type: 'reasoning', choice, text: part.text });
-    } else if (part.type === 'image') this.#events.push({ type: 'media', choice, part });
+    } else if (part.type === 'image') this.#content({ type: 'media', choice, part });
+  }
+
+  #pieces(choice: number, pieces: readonly Piece[], logprobs: unknown): void {
+    for (const piece of pieces) {
+      if (piece.type === 'reasoning') this.#events.push({ type: 'reasoning', choice, text: piece.text });
+      else this.#content({ type: 'text', choice, text: piece.text, logprobs });
+    }
+  }
+
+  /** What is no reasoning ends the block of it. */
+  #content(event: StreamEvent & { readonly choice: number }): void {
+    this.#closeReasoning(event.choice);
+    this.#events.push(event);
+  }
+
+  /** The details of a block of reasoning, which come in pieces, are one carrier at its end. */
+  #closeReasoning(choice: number): void {
+    const { details } = this.#choice(choice);
+    if (details.isEmpty) return;
+    for (const carrier of ownCarriers(details.take())) this.#events.push({ type: 'reasoning_carrier', choice, carrier });
+  }
+
+  #closeChoice(choice: number): void {
+    this.#pieces(choice, this.#choice(choice).tags.end(), undefined);
+    this.#closeReasoning(choice);
+    this.#closeCalls(choice);
   }
 
   #readCall(choice: number, delta: JsonObject): void {
@@ -182,34 +247,36 @@ export class ChatStreamDecoder implements StreamDecoder {
   /** The call a delta belongs to. Without an index each new id is a new call; with one, a new id at the same index is too. */
   #callOf(choice: number, delta: JsonObject, name: string, kind: 'function' | 'custom'): OpenCall {
     const id = text(delta.id) ?? '';
-    const count = this.#callsOfChoice.get(choice) ?? 0;
-    const index = number(delta.index) ?? (id === '' && count > 0 ? count - 1 : count);
+    const state = this.#choice(choice);
+    const call = state.calls;
+    const index = number(delta.index) ?? (id === '' && call > 0 ? call - 1 : call);
     const key = `${choice}:${index}`;
     const open = this.#calls.get(key);
     if (open !== undefined && (id === '' || id === open.id || name === '')) return open;
-    if (count >= MAX_CALLS_PER_CHOICE) {
+    if (call >= MAX_CALLS_PER_CHOICE) {
       throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_CALLS_PER_CHOICE} tool calls` });
     }
-    const begun: OpenCall = { choice, call: count, id, hasArguments: kind === 'custom' };
+    const begun: OpenCall = { choice, call, id, hasArguments: kind === 'custom' };
     if (open !== undefined && !open.hasArguments) this.#closeCall(open);
     this.#calls.set(key, begun);
-    this.#callsOfChoice.set(choice, count + 1);
-    this.#events.push({
+    state.calls++;
+    const { carriers, others } = readCallHead(delta, false);
+    this.#content({
       type: 'tool_call_start',
       choice,
-      call: count,
-      id,
+      call,
+      id: id === '' ? mintedCallId(this.#id, choice, call) : id,
       name,
       kind,
-      rest: rest(delta, ['id', 'index', 'type', 'function', 'custom']),
+      ...(carriers.length === 0 ? {} : { carriers }),
+      rest: others,
     });
     return begun;
   }
 
   /** A call without arguments has an empty object of them. */
-  #closeCalls(choice?: number): void {
-    for (const open of this.#calls.values())
-      if (!open.hasArguments && (choice === undefined || open.choice === choice)) this.#closeCall(open);
+  #closeCalls(choice: number): void {
+    for (const open of this.#calls.values()) if (!open.hasArguments && open.choice === choice) this.#closeCall(open);
   }
 
   #closeCall(open: OpenCall): void {
@@ -232,102 +299,4 @@ function parseChunk(data: string): JsonObject {
       cause: 'an event that is not an object',
     });
   return chunk;
-}
-
-/** Writes chunks; the first of each choice has its role. */
-export class ChatStreamEncoder implements StreamEncoder {
-  readonly #terms: EncodeStreamTerms;
-  #envelope: JsonObject = NO_REST;
-  #usage: UsageReport | undefined;
-  readonly #begun = new Set<number>();
-  /** Calls of custom tools, whose argument has another name. */
-  readonly #customCalls = new Set<string>();
-
-  constructor(terms: EncodeStreamTerms) {
-    this.#terms = terms;
-  }
-
-  push(events: readonly StreamEvent[]): Buffer[] {
-    const out: Buffer[] = [];
-    for (const event of events) {
-      const bytes = this.#write(event);
-      if (bytes !== undefined) out.push(bytes);
-    }
-    return out;
-  }
-
-  end(costUsdLiteral: string | undefined): Buffer[] {
-    const out: Buffer[] = [];
-    if (this.#terms.wantsStreamUsage && this.#usage !== undefined) {
-      const { usage, reasoningTokens } = this.#usage;
-      const head = JSON.stringify({ ...this.#envelope, choices: [] }).slice(0, -1);
-      out.push(Buffer.from(`data: ${head},"usage":${withLiteral(writeUsage(usage, reasoningTokens), 'cost_usd', costUsdLiteral)}}\n\n`));
-    }
-    out.push(Buffer.from('data: [DONE]\n\n'));
-    return out;
-  }
-
-  #write(event: StreamEvent): Buffer | undefined {
-    switch (event.type) {
-      case 'start':
-        this.#envelope = {
-          ...event.rest,
-          id: event.id,
-          object: 'chat.completion.chunk',
-          created: event.createdSeconds ?? this.#terms.createdSeconds,
-          model: this.#terms.model ?? event.model,
-        };
-        return this.#delta(0, {});
-      case 'text':
-        return this.#delta(event.choice, { content: event.text }, event.logprobs);
-      case 'reasoning':
-        return this.#delta(event.choice, { reasoning_content: event.text });
-      case 'reasoning_carrier':
-        return this.#delta(event.choice, { reasoning_details: [writeCarrier(event.carrier, '')] });
-      case 'refusal':
-        return this.#delta(event.choice, { refusal: event.text });
-      case 'citation':
-        return this.#delta(event.choice, { annotations: [writeCitation(event.citation)] });
-      case 'media':
-        return this.#delta(
-          event.choice,
-          event.part.type === 'image' ? { images: [writeImage(event.part)] } : { audio: writeAudio(event.part) },
-        );
-      case 'tool_call_start': {
-        const { call, id, name, kind } = event;
-        if (kind === 'custom') this.#customCalls.add(`${event.choice}:${call}`);
-        const called = kind === 'custom' ? { custom: { name, input: '' } } : { function: { name, arguments: '' } };
-        return this.#delta(event.choice, { tool_calls: [{ ...event.rest, index: call, id, type: kind, ...called }] });
-      }
-      case 'tool_call_arguments': {
-        const isCustom = this.#customCalls.has(`${event.choice}:${event.call}`);
-        const called = isCustom ? { custom: { input: event.text } } : { function: { arguments: event.text } };
-        return this.#delta(event.choice, { tool_calls: [{ index: event.call, ...called }] });
-      }
-      case 'finish':
-        return this.#chunk({ index: event.choice, delta: {}, logprobs: null, finish_reason: writeFinish(event.finish) });
-      case 'service_tier':
-        this.#envelope = { ...this.#envelope, service_tier: writeTier(event.serviceTier) };
-        return undefined;
-      case 'usage':
-        this.#usage = event.report;
-        return undefined;
-      case 'foreign':
-      case 'error':
-      case 'end':
-        return undefined;
-      default:
-        return event satisfies never;
-    }
-  }
-
-  #delta(choice: number, delta: JsonObject, logprobs?: unknown): Buffer {
-    const role = this.#begun.has(choice) ? {} : { role: 'assistant' };
-    this.#begun.add(choice);
-    return this.#chunk({ index: choice, delta: { ...role, ...delta }, logprobs: logprobs ?? null, finish_reason: null });
-  }
-
-  #chunk(choice: JsonObject): Buffer {
-    return Buffer.from(`data: ${JSON.stringify({ ...this.#envelope, choices: [choice] })}\n\n`);
-  }
 }

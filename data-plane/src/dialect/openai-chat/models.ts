@@ -1,0 +1,13 @@
+/** What differs between the models behind this protocol, by the names that upstreams give them. */
+
+/** Thinking models of OpenAI's, whichever prefix a vendor puts before the name; the chat variants of a family do not think. */
+const THINKING = /(^|[/.])(o\d|gpt-([5-9]|\d\d))(?!.*-chat)/;
+/** Later ones of them sample as they are told to when they are told not to think. */
+const SAMPLES_WITHOUT_THINKING = /(^|[/.])gpt-(5\.\d|[6-9]|\d\d)/;
+
+/** Whether temperature, penalties and the like are taken: models that think refuse them. */
+export function takesSampling(model: string, effort: string | undefined): boolean {
+  const name = model.toLowerCase();
+  if (!THINKING.test(name)) return true;
+  return effort === 'none' && SAMPLES_WITHOUT_THINKING.test(name);
+}
