@@ -275,6 +275,8 @@ export interface Dialect {
   renderStreamError(error: GatewayError, requestId: string): Buffer;
   /** Bytes that keep an open stream alive, in the dialect's own form; to be written at event boundaries only. */
   readonly keepAlive: Buffer;
+  /** Those for a stream of which nothing else was sent yet, where clients expect a certain event first. */
+  readonly keepAliveBeforeEvents?: Buffer;
   /** Of a stream's head; `text/event-stream; charset=utf-8` when absent. */
   readonly streamContentType?: string;
 }

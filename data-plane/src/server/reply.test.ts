@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { GatewayError } from '@meridian/domain/error';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openaiChat } from '../dialect/openai-chat/index.ts';
+import { openaiResponses } from '../dialect/openai-responses/index.ts';
 import { portOf, type RawClient, rawClient } from '../testing.ts';
 import { HttpReply, type ReplyTerms } from './reply.ts';
 
@@ -106,6 +107,17 @@ describe('a stream', () => {
     expect(text).toMatch(/data: 1\n\n.*"code":"upstream_timeout"/s);
     expect(text).not.toContain('secret');
     expect(errors).toEqual(['upstream_timeout']);
+  });
+
+  it('is kept alive by other bytes before its first event than after it, where the dialect has such', async () => {
+    const reply = await replyTo(undefined, { dialect: openaiResponses });
+    reply.open(undefined);
+    reply.keepAlive();
+    reply.write([Buffer.from('data: 1\n\n')]);
+    reply.keepAlive();
+    reply.finish([]);
+    const text = await client.seen(/\r\n0\r\n\r\n$/);
+    expect(text).toMatch(/: keep-alive\n[^k]*data: 1\n\n[^k]*event: keepalive\ndata: {"type":"keepalive"}\n\n/);
   });
 
   it('that has begun tells of a failure that nobody foresaw', async () => {

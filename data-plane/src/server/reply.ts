@@ -42,6 +42,7 @@ export class HttpReply implements Reply {
   readonly #terms: ReplyTerms;
   #requestId: string;
   #gone = false;
+  #hasEvents = false;
   #corked = false;
   #onGone: (() => void) | undefined;
   #whenClosed: (() => void) | undefined;
@@ -140,10 +141,8 @@ export class HttpReply implements Reply {
 
   write(events: readonly Buffer[]): boolean {
     if (this.#gone) return true;
-    this.#cork();
-    let ready = true;
-    for (const event of events) ready = this.#response.write(event);
-    return ready;
+    this.#hasEvents = true;
+    return this.#write(events);
   }
 
   onDrain(resume: () => void): void {
@@ -156,7 +155,16 @@ export class HttpReply implements Reply {
   }
 
   keepAlive(): void {
-    this.write([this.#terms.dialect.keepAlive]);
+    if (this.#gone) return;
+    const { keepAlive, keepAliveBeforeEvents } = this.#terms.dialect;
+    this.#write([this.#hasEvents ? keepAlive : (keepAliveBeforeEvents ?? keepAlive)]);
+  }
+
+  #write(bytes: readonly Buffer[]): boolean {
+    this.#cork();
+    let ready = true;
+    for (const one of bytes) ready = this.#response.write(one);
+    return ready;
   }
 
   finish(events: readonly Buffer[]): void {

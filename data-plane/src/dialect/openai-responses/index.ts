@@ -26,6 +26,8 @@ export const openaiResponses: Dialect = {
   readUpstreamError,
   renderError,
   renderStreamError,
-  // Agents count the silence between events with data, and hear no comments. The SDKs know this event, and pass over it.
+  // Agents count the silence between events with data, and hear no comments. The SDKs know this event, and pass over it, but not before
+  // `response.created`.
   keepAlive: Buffer.from('event: keepalive\ndata: {"type":"keepalive"}\n\n'),
+  keepAliveBeforeEvents: Buffer.from(': keep-alive\n'),
 };
