@@ -118,7 +118,7 @@ function takeBody(reading: ChoiceReading, message: Json): void {
 
 function takeMessage(reading: ChoiceReading, message: Json, problems: string[]): void {
   takeBody(reading, message);
-  const older = isJson(message.function_call) ? [{ id: 'function_call', function: message.function_call }] : [];
+  const older: readonly Json[] = isJson(message.function_call) ? [{ id: 'function_call', function: message.function_call }] : [];
   for (const call of [...objectsAt(message, 'tool_calls'), ...older]) {
     const isCustom = call.type === 'custom';
     const called = objectAt(call, isCustom ? 'custom' : 'function');

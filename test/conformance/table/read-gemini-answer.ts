@@ -114,7 +114,7 @@ function readChunks(chunks: readonly unknown[], bytes: Buffer, framing: readonly
   const problems = [...framing];
   const choices = new Map<number, ChoiceReading>();
   const parts: Json[] = [];
-  let usage: UsageReading | undefined;
+  let counts: Json = {};
   let tier: string | undefined;
   let error: string | undefined;
   for (const chunk of chunks) {
@@ -135,9 +135,7 @@ function readChunks(chunks: readonly unknown[], bytes: Buffer, framing: readonly
     const refused = refusedPrompt(chunk);
     if (refused !== undefined && choices.size === 0) choices.set(0, refused);
     // An absent field keeps what an earlier chunk told.
-    const told = readGeminiUsage(objectAt(chunk, 'usageMetadata'));
-    if (told !== undefined)
-      usage = { ...told, cacheRead: told.cacheRead ?? usage?.cacheRead, reasoning: told.reasoning ?? usage?.reasoning };
+    counts = { ...counts, ...objectAt(chunk, 'usageMetadata') };
     tier = optionalTextAt(objectAt(chunk, 'usageMetadata'), 'serviceTier') ?? tier;
   }
   const [first] = chunks;
@@ -155,7 +153,7 @@ function readChunks(chunks: readonly unknown[], bytes: Buffer, framing: readonly
     id: textAt(first, 'responseId'),
     model: textAt(first, 'modelVersion'),
     choices: [...choices.entries()].sort(([a], [b]) => a - b).map(([, choice]) => choice),
-    usage,
+    usage: readGeminiUsage(counts),
     tier,
     isWhole: error === undefined && [...choices.values()].some((choice) => choice.ending !== undefined),
     error,

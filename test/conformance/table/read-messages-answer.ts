@@ -180,7 +180,8 @@ export function readMessagesStream(bytes: Buffer): AnswerReading {
     choices: message === undefined ? [] : [choice],
     usage: readMessagesUsage(usage),
     tier: optionalTextAt(usage, 'service_tier'),
-    isWhole: isStopped && error === undefined,
+    // A reason to stop says that all was said.
+    isWhole: choice.ending !== undefined && error === undefined,
     error,
     costs: costsIn(bytes.toString('utf8'), 'cost_usd'),
     replay: [{ role: 'assistant', content: blocks }],

@@ -165,7 +165,9 @@ export function readResponsesStream(bytes: Buffer): AnswerReading {
     if (type === 'keepalive') continue;
     types.push(type);
     if (event !== type) problems.push(`event ${event} holds ${type || data.slice(0, 20)}`);
-    if (isOver) problems.push(`${type || data} after the end`);
+    // An error is told in an event of its own, too, before the response that has failed.
+    const isFailure = type === 'response.failed' && types.at(-2) === 'error';
+    if (isOver && !isFailure) problems.push(`${type || data} after the end`);
     const number = numberAt(value, 'sequence_number');
     if (number !== sequence) problems.push(`sequence_number ${number} instead of ${sequence}`);
     sequence++;

@@ -1,0 +1,126 @@
+/** Answers of upstreams of each dialect to clients of each: the cases of our own, and all that were recorded. */
+import type { Dialect } from '@meridian/data-plane/dialect/dialect';
+import { DIALECT_NAMES, type DialectName } from '@meridian/domain/dialect';
+import { type AnswerCase, framedEvents } from './cases/answer-case.ts';
+import { CHAT_ANSWERS } from './cases/chat-answers.ts';
+import { GEMINI_ANSWERS } from './cases/gemini-answers.ts';
+import { MESSAGES_ANSWERS } from './cases/messages-answers.ts';
+import { RESPONSES_ANSWERS } from './cases/responses-answers.ts';
+import type { Difference } from './compare-answers.ts';
+import { dialectNamed } from './dialects.ts';
+import type { ClientRequest, Via } from './exchange.ts';
+import type { Json } from './json.ts';
+import { type JudgedAnswer, judgeAnswer } from './judge-answer.ts';
+import { judgeNextTurn } from './next-turn.ts';
+import { recordings } from './recordings.ts';
+import type { Row } from './row.ts';
+
+/** The plainest request of each dialect, which asks for all that an answer can hold. */
+function plainRequest(dialect: DialectName, isStream: boolean, wantsUsage: boolean, more: Json): ClientRequest {
+  const text = 'Hello';
+  switch (dialect) {
+    case 'openai-chat': {
+      const options = wantsUsage ? { stream_options: { include_usage: true } } : {};
+      const streaming = isStream ? { stream: true, ...options } : {};
+      return { body: { model: 'm', messages: [{ role: 'user', content: text }], ...streaming, ...more }, place: {} };
+    }
+    case 'openai-responses':
+      return {
+        body: { model: 'm', input: text, include: ['reasoning.encrypted_content'], store: false, stream: isStream, ...more },
+        place: {},
+      };
+    case 'anthropic-messages':
+      return {
+        body: { model: 'm', max_tokens: 2_000, messages: [{ role: 'user', content: text }], stream: isStream, ...more },
+        place: {},
+      };
+    case 'gemini':
+      return { body: { contents: [{ role: 'user', parts: [{ text }] }], ...more }, place: { model: 'm', stream: isStream } };
+    default:
+      return dialect satisfies never;
+  }
+}
+
+/** Each client with the ways to it: between two ends of one dialect the bytes go through; the words must hold there, too. */
+function clientsOf(upstream: Dialect): readonly (readonly [Dialect, Via])[] {
+  return DIALECT_NAMES.flatMap((name) => {
+    const client = dialectNamed(name);
+    if (client === undefined) return [];
+    const words = [client, 'words'] as const;
+    return client === upstream ? [[client, 'bytes'] as const, words] : [words];
+  });
+}
+
+export function runOwnAnswers(): Row[] {
+  return [...CHAT_ANSWERS, ...RESPONSES_ANSWERS, ...MESSAGES_ANSWERS, ...GEMINI_ANSWERS].flatMap((one) => {
+    const upstream = dialectNamed(one.upstream);
+    if (upstream === undefined) return [];
+    return clientsOf(upstream).flatMap(([client, via]) => runOwn(one, client, upstream, via));
+  });
+}
+
+function runOwn(one: AnswerCase, client: Dialect, upstream: Dialect, via: Via): Row[] {
+  const isStream = one.events !== undefined;
+  const bytes = isStream ? framedEvents(one.upstream, one.events) : Buffer.from(JSON.stringify(one.body));
+  const request = plainRequest(client.name, isStream, one.withoutUsage !== true, one.asked?.[client.name] ?? {});
+  const judged = judgeAnswer(client, upstream, via, request, { bytes, isStream });
+  const lost = via === 'bytes' ? [] : (one.lost?.[client.name] ?? []);
+  const unasked = via === 'bytes' ? [] : (one.unasked?.[client.name] ?? []);
+  const differences = lost === 'refuse' ? [] : judged.differences.filter(({ of }) => !lost.includes(of) && !unasked.includes(of));
+  const complaints = differences.map(({ of, what }) => `${of}: ${what}`);
+  if (lost === 'refuse') {
+    if (judged.error === undefined) complaints.push('it was not refused');
+  } else if (lost.length > 0 && !isStream && judged.error === undefined && judged.losses.length === 0) {
+    complaints.push(`${lost.join(', ')} is lost without a name`);
+  }
+  if (judged.got !== undefined && via === 'words')
+    complaints.push(...(one.check?.(judged.got, client.name, judged.bytes.toString('utf8')) ?? []));
+  const kind = isStream ? ('stream' as const) : ('answer' as const);
+  return rowsOf(kind, one.number, one.what, client, upstream, via, judged, complaints);
+}
+
+/** A row for the answer, and one for the turn after it where there can be one. */
+function rowsOf(
+  kind: Row['kind'],
+  number: number,
+  what: string,
+  client: Dialect,
+  upstream: Dialect,
+  via: Via,
+  judged: JudgedAnswer,
+  complaints: readonly string[],
+): Row[] {
+  const row = { number, what, client: client.name, upstream: upstream.name, via };
+  const first: Row = { ...row, kind, result: resultOf(judged), complaints };
+  if (judged.got === undefined) return [first];
+  const next = judgeNextTurn(client.name, upstream.name, judged.told, judged.got, via);
+  if (next === undefined) return [first];
+  const nextKind = kind.startsWith('recorded') ? ('recorded next turn' as const) : ('next turn' as const);
+  return [
+    first,
+    { ...row, kind: nextKind, what: kind.endsWith('stream') ? `${what} (stream)` : what, result: 'pass', complaints: next.map(told) },
+  ];
+}
+
+function told({ of, what }: Difference): string {
+  return `${of}: ${what}`;
+}
+
+function resultOf({ error, losses, told: { error: failure, isWhole } }: JudgedAnswer): string {
+  if (error !== undefined) return String(error.status);
+  if (failure !== undefined || !isWhole) return 'error';
+  return losses.length === 0 ? 'pass' : losses.join(', ');
+}
+
+export function runRecordedAnswers(): Row[] {
+  return recordings().flatMap(({ name, dialect, status, isStream, answer }) => {
+    const upstream = dialectNamed(dialect);
+    if (upstream === undefined || status >= 400) return [];
+    return clientsOf(upstream).flatMap(([client, via]) => {
+      const judged = judgeAnswer(client, upstream, via, plainRequest(client.name, isStream, true, {}), { bytes: answer, isStream });
+      const unexplained = judged.differences.filter(({ of }) => !(of === 'foreign' && judged.losses.includes('unknown_part')));
+      const kind = isStream ? ('recorded stream' as const) : ('recorded answer' as const);
+      return rowsOf(kind, 0, name, client, upstream, via, judged, unexplained.map(told));
+    });
+  });
+}

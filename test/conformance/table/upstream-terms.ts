@@ -1,0 +1,20 @@
+/** For which model of an upstream a request is written. */
+import type { EncodeRequestTerms } from '@meridian/data-plane/dialect/dialect';
+import type { DialectName } from '@meridian/domain/dialect';
+
+/** Models without ways of their own. */
+const PLAIN: Readonly<Record<DialectName, string>> = {
+  'openai-chat': 'gpt-4.1',
+  'openai-responses': 'gpt-4.1',
+  'anthropic-messages': 'claude-sonnet-4-5',
+  gemini: 'gemini-3.1-pro-preview',
+};
+
+export function upstreamTerms(upstream: DialectName, model: string | undefined): EncodeRequestTerms {
+  return {
+    model: model ?? PLAIN[upstream],
+    maxOutputTokens: undefined,
+    modelMaxOutputTokens: 32_000,
+    capabilities: ['tools', 'vision', 'audio_input', 'file_input', 'json_schema', 'reasoning'],
+  };
+}
