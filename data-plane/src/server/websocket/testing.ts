@@ -33,10 +33,12 @@ export class TestClient {
       this.messages.push(JSON.parse(data.toString('utf8')));
       this.#wake();
     });
-    this.closed = once(this.ws, 'close').then(([code, reason]) => {
-      this.#isClosed = true;
-      this.#wake();
-      return [code, String(reason)];
+    this.closed = new Promise((resolve) => {
+      this.ws.once('close', (code, reason) => {
+        this.#isClosed = true;
+        this.#wake();
+        resolve([code, String(reason)]);
+      });
     });
   }
 
