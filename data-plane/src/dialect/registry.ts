@@ -1,6 +1,5 @@
 /** Every dialect, by its name; of one whose streams can be framed in two ways, both. */
 import type { DialectName } from '@meridian/domain/dialect';
-import { GatewayError } from '@meridian/domain/error';
 import { anthropicMessages } from './anthropic-messages/index.ts';
 import type { Dialect } from './dialect.ts';
 import { gemini, geminiJsonArray } from './gemini/index.ts';
@@ -10,7 +9,7 @@ import { openaiResponses } from './openai-responses/index.ts';
 /** Gemini's streams are events, or one JSON array. */
 export type Spoken = DialectName | 'gemini-json-array';
 
-const DIALECTS: Readonly<Partial<Record<Spoken, Dialect>>> = {
+const DIALECTS: Readonly<Record<Spoken, Dialect>> = {
   'anthropic-messages': anthropicMessages,
   gemini,
   'gemini-json-array': geminiJsonArray,
@@ -19,7 +18,8 @@ const DIALECTS: Readonly<Partial<Record<Spoken, Dialect>>> = {
 };
 
 export function dialectOf(spoken: Spoken): Dialect {
-  const dialect = DIALECTS[spoken];
-  if (dialect === undefined) throw new GatewayError('unsupported_endpoint', { message: `This node does not speak ${spoken}.` });
-  return dialect;
+  return DIALECTS[spoken];
 }
+
+/** In which a client is told that its request could not be read so far as to tell which one it speaks. */
+export const WHERE_UNTOLD: Spoken = 'openai-chat';

@@ -7,7 +7,7 @@ import type { Principal } from '../admission/authenticate.ts';
 import type { RatePermit } from '../admission/rate-limit.ts';
 import type { Dialect } from '../dialect/dialect.ts';
 import { spokenAt } from '../dialect/place.ts';
-import type { Spoken } from '../dialect/registry.ts';
+import { type Spoken, WHERE_UNTOLD } from '../dialect/registry.ts';
 import { BodyReader, MAX_BODY_BYTES } from './body.ts';
 import { HttpReply } from './reply.ts';
 
