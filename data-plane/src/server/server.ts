@@ -229,7 +229,7 @@ function refuseRaw(deps: ServerDeps, error: Error & { code?: string }, socket: H
   const { line, status, message } = REFUSALS[error.code ?? ''] ?? NOT_HTTP;
   const requestId = deps.newRequestId();
   const { body } = deps
-    .dialectOf('openai-chat')
+    .dialectOf(WHERE_UNTOLD)
     .renderError(new GatewayError('invalid_request_error', { message, status, cause: error }), requestId);
   const head = [`HTTP/1.1 ${line}`, 'content-type: application/json', `content-length: ${body.length}`, `x-request-id: ${requestId}`];
   socket.end(`${[...head, 'connection: close'].join('\r\n')}\r\n\r\n${body.toString('utf8')}`);
