@@ -47,6 +47,7 @@ export const LOSSES = {
   image_output: { what: 'Shape and size of images in the answer.', to: ['openai-chat', 'openai-responses', 'anthropic-messages'] },
   json_schema: { what: 'A JSON schema that the answer must satisfy: the model is only told of it.', to: EVERYBODY },
   json_object: { what: 'That the answer must be JSON: the model is only told so.', to: ['anthropic-messages'] },
+  embedding_task: { what: 'What vectors are for.', to: ['openai-chat'] },
 
   // Thinking
   reasoning_effort: { what: 'How much to think, where the model has no such setting, or not this value.', to: EVERYBODY },

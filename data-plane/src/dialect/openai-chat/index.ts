@@ -1,6 +1,7 @@
 /** OpenAI's Chat Completions and Embeddings, and everybody who speaks them. */
 import type { Dialect } from '../dialect.ts';
 import { readUpstreamError } from '../upstream-error.ts';
+import { embeddings } from './embeddings.ts';
 import { renderError, renderStreamError } from './error.ts';
 import { inputText } from './input-text.ts';
 import { longestMessage } from './message-length.ts';
@@ -22,6 +23,7 @@ export const openaiChat = {
   encodeRequest,
   decodeResponse,
   encodeResponse,
+  embeddings,
   decodeStream: () => new ChatStreamDecoder(),
   encodeStream: (terms) => new ChatStreamEncoder(terms),
   readUpstreamError,

@@ -75,7 +75,7 @@ export function readParts(message: JsonObject, fromClient: boolean): readonly Pa
   const calls: readonly unknown[] = Array.isArray(message.tool_calls)
     ? message.tool_calls
     : isObject(message.function_call)
-      ? [{ type: 'function', id: text(message.function_call.name), function: message.function_call }]
+      ? [{ type: 'function', id: fromClient ? text(message.function_call.name) : '', function: message.function_call }]
       : [];
   for (const call of calls) {
     const read = readToolCall(call, fromClient);
@@ -116,6 +116,8 @@ export function writeMessages(messages: readonly Message[], terms: MessageTerms)
       }
       continue;
     }
+    // A turn of which nothing has a word.
+    if (!terms.isOurs && message.role === 'assistant' && message.parts.length === 0) continue;
     const parts = message.role === 'user' ? [...hoisted, ...message.parts] : message.parts;
     if (message.role !== 'user' && hoisted.length > 0) written.push(...writeHoisted(hoisted, { ...terms, at }));
     hoisted = [];

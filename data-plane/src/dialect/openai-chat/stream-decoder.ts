@@ -37,6 +37,7 @@ interface OpenChoice {
   readonly details: DetailsInPieces;
   readonly tags: ThinkTags;
   calls: number;
+  hasFinished: boolean;
 }
 
 /** States: running, then ended by `#end` with `error` or `end`. */
@@ -147,7 +148,7 @@ export class ChatStreamDecoder implements StreamDecoder {
   #choice(index: number): OpenChoice {
     let choice = this.#choices.get(index);
     if (choice === undefined) {
-      choice = { details: new DetailsInPieces(), tags: new ThinkTags(), calls: 0 };
+      choice = { details: new DetailsInPieces(), tags: new ThinkTags(), calls: 0, hasFinished: false };
       this.#choices.set(index, choice);
     }
     return choice;
@@ -158,8 +159,11 @@ export class ChatStreamDecoder implements StreamDecoder {
     const delta = isObject(choice.delta) ? choice.delta : isObject(choice.message) ? choice.message : {};
     this.#readDelta(index, delta, choice.logprobs ?? undefined);
     if (!hasFinished(choice.finish_reason)) return;
-    const finish = readFinish(choice, this.#choice(index).calls > 0);
-    if (finish === undefined) return;
+    const open = this.#choice(index);
+    const finish = readFinish(choice, open.calls > 0);
+    // Some say it again with the usage.
+    if (finish === undefined || open.hasFinished) return;
+    open.hasFinished = true;
     this.#finishSeen = true;
     this.#closeChoice(index);
     for (const citation of this.#sources) this.#events.push({ type: 'citation', choice: index, citation });
