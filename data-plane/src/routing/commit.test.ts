@@ -14,7 +14,7 @@ function held(slow = false) {
   const seen: string[] = [];
   let drain: (() => void) | undefined;
   const client: ClientStream = {
-    open: (meta) => seen.push(`open ${meta?.providerId ?? '-'}`),
+    open: (meta) => seen.push(meta === undefined ? 'open -' : `open ${meta.providerId} ${meta.actualModel}`),
     write: (events) => {
       seen.push(`write ${events.length}`);
       return !slow;
@@ -24,7 +24,7 @@ function held(slow = false) {
     },
     keepAlive: () => seen.push('keep-alive'),
     finish: (events) => seen.push(`finish ${events.length}`),
-    breakOff: (error) => seen.push(`break ${error.code}`),
+    breakOff: (error, bytes) => seen.push(['break', error.code, ...(bytes ?? []).map(String)].join(' ')),
   };
   const feed = { pause: () => seen.push('pause'), resume: () => seen.push('resume') };
   return {
@@ -60,7 +60,22 @@ describe('the delivery of a stream', () => {
     expect(seen).toEqual([]);
     delivery.progress(stream(ROLE, TEXT), feed);
     expect(delivery.state).toBe('committed');
-    expect(seen).toEqual(['open p1', 'write 2']);
+    expect(seen).toEqual(['open p1 m', 'write 2']);
+  });
+
+  it('tells in the head which model the upstream has named', () => {
+    const { delivery, seen, feed } = held();
+    delivery.answeredBy(META);
+    delivery.progress(stream({ ...ROLE, model: 'm-2026-11-01' }, TEXT), feed);
+    expect(seen[0]).toBe('open p1 m-2026-11-01');
+  });
+
+  it('tells of an error after the commit as the stream itself writes it', () => {
+    const { delivery, seen, feed } = held();
+    const counted = Object.assign(stream(TEXT), { failure: () => [Buffer.from('failed as the 3rd event')] });
+    delivery.progress(counted, feed);
+    delivery.breakOff(new GatewayError('upstream_error'));
+    expect(seen.at(-1)).toBe('break upstream_error failed as the 3rd event');
   });
 
   it('opens after the wait without content and keeps the connection alive, and can still fail as an event', () => {

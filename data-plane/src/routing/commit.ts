@@ -98,7 +98,7 @@ export class Delivery {
     }
     if (this.#state !== 'committed') {
       if (!stream.committed) return;
-      if (this.#state === 'held') this.#client.open(this.#meta);
+      if (this.#state === 'held') this.#client.open(named(this.#meta, stream.facts.model));
       this.#state = 'committed';
       this.#stream = stream;
       this.#timer?.cancel();
@@ -155,4 +155,9 @@ export class Delivery {
       this.#keepAliveLater();
     });
   }
+}
+
+/** With the model's name as the upstream has told it by now. */
+function named(meta: AnswerMeta | undefined, actualModel: string | undefined): AnswerMeta | undefined {
+  return meta === undefined || actualModel === undefined ? meta : { ...meta, actualModel };
 }
