@@ -79,7 +79,7 @@ export function readModelParts(values: readonly unknown[], mintId: (place: numbe
   let calls = 0;
   for (const value of values) {
     const part = readPart(value, () => mintId(calls++));
-    const carriers = part.type === 'reasoning' || part.type === 'tool_call' ? [] : signaturesOf(value);
+    const carriers = KEEPS_SIGNATURE.has(part.type) ? [] : signaturesOf(value);
     const before = parts.at(-1);
     if (part.type === 'reasoning' && before?.type === 'reasoning' && before.text !== '' && before.carriers.length === 0) {
       parts[parts.length - 1] = { ...part, text: before.text + part.text };
@@ -90,6 +90,9 @@ export function readModelParts(values: readonly unknown[], mintId: (place: numbe
   }
   return parts;
 }
+
+/** Parts that have a place for what their issuer wants back; behind any other it is a part of its own. */
+const KEEPS_SIGNATURE: ReadonlySet<Part['type']> = new Set(['reasoning', 'tool_call', 'foreign']);
 
 function isPlain(part: Part): part is TextPart {
   return part.type === 'text' && part.rest === NO_REST;
@@ -253,7 +256,7 @@ function writeReasoning({ text: thought, carriers }: ReasoningPart, terms: PartT
   const before = written.at(-1);
   const isOwn = carriers.some((carrier) => carrier.dialect === DIALECT);
   if (!isOwn) written.push({ thought: true, thoughtSignature: signature });
-  else if (before !== undefined && before.thoughtSignature === undefined && before.functionCall === undefined)
+  else if (before !== undefined && before.thoughtSignature === undefined && (before.text !== undefined || before.inlineData !== undefined))
     written[written.length - 1] = { ...before, thoughtSignature: signature };
   else written.push({ text: '', thoughtSignature: signature });
 }

@@ -1,6 +1,6 @@
-import { inputTokens, outputTokens } from '@meridian/domain/usage';
+import { inputTokens, outputTokens, type Usage } from '@meridian/domain/usage';
 import { describe, expect, it } from 'vitest';
-import { readAnswerUsage, readUsage, reasoningTokens, servedTier } from './usage.ts';
+import { readAnswerUsage, readUsage, reasoningTokens, servedTier, writeUsage } from './usage.ts';
 
 const list = (modalities: Readonly<Record<string, number>>) =>
   Object.entries(modalities).map(([modality, tokenCount]) => ({ modality, tokenCount }));
@@ -78,5 +78,31 @@ describe('usage of Gemini', () => {
     [{}, undefined],
   ])('reads the tier of %j', (raw, tier) => {
     expect(servedTier(raw)).toBe(tier);
+  });
+});
+
+describe('usage that is written', () => {
+  it('reads as what it was, whatever is in it', () => {
+    const usages: Usage[] = [
+      { input: 4, output: 9 },
+      { input: 4 },
+      { input: 4, cached_input: 6, output: 0 },
+      { input: 0, audio_in: 7, image_in: 20, 'image_in:video': 3, output: 5, image_out: 1290 },
+      { input: 1, cached_input: 2, 'cached_input:audio': 3, audio_in: 4, 'cached_input:image': 5, image_in: 6, output: 7, audio_out: 8 },
+    ];
+    for (const usage of usages) {
+      const thoughts = Math.min(3, usage.output ?? 0);
+      const written = writeUsage(usage, thoughts, 'flex');
+      expect(readUsage(written)).toEqual(usage);
+      expect(reasoningTokens(written) ?? 0).toBe(thoughts);
+      expect(servedTier(written)).toBe('flex');
+    }
+  });
+
+  it('counts a cache that is written as input, for which there is no other word', () => {
+    expect(writeUsage({ input: 1, cache_write_5m: 2, output: 3 }, undefined, undefined)).toMatchObject({
+      promptTokenCount: 3,
+      totalTokenCount: 6,
+    });
   });
 });

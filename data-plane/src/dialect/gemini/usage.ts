@@ -141,7 +141,7 @@ export function writeUsage(usage: Usage, reasoningTokens: number | undefined, se
   return {
     promptTokenCount: prompt,
     ...(isCachedTold ? { cachedContentTokenCount: total(cached) } : {}),
-    candidatesTokenCount: output - thoughts,
+    ...(metersOf(usage).some((meter) => OUTPUT_MODALITIES[meter] !== undefined) ? { candidatesTokenCount: output - thoughts } : {}),
     ...(thoughts === 0 ? {} : { thoughtsTokenCount: thoughts }),
     totalTokenCount: prompt + output,
     ...details('promptTokensDetails', given),
