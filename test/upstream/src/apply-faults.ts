@@ -13,6 +13,7 @@ const HTML =
 export function faultError(knobs: Knobs, wire: Wire): { error: ApiError; headers: string[] } | null {
   if (knobs.status === undefined || knobs.status < 400) return null;
   const headers: string[] = [];
+  if (!wire.tellsRetryInHeaders) return { error: wire.errorForStatus(knobs.status, knobs), headers };
   if (knobs.retry_after !== undefined) headers.push('retry-after', String(knobs.retry_after));
   if (knobs.retry_after_ms !== undefined) headers.push('retry-after-ms', String(knobs.retry_after_ms));
   return { error: wire.errorForStatus(knobs.status, knobs), headers };

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { UpstreamOptions } from './server.ts';
 
-export const HELP = `The simulated providers: OpenAI under /v1 and OpenRouter under /api/v1.
+export const HELP = `The simulated providers: OpenAI under /v1, OpenRouter under /api/v1, Anthropic under /anthropic/v1, Gemini under /gemini/v1beta.
 
   node test/upstream/src/main.ts [--port 0] [--host 127.0.0.1] [--journal <file>] [--fixtures <folder>] [--pace <ms>] [--fast]
 

@@ -143,7 +143,8 @@ export function wireNamed(name: string): TestedWire {
   return wire;
 }
 
-function payloads(raw: string): JsonObject[] {
+/** The payloads of a stream's events. */
+export function eventsOf(raw: string): JsonObject[] {
   const found: JsonObject[] = [];
   for (const line of raw.split(/\r?\n/)) {
     if (!line.startsWith('data: ') || line === 'data: [DONE]') continue;
@@ -169,7 +170,7 @@ export async function ask(origin: string, wire: TestedWire, what: Ask): Promise<
   const raw = await response.text();
   const streamed = (response.headers.get('content-type') ?? '').startsWith('text/event-stream');
   let events: JsonObject[] = [];
-  if (streamed) events = payloads(raw);
+  if (streamed) events = eventsOf(raw);
   else {
     try {
       const whole: JsonValue = JSON.parse(raw);

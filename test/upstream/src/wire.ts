@@ -56,6 +56,8 @@ export interface Wire {
   serve(call: Call, body: JsonObject, knobs: Knobs, around: Surroundings): Healthy;
   /** The error a provider gives with this status when a fault asks for it. */
   errorForStatus(status: number, knobs: Knobs): ApiError;
+  /** Whether waiting times are told in headers; else only in the error itself. */
+  tellsRetryInHeaders: boolean;
   errorReply(error: ApiError, call: Call): Reply;
   /** What a stream of this wire says when it fails after so many events. */
   errorEvents(error: ApiError, call: Call, eventsBefore: number): Segment[];

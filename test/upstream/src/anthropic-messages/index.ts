@@ -79,6 +79,7 @@ export const anthropicMessages: Wire = {
       return told(modelById(decodeURIComponent(operation.slice('/models/'.length))));
     throw new ApiError(404, 'Not Found', { type: 'not_found_error' });
   },
+  tellsRetryInHeaders: true,
   errorForStatus: (status, knobs) => errorForStatus(status, knobs.code ?? null),
   errorReply: (error, call) => errorReply(error, requestId(call)),
   errorEvents: (error) => errorEvents(error),

@@ -100,6 +100,7 @@ export const gemini: Wire = {
         throw new ApiError(404, 'Requested entity was not found.');
     }
   },
+  tellsRetryInHeaders: false,
   errorForStatus: (status, knobs) => errorForStatus(status, knobs.code ?? null, knobs.retry_after ?? null),
   errorReply(error, call) {
     const { stream, sse } = targetOf(call);

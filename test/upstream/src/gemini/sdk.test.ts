@@ -338,6 +338,9 @@ test("errors are in Google's shape, with the time to come back", async () => {
   const limited = await ask(upstream.origin, wireNamed('gemini'), { sim: 'status=429 retry_after=7' });
   expect(limited.error).toMatchObject({ code: 429, status: 'RESOURCE_EXHAUSTED' });
   expect(limited.error?.details).toContainEqual({ '@type': 'type.googleapis.com/google.rpc.RetryInfo', retryDelay: '7s' });
+  const waiting = { 'x-goog-api-key': 'k', 'x-sim': 'status=429 retry_after=7' };
+  const bare = await send(upstream.origin, `/v1beta/models/${SECOND}:generateContent`, waiting, {});
+  expect(bare.headers.get('retry-after')).toBeNull();
   const bad = await send(upstream.origin, `/v1beta/models/${SECOND}:generateContent?key=sk-bad`, {}, {});
   expect(await bad.json()).toMatchObject({ error: { code: 400, details: [{ reason: 'API_KEY_INVALID' }, {}] } });
   expect((await send(upstream.origin, `/v1beta/models/${SECOND}:generateContent`, {}, {})).status).toBe(403);

@@ -48,7 +48,16 @@ function serveChat(call: Call, body: JsonObject, knobs: Knobs, around: Surroundi
   const usage = usageObject(call.provider, answer.counts);
   const hideUsage = knobs.no_usage === true || (request.stream && knobs.seed_usage === true);
   const seed = knobs.seed_usage === true ? usageObject(call.provider, { ...answer.counts, completion: 1, reasoning: 0 }) : null;
-  const context = { provider: call.provider, id, created, usage, hideUsage, seed, finish: knobs.finish ?? null };
+  const context = {
+    provider: call.provider,
+    id,
+    created,
+    usage,
+    hideUsage,
+    seed,
+    finish: knobs.finish ?? null,
+    citations: knobs.citations === true,
+  };
   if (request.stream) {
     const reply = streamReply(200, streamHeaders(call.provider), renderStream(request, answer, context));
     return { reply, id, usage, paced: true };
@@ -90,6 +99,7 @@ export const openAiChat: Wire = {
     }
     throw new ApiError(404, `Invalid URL (${method} ${call.path})`);
   },
+  tellsRetryInHeaders: true,
   errorForStatus: (status, knobs) => errorForStatus(status, knobs.code ?? null),
   errorReply: (error, call) => errorReply(call.provider, error),
   errorEvents: (error, call) => errorEvents(call.provider, error),

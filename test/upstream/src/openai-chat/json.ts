@@ -21,6 +21,8 @@ export interface WireContext {
   seed: JsonObject | null;
   /** The `finish` knob: the reason to give instead of the true one. */
   finish: string | null;
+  /** The `citations` knob. */
+  citations: boolean;
 }
 
 export const OPENROUTER_PROVIDER = 'Simulated';
@@ -51,7 +53,16 @@ export function finishOf(request: ChatRequest, choice: Choice, context: WireCont
   return FINISH[choice.finish];
 }
 
-function messageOf(provider: ProviderName, choice: Choice, id: string): JsonObject {
+/** What an answer cites where the `citations` knob asks for it: all of its text. */
+export function annotationsOf(choice: Choice, context: WireContext): JsonObject[] {
+  if (!context.citations) return [];
+  const end = choice.pieces.reduce((sum, piece) => sum + (piece.kind === 'text' ? piece.text.length : 0), 0);
+  const url_citation = { start_index: 0, end_index: end, url: 'https://example.com/source', title: 'A simulated source' };
+  return [{ type: 'url_citation', url_citation }];
+}
+
+function messageOf(choice: Choice, context: WireContext): JsonObject {
+  const { provider, id } = context;
   const text = choice.pieces.map((piece) => (piece.kind === 'text' ? piece.text : '')).join('');
   const calls: JsonObject[] = [];
   for (const piece of choice.pieces) {
@@ -69,7 +80,7 @@ function messageOf(provider: ProviderName, choice: Choice, id: string): JsonObje
     message.reasoning = words === '' ? null : words;
     if (words !== '') message.reasoning_details = [{ type: 'reasoning.text', text: words, format: 'unknown', index: 0 }];
   } else {
-    message.annotations = [];
+    message.annotations = annotationsOf(choice, context);
   }
   if (calls.length > 0) message.tool_calls = calls;
   return message;
@@ -81,7 +92,7 @@ export function renderJson(request: ChatRequest, answer: Answer, context: WireCo
   const openrouter = provider === 'openrouter';
   const choices = answer.choices.map((choice): JsonObject => {
     const logprobs = logprobsOf(request, choice.pieces);
-    const message = messageOf(provider, choice, id);
+    const message = messageOf(choice, context);
     const finish = finishOf(request, choice, context);
     if (openrouter) return { index: choice.index, logprobs, finish_reason: finish, native_finish_reason: finish, message };
     return { index: choice.index, message, logprobs, finish_reason: finish };

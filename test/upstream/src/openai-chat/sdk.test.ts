@@ -94,6 +94,23 @@ test('stop, n, logprobs, service tier, images', async () => {
   expect(seen.usage?.prompt_tokens).toBe(3 + 4 + 4 + 2 * 85);
 });
 
+test('an answer may cite, and the model may refuse', async () => {
+  const body = { model: 'gpt-4o', messages: user('red') };
+  for (const [sim, shape] of [
+    ['citations', { content: 'You said: red', annotations: [{ type: 'url_citation', url_citation: { start_index: 0, end_index: 13 } }] }],
+    ['refusal', { content: null, refusal: "I'm sorry, but I cannot help with that." }],
+  ] as const) {
+    const whole = await openai.chat.completions.create(body, { headers: { 'x-sim': sim } });
+    expect(whole.choices[0]).toMatchObject({ finish_reason: 'stop', message: shape });
+    const stream = openai.chat.completions.stream(body, { headers: { 'x-sim': sim } });
+    const deltas: object[] = [];
+    stream.on('chunk', (chunk) => deltas.push(chunk.choices[0]?.delta ?? {}));
+    await stream.done();
+    expect(deltas.some((delta) => 'annotations' in delta)).toBe(sim === 'citations');
+    expect(deltas.filter((delta) => 'refusal' in delta && delta.refusal !== null).length > 0).toBe(sim === 'refusal');
+  }
+});
+
 test('calls the tools that fit in parallel, and uses their results in the next turn', async () => {
   const messages = user('What is the weather in Oslo, and the time there?');
   const first = await openai.chat.completions.create({ model: 'gpt-4o', messages, tools: [weather, clock] });

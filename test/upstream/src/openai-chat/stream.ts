@@ -5,7 +5,7 @@ import type { JsonObject } from '../json-value.ts';
 import { obfuscationOf } from '../obfuscation.ts';
 import { reasoningWord } from '../reasoning.ts';
 import { type Segment, segment } from '../reply.ts';
-import { callId, finishOf, logprobsOf, OPENROUTER_PROVIDER, type WireContext } from './json.ts';
+import { annotationsOf, callId, finishOf, logprobsOf, OPENROUTER_PROVIDER, type WireContext } from './json.ts';
 import { servedModel } from './models.ts';
 import type { ChatRequest } from './request.ts';
 
@@ -73,6 +73,10 @@ function openAiStream(request: ChatRequest, answer: Answer, context: WireContext
   for (const { choice, piece } of interleaved(answer.choices)) {
     const delta = JSON.stringify(pieceDelta(piece, choice, id, false));
     segments.push(event(choice.index, delta, logprobsOf(request, [piece]), 'null', 1));
+  }
+  for (const choice of answer.choices) {
+    const annotations = annotationsOf(choice, context);
+    if (annotations.length > 0) segments.push(event(choice.index, JSON.stringify({ annotations }), null, 'null', 0));
   }
   for (const choice of answer.choices)
     segments.push(event(choice.index, '{}', null, JSON.stringify(finishOf(request, choice, context)), 0));

@@ -96,6 +96,7 @@ export const openAiResponses: Wire = {
     if ((method === 'GET' || method === 'DELETE') && operation.startsWith('/responses/')) return serveStored(call, around);
     throw new ApiError(404, `Invalid URL (${method} ${call.path})`);
   },
+  tellsRetryInHeaders: true,
   errorForStatus: (status, knobs) => errorForStatus(status, knobs.code ?? null),
   errorReply: (error) => errorReply('openai', error),
   errorEvents: (error) => errorEvents('openai', error),
