@@ -37,7 +37,9 @@ export function recordedStreams(): Recorded[] {
       .split('\n')
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as Json);
-    return { name, bytes: sse(...events) };
+    // Some files hold the streams of several turns.
+    const end = events.findIndex(({ type }) => type === 'response.completed');
+    return { name, bytes: sse(...events.slice(0, end === -1 ? undefined : end + 1)) };
   });
 }
 
