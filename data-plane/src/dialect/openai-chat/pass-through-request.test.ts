@@ -1,6 +1,9 @@
 import { GatewayError } from '@meridian/domain/error';
+import type { Quirk } from '@meridian/domain/quirk';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { packCallId } from '../../canonical/call-id.ts';
+import { packCarrier } from '../../canonical/carrier.ts';
 import { readPassThrough } from './pass-through-request.ts';
 
 const messages = [{ role: 'user', content: 'Hello' }];
@@ -23,9 +26,10 @@ function refusal(read: () => unknown): GatewayError {
   throw new Error('nothing was refused');
 }
 
-function rewritten(body: string, edits: { model?: string; maxOutputTokens?: number } = {}): string {
+function rewritten(body: string, edits: { model?: string; maxOutputTokens?: number; quirks?: readonly Quirk[] } = {}): string {
   const request = readPassThrough('chat', Buffer.from(body));
-  return Buffer.concat(request.rewrite({ model: edits.model ?? 'upstream', maxOutputTokens: edits.maxOutputTokens })).toString();
+  const { model = 'upstream', maxOutputTokens, quirks = [] } = edits;
+  return Buffer.concat(request.rewrite({ model, maxOutputTokens, quirks })).toString();
 }
 
 describe('facts of a chat request', () => {
@@ -435,5 +439,65 @@ describe('an embeddings request', () => {
     expect(Buffer.concat(readPassThrough('embeddings', Buffer.from(body)).rewrite({ model: 'n', maxOutputTokens: 5 })).toString()).toBe(
       body.replace('"m"', '"n"'),
     );
+  });
+});
+
+describe('a provider with ways of its own', () => {
+  const head = '"model":"m","messages":[{}]';
+  const to = (body: string, quirk: Quirk, maxOutputTokens?: number) =>
+    rewritten(body, { model: 'm', quirks: [quirk], ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }) });
+
+  it('is not asked for usage where it refuses that, wherever the client asked', () => {
+    const quirk = 'no_stream_options';
+    expect(to(`{${head},"stream":true}`, quirk)).toBe(`{${head},"stream":true}`);
+    expect(to(`{${head},"stream":true , "stream_options" : {"include_usage":true} }`, quirk)).toBe(`{${head},"stream":true  }`);
+    expect(to(`{ "stream_options":{} , "stream":true,${head}}`, quirk)).toBe(`{  "stream":true,${head}}`);
+    expect(to(`{${head},"stream_options":null,"stream":true}`, quirk, 7)).toBe(`{"max_completion_tokens":7,${head},"stream":true}`);
+  });
+
+  it('gets the output limit by the name that it knows', () => {
+    const quirk = 'max_tokens';
+    expect(to(`{${head}}`, quirk, 7)).toBe(`{"max_tokens":7,${head}}`);
+    expect(to(`{${head},"max_tokens":5}`, quirk, 7)).toBe(`{${head},"max_tokens":5}`);
+    expect(to(`{${head},"max_completion_tokens":5}`, quirk)).toBe(`{"max_tokens":5,${head},"max_completion_tokens":null}`);
+    expect(to(`{${head},"max_completion_tokens":5,"max_tokens":9}`, quirk)).toBe(`{${head},"max_completion_tokens":null,"max_tokens":5}`);
+  });
+
+  it('reads developers as the system where it knows no developers', () => {
+    const body =
+      '{"model":"m","messages":[{"role":"developer","content":"developer"},{"content":"x","role": "developer" },{"role":"user"}]}';
+    expect(to(body, 'system_role')).toBe(
+      '{"model":"m","messages":[{"role":"system","content":"developer"},{"content":"x","role": "system" },{"role":"user"}]}',
+    );
+    expect(rewritten(body, { model: 'm' })).toBe(body);
+  });
+});
+
+describe('a conversation that began with another provider', () => {
+  const carrier = { dialect: 'anthropic-messages', value: 'sig' } as const;
+  const id = packCallId('call_', { id: 'toolu_1', carriers: [carrier] });
+  const own = { type: 'reasoning.encrypted', data: 'x' };
+  const ours = { type: 'reasoning.encrypted', data: packCarrier(carrier), format: 'meridian-v1' };
+  const turn = (callId: string, details: object[] | undefined) => [
+    { role: 'user', content: 'mrd_ is a word' },
+    {
+      role: 'assistant',
+      content: null,
+      ...(details === undefined ? {} : { reasoning_details: details }),
+      tool_calls: [{ id: callId, type: 'function', function: { name: 'f', arguments: '{}' } }],
+    },
+    { role: 'tool', tool_call_id: callId, content: 'x' },
+  ];
+  const sent = (messages: object[]) => JSON.parse(rewritten(JSON.stringify({ model: 'm', messages }), { model: 'm' })).messages;
+
+  it('goes on without what proves nothing here, and with the ids that its calls had', () => {
+    expect(sent(turn(id, [ours]))).toEqual(turn('toolu_1', undefined));
+    expect(sent(turn(id, [own, ours]))).toEqual(turn('toolu_1', [own]));
+    expect(sent(turn(packCallId('call_', { id: 'x'.repeat(50), carriers: [] }), undefined))[2].tool_call_id).toHaveLength(40);
+  });
+
+  it('is not touched where it holds nothing of ours', () => {
+    const body = JSON.stringify({ model: 'm', messages: turn('mrd_1', [own]) }).replace('{"model"', '{ "model"');
+    expect(rewritten(body, { model: 'm' })).toBe(body);
   });
 });

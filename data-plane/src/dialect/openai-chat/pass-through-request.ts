@@ -24,6 +24,7 @@ import {
   splice,
   valueAt,
 } from '../json-scanner.ts';
+import { carriedStateEdits, mayHoldCarriedState } from './carried-state.ts';
 import {
   asksForNothing,
   CHAT_KEYS,
@@ -46,6 +47,8 @@ interface InputTally {
   messageBytes: number;
   longestMessageBytes: number;
   tools: number;
+  /** Roles that not every upstream has. */
+  developers: Span[] | undefined;
   /** Bytes of inline media that are not text. */
   mediaBytes: number;
   mediaTokens: number;
@@ -88,6 +91,7 @@ function readChat(body: Buffer): PassThroughRequest {
     messageBytes: 0,
     longestMessageBytes: 0,
     tools: 0,
+    developers: undefined,
     mediaBytes: 0,
     mediaTokens: 0,
     vision: undefined,
@@ -143,7 +147,8 @@ function readChat(body: Buffer): PassThroughRequest {
     beyondText: beyondText(tally, makes, choices),
     needs: readNeeds(tally, field('response_format'), field('reasoning_effort')),
   };
-  return { facts, rewrite: (edits) => splice(body, chatEdits(body, spans, streamOptions, facts, limit, completionLimit, edits)) };
+  const read: ReadChat = { body, spans, streamOptions, facts, limit, completionLimit, developers: tally.developers ?? [] };
+  return { facts, rewrite: (edits) => splice(body, chatEdits(read, edits)) };
 }
 
 /** Each is noted, and priced, apart: a body of nothing else would take seconds of everybody's time. No provider has near so many. */
@@ -218,6 +223,8 @@ function fieldAt(body: Buffer, spans: ReadonlyMap<string, Span>, key: string): u
   return span === undefined ? undefined : valueAt(body, span);
 }
 
+const DEVELOPER = Buffer.from('"developer"');
+
 function walkMessages(cursor: JsonCursor, tally: InputTally): void {
   if (cursor.peek() !== 'array') throw invalid("The parameter 'messages' must be an array.", 'messages');
   cursor.openArray();
@@ -243,6 +250,10 @@ function walkMessages(cursor: JsonCursor, tally: InputTally): void {
       if (key === 'audio' && kind === 'object') noteReference(tally, `${param}.audio`);
       const { start, end } = cursor.skipValue();
       if (key === 'content') tally.messageBytes += end - start;
+      else if (key === 'role' && end - start === DEVELOPER.length && DEVELOPER.equals(cursor.body.subarray(start, end))) {
+        tally.developers ??= [];
+        tally.developers.push({ start, end });
+      }
     }
     if (tally.messageBytes > tally.longestMessageBytes) tally.longestMessageBytes = tally.messageBytes;
   }
@@ -419,38 +430,81 @@ function scanOptions(body: Buffer, span: Span): Map<string, Span> {
   }
 }
 
-function chatEdits(
-  body: Buffer,
-  spans: ReadonlyMap<string, Span>,
-  streamOptions: StreamOptions,
-  facts: RequestFacts,
-  limit: number | undefined,
-  completionLimit: number | undefined,
-  edits: RequestEdits,
-): Edit[] {
+/** A chat request that has been read, and where stands what may be edited. */
+interface ReadChat {
+  readonly body: Buffer;
+  readonly spans: ReadonlyMap<string, Span>;
+  readonly streamOptions: StreamOptions;
+  readonly facts: RequestFacts;
+  readonly limit: number | undefined;
+  readonly completionLimit: number | undefined;
+  readonly developers: readonly Span[];
+}
+
+function chatEdits(read: ReadChat, edits: RequestEdits): Edit[] {
+  const { body, spans, facts } = read;
   const list = modelEdit(spans, facts.model, edits.model);
   const inserted: string[] = [];
-  if (facts.stream && !streamOptions.includeUsage) {
-    const { span, includeUsageSpan, hasMembers } = streamOptions;
-    if (includeUsageSpan !== undefined) list.push({ ...includeUsageSpan, text: 'true' });
-    else if (span === undefined) inserted.push('"stream_options":{"include_usage":true}');
-    else if (hasMembers) list.push({ start: span.start + 1, end: span.start + 1, text: '"include_usage":true,' });
-    else list.push({ ...span, text: '{"include_usage":true}' });
-  }
-  if (limit === undefined && completionLimit === undefined && edits.maxOutputTokens !== undefined) {
-    const span = spans.get('max_completion_tokens');
-    if (span === undefined) inserted.push(`"max_completion_tokens":${edits.maxOutputTokens}`);
-    else list.push({ ...span, text: String(edits.maxOutputTokens) });
-  }
-  // Of two limits the newer name wins; the other one is taken back so that no upstream reads it instead.
-  const olderLimit = spans.get('max_tokens');
-  if (limit !== undefined && completionLimit !== undefined && olderLimit !== undefined) list.push({ ...olderLimit, text: 'null' });
+  if (facts.stream) usageEdits(read, edits, list, inserted);
+  limitEdits(read, edits, list, inserted);
+  if (edits.quirks?.includes('system_role')) list.push(...read.developers.map((span) => ({ ...span, text: '"system"' })));
+  const messages = spans.get('messages');
+  if (messages !== undefined && mayHoldCarriedState(body)) list.push(...carriedStateEdits(body, messages));
   if (inserted.length > 0) {
     const start = body.indexOf('{') + 1;
     list.push({ start, end: start, text: `${inserted.join(',')},` });
   }
   return list;
 }
+
+/** Usage is asked for in every stream, unless the upstream refuses to be asked. */
+function usageEdits({ body, streamOptions }: ReadChat, { quirks }: RequestEdits, list: Edit[], inserted: string[]): void {
+  const { span, includeUsage, includeUsageSpan, hasMembers } = streamOptions;
+  if (quirks?.includes('no_stream_options')) {
+    if (span !== undefined) list.push({ ...memberAt(body, 'stream_options', span), text: '' });
+    return;
+  }
+  if (includeUsage) return;
+  if (includeUsageSpan !== undefined) list.push({ ...includeUsageSpan, text: 'true' });
+  else if (span === undefined) inserted.push('"stream_options":{"include_usage":true}');
+  else if (hasMembers) list.push({ start: span.start + 1, end: span.start + 1, text: '"include_usage":true,' });
+  else list.push({ ...span, text: '{"include_usage":true}' });
+}
+
+/** One limit, by the name that the upstream knows: the client's, of two the newer one, else the one that has to be added. */
+function limitEdits({ spans, limit, completionLimit }: ReadChat, edits: RequestEdits, list: Edit[], inserted: string[]): void {
+  const [name, other] = edits.quirks?.includes('max_tokens')
+    ? (['max_tokens', 'max_completion_tokens'] as const)
+    : (['max_completion_tokens', 'max_tokens'] as const);
+  const given = completionLimit ?? limit;
+  const isTwice = limit !== undefined && completionLimit !== undefined;
+  // A limit by the older name alone is left to it: most that know the newer one know both.
+  const isUnknown = name === 'max_tokens' && completionLimit !== undefined;
+  if (given !== undefined && !isTwice && !isUnknown) return;
+  const wanted = given ?? edits.maxOutputTokens;
+  if (wanted === undefined) return;
+  const span = spans.get(name);
+  if (span === undefined) inserted.push(`"${name}":${wanted}`);
+  else list.push({ ...span, text: String(wanted) });
+  const otherSpan = spans.get(other);
+  // Taken back, so that no upstream reads it instead.
+  if (given !== undefined && otherSpan !== undefined) list.push({ ...otherSpan, text: 'null' });
+}
+
+/** A member of the body with its comma; its key is written without escapes. */
+function memberAt(body: Buffer, key: string, value: Span): Span {
+  let start = body.lastIndexOf(`"${key}"`, value.start);
+  let end = value.end;
+  while (BLANKS.has(body[end] ?? 0)) end++;
+  if (body[end] === COMMA) return { start, end: end + 1 };
+  do start--;
+  while (BLANKS.has(body[start] ?? 0));
+  // The last member: the comma before it goes, unless it is the only one.
+  return body[start] === COMMA ? { start, end: value.end } : { start: start + 1, end: value.end };
+}
+
+const COMMA = 0x2c;
+const BLANKS: ReadonlySet<number> = new Set([0x20, 0x09, 0x0a, 0x0d]);
 
 function modelEdit(spans: ReadonlyMap<string, Span>, from: string, to: string): Edit[] {
   const span = spans.get('model');
