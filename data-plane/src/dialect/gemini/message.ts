@@ -4,6 +4,7 @@ import { packCarrier, unpackCarrier } from '../../canonical/carrier.ts';
 import type { Message, Part, ReasoningCarrier, ReasoningPart, TextPart, ToolCallPart, ToolResultPart } from '../../canonical/message.ts';
 import { invalid, isObject, type JsonObject, NO_REST, rest, text } from '../json.ts';
 import { isStreamed, readFileData, readInlineData, writeMedia } from './media.ts';
+import { CallPieces } from './partial-calls.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
 import { DIALECT } from './schema.ts';
 import { argumentsObject, readCall } from './tools.ts';
@@ -77,7 +78,8 @@ function sides(contents: readonly unknown[]): readonly Side[] {
 export function readModelParts(values: readonly unknown[], mintId: (place: number) => string): readonly Part[] {
   const parts: Part[] = [];
   let calls = 0;
-  for (const value of values) {
+  const pieces = new CallPieces();
+  for (const value of [...values.flatMap((one) => pieces.take(one)), ...pieces.end()]) {
     const part = readPart(value, () => mintId(calls++));
     const carriers = KEEPS_SIGNATURE.has(part.type) ? [] : signaturesOf(value);
     const before = parts.at(-1);

@@ -128,8 +128,8 @@ const NO_CONTENT: ReadonlySet<string> = new Set(['thought', 'thoughtSignature', 
 function contentBytes(part: JsonObject): number {
   if (typeof part.text === 'string') return Buffer.byteLength(part.text);
   if (!isObject(part.functionCall)) return 0;
-  const { name, args } = part.functionCall;
-  return Buffer.byteLength(text(name) ?? '') + Buffer.byteLength(JSON.stringify(args ?? {}));
+  const { name, args, partialArgs } = part.functionCall;
+  return Buffer.byteLength(text(name) ?? '') + Buffer.byteLength(JSON.stringify(args ?? partialArgs ?? {}));
 }
 
 /** Throws GatewayError `upstream_error` as `readAnswer` does, and on an answer that broke off, or holds none. */

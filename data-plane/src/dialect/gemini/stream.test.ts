@@ -104,6 +104,38 @@ describe('a decoded stream', () => {
     expect(ids(sse({ ...answer([call], { finishReason: 'STOP' }), responseId: 'another' }))).not.toEqual(ids(stream).slice(0, 1));
   });
 
+  it('puts calls together whose arguments come in pieces', () => {
+    const piece = (jsonPath: string, value: object, willContinue = true): object => ({
+      functionCall: { partialArgs: [{ jsonPath, ...value }], willContinue },
+    });
+    const events = decode(
+      sse(
+        answer([{ functionCall: { name: 'f', willContinue: true }, thoughtSignature: 'c2ln' }]),
+        answer([piece('$.city', { stringValue: 'Bos', willContinue: true }), piece('$.city', { stringValue: 'ton' })]),
+        answer([
+          piece("$['a.b'][1].__proto__", { numberValue: 2 }),
+          piece('$.none', { nullValue: 'NULL_VALUE' }),
+          piece('nonsense', { boolValue: true }),
+        ]),
+        answer([{ functionCall: {} }, { functionCall: { name: 'g', willContinue: true } }]),
+        answer([piece('$.yes', { boolValue: true })], { finishReason: 'STOP' }),
+        answer([{ functionCall: {} }]),
+      ),
+    );
+    expect(events.flatMap((event) => (event.type === 'tool_call_start' ? [[event.call, event.name, event.carriers?.length]] : []))).toEqual(
+      [
+        [0, 'f', 1],
+        [1, 'g', 0],
+      ],
+    );
+    expect(events.flatMap((event) => (event.type === 'tool_call_arguments' ? [event.text] : []))).toEqual([
+      '{"city":"Boston","a.b":[null,{"__proto__":2}],"none":null}',
+      '{"yes":true}',
+    ]);
+    const endless = sse(answer([{ functionCall: { name: 'f', willContinue: true } }, piece('$.l[99999999]', { boolValue: true })]));
+    expect(decode(endless).at(-1)?.type).toBe('error');
+  });
+
   it('makes no text of an empty part that only carries a signature', () => {
     const events = decode(sse(answer([{ text: 'Hi' }]), answer([{ text: '', thoughtSignature: 'c2ln' }], { finishReason: 'STOP' })));
     expect(events.filter((event) => event.type === 'text')).toHaveLength(1);

@@ -18,6 +18,7 @@ import { hasFinished, readFinish } from './finish.ts';
 import type { Framing } from './framing.ts';
 import { readLogprobs, writeLogprobs } from './logprobs.ts';
 import { type PartTerms, readPart, signatureOf, signaturesOf, signed, writeCall, writeModelParts } from './message.ts';
+import { CallPieces } from './partial-calls.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
 import { blockFinish, finishFields, readReport } from './response.ts';
 import { DIALECT } from './schema.ts';
@@ -36,6 +37,7 @@ interface Candidate {
   calls: number;
   finished: boolean;
   readonly places: TextPlaces;
+  readonly pieces: CallPieces;
 }
 
 /** States: running, then ended by `#end` with `error` or `end`. */
@@ -141,7 +143,9 @@ export class GeminiStreamDecoder implements StreamDecoder {
   #readCandidate(candidate: JsonObject, choice: number): void {
     const state = this.#candidate(choice);
     let logprobs: unknown = readLogprobs(candidate.logprobsResult);
-    for (const value of listOf(fieldsOf(candidate.content).parts)) {
+    const finishes = hasFinished(candidate.finishReason);
+    const parts = listOf(fieldsOf(candidate.content).parts).flatMap((value) => state.pieces.take(value));
+    for (const value of finishes ? [...parts, ...state.pieces.end()] : parts) {
       this.#readPart(value, choice, state, logprobs);
       if (typeof fieldsOf(value).text === 'string') logprobs = undefined;
     }
@@ -160,7 +164,7 @@ export class GeminiStreamDecoder implements StreamDecoder {
     if (this.#candidates.size >= MAX_CANDIDATES) {
       throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_CANDIDATES} candidates` });
     }
-    const begun: Candidate = { calls: 0, finished: false, places: new TextPlaces() };
+    const begun: Candidate = { calls: 0, finished: false, places: new TextPlaces(), pieces: new CallPieces() };
     this.#candidates.set(choice, begun);
     return begun;
   }
