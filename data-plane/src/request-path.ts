@@ -11,8 +11,10 @@ import type { Grants } from './admission/grants.ts';
 import type { KeyTable } from './admission/key-table.ts';
 import type { RateLimiter } from './admission/rate-limit.ts';
 import type { TokenCounts } from './admission/token-counter.ts';
+import type { FoundMedium } from './canonical/media-urls.ts';
 import type { Config } from './config.ts';
 import type { Dialect } from './dialect/dialect.ts';
+import { sniffedMediaType } from './dialect/media-type.ts';
 import { modelListOf } from './dialect/model-lists.ts';
 import type { Spoken } from './dialect/registry.ts';
 import type { Exchange, Reply } from './exchange.ts';
@@ -26,7 +28,7 @@ import { providerFor } from './provider/registry.ts';
 import { type AttemptRooms, attempt, type RunningAttempt } from './routing/attempt.ts';
 import type { Catalogue } from './routing/catalogue.ts';
 import { LeftBehind } from './routing/left-behind.ts';
-import { plan } from './routing/plan.ts';
+import { askerOf, plan } from './routing/plan.ts';
 import { callableModel, callableModels } from './server/callable-models.ts';
 import { countTokens } from './server/count-tokens.ts';
 import { forward } from './server/forward.ts';
@@ -40,6 +42,7 @@ import type { Logger } from './telemetry/logger.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 import type { Upstream } from './upstream/call.ts';
 import type { Deadlines } from './upstream/deadline.ts';
+import type { MediaFetch } from './upstream/media-fetch.ts';
 import { patience } from './upstream/patience.ts';
 
 /** What is left of the answers gets so long to reach its clients after the last request was settled or cut. */
@@ -58,6 +61,7 @@ export interface RequestPathDeps {
   readonly grants: Grants;
   readonly counter: TokenCounts;
   readonly upstream: Upstream;
+  readonly media: MediaFetch;
   readonly deadlines: Deadlines;
   readonly metrics: Metrics;
   readonly log: Logger;
@@ -86,7 +90,7 @@ export interface RequestPath {
 }
 
 export function createRequestPath(deps: RequestPathDeps): RequestPath {
-  const { config, dialectOf, picture, spool, grants, counter, upstream, deadlines, metrics, log, ids, rateLimiter } = deps;
+  const { config, dialectOf, picture, spool, grants, counter, upstream, media, deadlines, metrics, log, ids, rateLimiter } = deps;
   const { nowMs } = ids;
   const leftBehind = new LeftBehind(deadlines, config);
   const inFlight = new Set<RunningAttempt>();
@@ -134,6 +138,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
         spool.intent(intent, (error) => (error === undefined ? resolve() : reject(error)));
       }),
     dialectNamed: dialectOf,
+    fetchMedia: (urls, reply) => fetchMedia(media, urls, reply),
     attempt: (job) => {
       const started = attempt(attemptRooms, job);
       if (cutWith !== undefined) started.interrupt(cutWith);
@@ -228,6 +233,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     },
     rateRefusal: (principal) => rateLimiter?.refusal(principal),
     serve: (exchange, reply) => followed(exchange, reply, handle(rooms, exchange, reply)),
+    reasons: (model, principal) => picture.modelByName(model, askerOf(principal))?.model.capabilities.includes('reasoning') === true,
     prewarm: (exchange, reply) => prewarm(rooms, exchange, reply),
   });
   server.server.on('upgrade', (request, socket, head) => door.upgrade(request, socket, head));
@@ -297,6 +303,23 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
       });
     },
   };
+}
+
+/** A client that leaves ends the fetching. Rejects with GatewayError. */
+async function fetchMedia(
+  media: MediaFetch,
+  urls: readonly string[],
+  reply: Pick<Reply, 'onGone'>,
+): Promise<ReadonlyMap<string, FoundMedium>> {
+  const left = new AbortController();
+  reply.onGone(() => left.abort());
+  const fetched = await media.fetchAll(urls, left.signal);
+  const found = new Map<string, FoundMedium>();
+  for (const [url, { mediaType, bytes }] of fetched) {
+    const data = bytes.toString('base64');
+    found.set(url, { mediaType: sniffedMediaType(data) ?? mediaType, data });
+  }
+  return found;
 }
 
 /** What cannot be rated is not charged, and told; a request without its final would look as if it still ran. */

@@ -13,8 +13,12 @@ export interface CreateMessage {
   readonly previousResponseId: string | undefined;
   /** The items of `input`, joined by commas; undefined where there is no input at all. */
   readonly items: Buffer | undefined;
+  /** Stands among the members too. */
+  readonly model: string | undefined;
   /** The JSON of `tools`, which stands among the members too. */
   readonly tools: Buffer | undefined;
+  /** The JSON of `include`. */
+  readonly include: Buffer | undefined;
   /** All other members of the request, joined by commas. */
   readonly members: Buffer;
 }
@@ -46,9 +50,10 @@ export class RefusedMessage extends Error {
   }
 }
 
+const GOES_ON: ReadonlySet<string | undefined> = new Set([undefined, 'model', 'tools']);
 const STREAM_ID = /^[A-Za-z0-9_.-]{1,256}$/;
 const MAX_SHOWN_CHARACTERS = 64;
-/** Read here; of these only `tools` goes on. */
+/** Read here; of these only the model and the tools go on as they stand. */
 const ENVELOPE: ReadonlySet<string> = new Set([
   'type',
   'event_id',
@@ -57,6 +62,8 @@ const ENVELOPE: ReadonlySet<string> = new Set([
   'generate',
   'previous_response_id',
   'input',
+  'include',
+  'model',
   'tools',
   'stream',
   'background',
@@ -99,14 +106,16 @@ function createOf(text: Buffer, found: ReadonlyMap<string, Span>, members: Buffe
   if (value(text, found, 'background') === true) {
     throw invalid("'background' cannot be asked for over a WebSocket.", 'background');
   }
-  const tools = found.get('tools');
+  const model = value(text, found, 'model');
   return {
     kind: 'create',
     streamId,
     generate,
     previousResponseId,
     items: itemsOfInput(text, found.get('input')),
-    tools: tools === undefined ? undefined : text.subarray(tools.start, tools.end),
+    model: typeof model === 'string' ? model : undefined,
+    tools: bytesOf(text, found, 'tools'),
+    include: bytesOf(text, found, 'include'),
     members: joined(members),
   };
 }
@@ -121,7 +130,7 @@ function readMembers(text: Buffer, span: Span, found: Map<string, Span>, members
     const key = knownKey(cursor, ENVELOPE);
     const at = cursor.skipValue();
     if (key !== undefined) noteOnce(found, key, at);
-    if (key === undefined || key === 'tools') members.push(text.subarray(nameStart, at.end));
+    if (GOES_ON.has(key)) members.push(text.subarray(nameStart, at.end));
   }
   cursor.finish();
 }
@@ -166,6 +175,11 @@ function streamIdOf(given: unknown): string | undefined {
 function value(text: Buffer, found: ReadonlyMap<string, Span>, name: string): unknown {
   const span = found.get(name);
   return span === undefined ? undefined : valueAt(text, span);
+}
+
+function bytesOf(text: Buffer, found: ReadonlyMap<string, Span>, name: string): Buffer | undefined {
+  const span = found.get(name);
+  return span === undefined ? undefined : text.subarray(span.start, span.end);
 }
 
 function unknownType(type: unknown): GatewayError {

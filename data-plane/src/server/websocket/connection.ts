@@ -11,6 +11,7 @@ import { type ClientMessage, type CreateMessage, RefusedMessage, readMessage, ty
 import { Conversation, type KeptTurn, type StateRoom } from './conversation.ts';
 import { type LaneName, Lanes } from './lanes.ts';
 import { CLOSE_WITHIN_MS, LIFETIME_MS, MAX_BUFFERED_MESSAGE_BYTES, MAX_STREAM_IDS, PING_EVERY_MS, SILENT_MS, STALL_MS } from './limits.ts';
+import { includingState } from './reasoning-state.ts';
 import { errorMessage, type RefusalCode, refusal } from './refusal.ts';
 import { type Outlet, TurnReply } from './turn-reply.ts';
 import { requestBody, toolsFor } from './turn-request.ts';
@@ -26,6 +27,8 @@ export interface ConnectionDeps {
   readonly enter: (principal: Principal) => RatePermit | undefined;
   /** Serves a turn; the permit is released by then. Never rejects. */
   readonly serve: (exchange: Exchange, reply: Reply) => Promise<void>;
+  /** Whether what a model's name stands for reasons. */
+  readonly reasons: (model: string, principal: Principal) => boolean;
   /** Throws GatewayError. */
   readonly prewarm: (exchange: Exchange, reply: Reply) => void;
   readonly onStatus: (status: number) => void;
@@ -194,10 +197,12 @@ export class Connection implements Outlet {
   async #serve(turn: Turn): Promise<void> {
     const { requestId, lane, create } = turn;
     const { dialect } = this.#deps;
+    let hidesReasoningState = false;
     const reply = new TurnReply({
       requestId,
       dialect,
       streamId: lane,
+      hidesReasoningState: () => hidesReasoningState,
       outlet: this,
       onError: (error) => this.#deps.onError(requestId, error),
       onStatus: this.#deps.onStatus,
@@ -208,7 +213,9 @@ export class Connection implements Outlet {
       const arrivedMs = this.#deps.nowMs();
       const principal = this.#principal(arrivedMs);
       previous = this.#previousOf(create);
-      const body = requestBody(create, previous);
+      const withState = this.#reasons(create, principal) ? includingState(create.include) : undefined;
+      hidesReasoningState = withState !== undefined;
+      const body = requestBody(create, previous, withState);
       const exchange = { requestId, dialect, operation: 'chat', principal, body, place: {}, arrivedMs } as const;
       if (create.generate) {
         const permit = this.#deps.enter(principal);
@@ -227,6 +234,10 @@ export class Connection implements Outlet {
     this.#lanes.left(lane);
     this.#advance();
     this.#closeWhenIdle();
+  }
+
+  #reasons({ model, generate }: CreateMessage, principal: Principal): boolean {
+    return generate && model !== undefined && this.#deps.reasons(model, principal);
   }
 
   #principal(atMs: number): Principal {

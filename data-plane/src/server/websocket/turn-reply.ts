@@ -9,6 +9,7 @@ import { JsonCursor, scanObject, valueAt } from '../../dialect/json-scanner.ts';
 import { SseSplitter } from '../../dialect/sse.ts';
 import type { Reply } from '../../exchange.ts';
 import type { AnswerMeta } from '../../routing/commit.ts';
+import { withoutState } from './reasoning-state.ts';
 import { errorMessage } from './refusal.ts';
 
 /** The client's side of a connection, as its turns see it. */
@@ -27,6 +28,8 @@ export interface TurnTerms {
   readonly requestId: string;
   readonly dialect: Dialect;
   readonly streamId: string | undefined;
+  /** The client has not asked for the state of the model's reasoning; known when its request is. */
+  readonly hidesReasoningState: () => boolean;
   readonly outlet: Outlet;
   readonly onError: (error: GatewayError) => void;
   readonly onStatus: (status: number) => void;
@@ -153,7 +156,8 @@ export class TurnReply implements Reply {
     return found;
   }
 
-  #send(data: Buffer): void {
+  #send(event: Buffer): void {
+    const data = this.#terms.hidesReasoningState() ? withoutState(event) : event;
     const lane = this.#laneField;
     const takesLane = lane !== undefined && data[0] === OPEN_BRACE && data[1] !== CLOSE_BRACE;
     this.#terms.outlet.send(takesLane ? Buffer.concat([lane, data.subarray(1)]) : data);

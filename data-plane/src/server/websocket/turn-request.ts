@@ -7,18 +7,20 @@ import { itemsOf, joined, type KeptTurn } from './conversation.ts';
 const START = Buffer.from('{"stream":true');
 const COMMA = Buffer.from(',');
 const TOOLS = Buffer.from(',"tools":');
+const INCLUDE = Buffer.from(',"include":');
 const INPUT = Buffer.from(',"input":[');
 const INPUT_END = Buffer.from(']');
 const END = Buffer.from('}');
 
 /**
  * The body of the request. Instructions are a turn's own; tools are, too, unless the chain was begun by a request that only made ready
- * (`generate: false`): its tools hold for those that follow and name none. Throws GatewayError 413.
+ * (`generate: false`): its tools hold for those that follow and name none. `include` takes the place of the turn's own. Throws GatewayError 413.
  */
-export function requestBody(create: CreateMessage, previous: KeptTurn | undefined): Buffer {
+export function requestBody(create: CreateMessage, previous: KeptTurn | undefined, include = create.include): Buffer {
   const parts: Buffer[] = [START];
   if (create.members.length > 0) parts.push(COMMA, create.members);
   if (create.tools === undefined && previous?.tools !== undefined) parts.push(TOOLS, previous.tools);
+  if (include !== undefined) parts.push(INCLUDE, include);
   if (previous !== undefined || create.items !== undefined) {
     const own = create.items === undefined ? [] : [create.items];
     parts.push(INPUT, joined([...itemsOf(previous), ...own]), INPUT_END);

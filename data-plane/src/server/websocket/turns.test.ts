@@ -4,7 +4,16 @@ import { configEntityId } from '@meridian/wire/codec/entry';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PEPPER, type Sketch } from '../../control/testing.ts';
 import { ENDING, event, type Provider, startTestNode, streamHead, type TestNode } from '../../testing.ts';
-import { asking, counting, errorOf, type ProviderRequest, type ResponseObject, type ServerMessage, TestClient } from './testing.ts';
+import {
+  asking,
+  counting,
+  errorOf,
+  type ProviderRequest,
+  type ResponseObject,
+  ResponseStream,
+  type ServerMessage,
+  TestClient,
+} from './testing.ts';
 
 const SPEAKS_RESPONSES: Sketch = { endpoint: { dialect: 'openai-responses' } };
 const user = (text: string): object => ({ type: 'message', role: 'user', content: [{ type: 'input_text', text }] });
@@ -160,6 +169,36 @@ describe('turns over a WebSocket', () => {
     expect(await node.finals(2)).toHaveLength(2);
     expect(await client.refused({ model: 'no-such', input: 'x', generate: false })).toMatchObject({ status: 404, code: 'model_not_found' });
     expect(await client.refused({ input: 7, generate: false })).toMatchObject({ status: 400, param: 'input' });
+  });
+
+  it('carry the state of the reasoning on, and show it to a client only when it asks', async () => {
+    const requests: ProviderRequest[] = [];
+    await start((_, response, body) => {
+      requests.push(JSON.parse(body));
+      const stream = new ResponseStream(`resp_${requests.length}`, response);
+      const item = { id: 'rs_1', type: 'reasoning', summary: [], encrypted_content: `state ${requests.length}` };
+      stream.event('response.created', { response: { id: stream.id, object: 'response', status: 'in_progress', output: [], usage: null } });
+      stream.event('response.output_item.added', { output_index: 0, item });
+      stream.event('response.output_item.done', { output_index: 0, item });
+      const usage = { input_tokens: 10, output_tokens: 5, total_tokens: 15, output_tokens_details: { reasoning_tokens: 5 } };
+      const whole = { id: stream.id, object: 'response', status: 'completed', model: 'up-m-1.5', output: [item], usage };
+      stream.event('response.completed', { response: whole });
+      response.end();
+    });
+    const model = node.picture.model('m-1.5');
+    if (model === undefined) throw new Error('no model');
+    const body = { kind: 'model', value: { ...model, capabilities: ['reasoning'] } } as const;
+    node.picture.apply({ kind: 'model', id: configEntityId(body), version: 2, body });
+    const client = await connect();
+    client.create({ input: 'one' });
+    const messages = await client.answer();
+    expect(JSON.stringify(messages)).not.toContain('state 1');
+    expect(requests[0]?.include).toEqual(['reasoning.encrypted_content']);
+    client.create({ input: 'two', previous_response_id: 'resp_1', include: ['reasoning.encrypted_content'] });
+    expect(JSON.stringify(await client.answer()).match(/state 2/g)).toHaveLength(3);
+    expect(requests[1]?.include).toEqual(['reasoning.encrypted_content']);
+    expect(requests[1]?.input.map(({ encrypted_content }) => encrypted_content)).toEqual([undefined, 'state 1', undefined]);
+    await node.finals(2);
   });
 
   it('reach an upstream of another dialect, and say what could not be carried', async () => {
