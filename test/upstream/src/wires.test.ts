@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JournalLine } from './journal.ts';
 import { isObject, type JsonObject } from './json-value.ts';
+import { servedTokens } from './served-tokens.ts';
 import { startUpstream, type Upstream } from './server.ts';
 import { type Ask, ask, type Heard, WIRES, wireNamed } from './testing.ts';
 
@@ -144,6 +145,22 @@ describe.each(WIRES.map((wire) => wire.name))('%s', (name) => {
     const response = await fetch(upstream.origin + path, { method: 'POST', headers, body: '{"a":' });
     expect([response.status, await response.json()]).toEqual([400, expect.objectContaining({ error: expect.any(Object) })]);
   });
+});
+
+test('a served prompt counts alike in the usage of every provider: nothing twice, cached apart', async () => {
+  for (const wire of WIRES) {
+    const text = `${wire.name} ${'word '.repeat(1200)}`;
+    await ask(upstream.origin, wire, { text, sim: 'cache=write reasoning=3 tokens=9' });
+    const written = servedTokens(await settled());
+    await ask(upstream.origin, wire, { text, sim: 'cache reasoning=3 tokens=9' });
+    const read = servedTokens(await settled());
+    const all = written === null ? 0 : written.input + written.written5m;
+    expect(read === null ? 0 : read.input + read.cached).toBe(all);
+    expect(all).toBeGreaterThan(1500);
+    expect(read).toMatchObject({ cached: expect.any(Number), written5m: 0, written1h: 0, output: 12 });
+    expect([read?.cached, written?.cached]).toEqual([1408, 0]);
+  }
+  expect(servedTokens({ provider: 'openai', usage: null })).toBeNull();
 });
 
 test('rules reach wires by the names of their providers, and recordings are no matter of theirs', async () => {
