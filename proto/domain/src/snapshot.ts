@@ -8,6 +8,8 @@ import type { DialectName, Operation } from './dialect.ts';
 import type { Model, ModelSettings } from './model.ts';
 import type { Nano } from './money.ts';
 import type { EndpointCost, ListPrice } from './price.ts';
+import type { ProviderAuth } from './provider-auth.ts';
+import type { Quirk } from './quirk.ts';
 import type { RateLimits } from './rate-limit.ts';
 import type { Region } from './region.ts';
 import type { Ladder } from './tier.ts';
@@ -96,6 +98,10 @@ export interface Provider {
   /** Names the code in `provider/` that knows this provider's ways: `openai`, `openrouter`, `openai-compatible`. */
   readonly adapter: string;
   readonly enabled: boolean;
+  /** How a call carries the secret, where not as the adapter has it. */
+  readonly auth?: ProviderAuth;
+  /** Beside those of its adapter. */
+  readonly quirks?: readonly Quirk[];
 }
 
 export interface Credential {

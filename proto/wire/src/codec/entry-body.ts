@@ -3,6 +3,8 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { BUDGET_UNITS, CAP_SCOPES, CAP_WINDOWS, type Cap, MAX_LIMIT } from '@meridian/domain/budget';
 import { DIALECT_NAMES, OPERATIONS } from '@meridian/domain/dialect';
 import { type Modality, type Model, type ModelMode, REASONING_EFFORTS } from '@meridian/domain/model';
+import { isAuthHeader, isAuthPrefix } from '@meridian/domain/provider-auth';
+import { QUIRK_NAMES } from '@meridian/domain/quirk';
 import type { RateLimits } from '@meridian/domain/rate-limit';
 import { isRegion, type Region } from '@meridian/domain/region';
 import type {
@@ -84,8 +86,11 @@ function bodyInit(body: ConfigBody): NonNullable<MessageInitShape<typeof ConfigE
       return { case: 'plan', value: { ...body.value, allowedModels: [...(body.value.allowedModels ?? [])] } };
     case 'tier_assignment':
       return { case: 'tierAssignment', value: { ...body.value, windowToMs: BigInt(body.value.windowToMs) } };
-    case 'provider':
-      return { case: 'provider', value: body.value };
+    case 'provider': {
+      const { auth, quirks, ...rest } = body.value;
+      const sent = auth === undefined ? {} : { authHeader: auth.header, authPrefix: auth.prefix };
+      return { case: 'provider', value: { ...rest, ...sent, quirks: [...(quirks ?? [])] } };
+    }
     case 'credential':
       return { case: 'credential', value: { ...body.value, sealed: Uint8Array.from(body.value.sealed) } };
     case 'endpoint': {
@@ -260,7 +265,15 @@ function provider(value: wire.Provider): Provider {
     basePath: value.basePath,
     adapter: readText('provider.adapter', value.adapter),
     enabled: value.enabled,
+    ...providerAuth(value),
+    ...(value.quirks.length === 0 ? {} : { quirks: readKnownWords(value.quirks, QUIRK_NAMES) }),
   };
+}
+
+function providerAuth({ authHeader, authPrefix = '' }: wire.Provider): Pick<Provider, 'auth'> {
+  if (authHeader === undefined) return {};
+  if (!isAuthHeader(authHeader) || !isAuthPrefix(authPrefix)) throw new WireFormatError('provider.auth_header', 'cannot carry a secret');
+  return { auth: { header: authHeader, prefix: authPrefix } };
 }
 
 function credential(value: wire.Credential): Credential {

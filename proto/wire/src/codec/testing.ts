@@ -4,6 +4,7 @@ import { BUDGET_UNITS, CAP_SCOPES, CAP_WINDOWS, MAX_LIMIT } from '@meridian/doma
 import { DIALECT_NAMES, OPERATIONS } from '@meridian/domain/dialect';
 import { aliasId, normalizeModelName, REASONING_EFFORTS } from '@meridian/domain/model';
 import { SERVICE_TIERS } from '@meridian/domain/price';
+import { QUIRK_NAMES } from '@meridian/domain/quirk';
 import type { ConfigBody, ConfigEntry, ConfigKind } from '@meridian/domain/snapshot';
 import { COMPONENTS } from '@meridian/domain/usage';
 import fc from 'fast-check';
@@ -105,14 +106,19 @@ function bodyOf(entityId: string): Readonly<Record<ConfigKind, fc.Arbitrary<Conf
     tier_assignment: body('tier_assignment', fc.record({ accountId: own, tierId: id, spend30dNano: nano, windowToMs: timeMs })),
     provider: body(
       'provider',
-      fc.record({
-        id: own,
-        name: text,
-        origin: fc.constantFrom('https://api.example.com', 'http://127.0.0.1:8080'),
-        basePath: fc.constantFrom('', '/v1'),
-        adapter: id,
-        enabled: fc.boolean(),
-      }),
+      fc.record(
+        {
+          id: own,
+          name: text,
+          origin: fc.constantFrom('https://api.example.com', 'http://127.0.0.1:8080'),
+          basePath: fc.constantFrom('', '/v1'),
+          adapter: id,
+          enabled: fc.boolean(),
+          auth: fc.record({ header: fc.constantFrom('authorization', 'api-key'), prefix: fc.constantFrom('', 'Bearer ') }),
+          quirks: fc.subarray([...QUIRK_NAMES], { minLength: 1 }),
+        },
+        { requiredKeys: ['id', 'name', 'origin', 'basePath', 'adapter', 'enabled'] },
+      ),
     ),
     credential: body(
       'credential',

@@ -426,6 +426,25 @@ export declare type Provider = Message<"meridian.v1.Provider"> & {
    * @generated from field: bool enabled = 6;
    */
   enabled: boolean;
+
+  /**
+   * The header that carries the secret, and what stands before it there; absent where the adapter has its own.
+   *
+   * @generated from field: optional string auth_header = 7;
+   */
+  authHeader?: string | undefined;
+
+  /**
+   * @generated from field: optional string auth_prefix = 8;
+   */
+  authPrefix?: string | undefined;
+
+  /**
+   * Names that a node does not know mean nothing to it.
+   *
+   * @generated from field: repeated string quirks = 9;
+   */
+  quirks: string[];
 };
 
 /**
