@@ -26,6 +26,7 @@ import { createLogger } from './telemetry/logger.ts';
 import { createMetrics } from './telemetry/metrics.ts';
 import { Deadlines } from './upstream/deadline.ts';
 import { createUpstream } from './upstream/dispatch.ts';
+import { createMediaFetch } from './upstream/media-fetch.ts';
 
 const BUILD = '0.1.0';
 /** Usage and returned leases that are not acknowledged by then stay in the spool and are reported by the next start. */
@@ -56,6 +57,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
     alarm: (message, fields) => log.error(fields, message),
   });
   const upstream = createUpstream({ deadlines, connectionsPerOrigin: config.connectionsPerOrigin });
+  const media = createMediaFetch(config.mediaFetch === 'any' ? { allows: () => true } : {});
   const picture = new Picture({ sealingKey: config.sealingKey });
   const link = {
     address: config.controlGrpcAddress,
@@ -109,6 +111,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
     grants: desk,
     counter,
     upstream,
+    media,
     deadlines,
     metrics,
     log,
@@ -178,6 +181,7 @@ export async function createNode(config: Config): Promise<RunningNode> {
       await sync.close();
       await store.close();
       await spool.close();
+      await media.close();
       await upstream.close();
       const healthClosed = new Promise((resolve) => health.close(resolve));
       // A probe that keeps its connection open, or never asked anything on it, is not waited for.

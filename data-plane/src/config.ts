@@ -32,6 +32,8 @@ export interface Config {
   readonly maxAbandonedStreamMs: number;
   /** Whole answers to clients that left, finished at a time. */
   readonly maxAbandonedAnswers: number;
+  /** Which addresses media of customers are fetched from, for models that cannot fetch them: of the public internet, or any (development only). */
+  readonly mediaFetch: 'public' | 'any';
   /** The region's Redis; undefined: limits are this node's own. */
   readonly redisUrl: string | undefined;
 }
@@ -85,6 +87,7 @@ const schema = z.object({
   MERIDIAN_MAX_ABANDONED_STREAMS: z.coerce.number().int().min(0).max(65_536).default(64),
   MERIDIAN_MAX_ABANDONED_STREAM_MS: milliseconds.default(10_000),
   MERIDIAN_MAX_ABANDONED_ANSWERS: z.coerce.number().int().min(0).max(65_536).default(256),
+  MERIDIAN_MEDIA_FETCH: z.enum(['public', 'any']).default('public'),
   MERIDIAN_REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be redis://host:port or rediss://host:port' }).optional(),
 });
 
@@ -123,6 +126,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     maxAbandonedStreams: settings.MERIDIAN_MAX_ABANDONED_STREAMS,
     maxAbandonedStreamMs: settings.MERIDIAN_MAX_ABANDONED_STREAM_MS,
     maxAbandonedAnswers: settings.MERIDIAN_MAX_ABANDONED_ANSWERS,
+    mediaFetch: settings.MERIDIAN_MEDIA_FETCH,
     redisUrl: settings.MERIDIAN_REDIS_URL,
   });
 }

@@ -12,14 +12,14 @@ import { inputTokens, outputTokens } from '@meridian/domain/usage';
 import type { Final, Intent } from '@meridian/domain/usage-record';
 import type { Admitted, Verdict } from './admission/admit.ts';
 import type { Principal } from './admission/authenticate.ts';
+import type { FoundMedium } from './canonical/media-urls.ts';
 import type { AnswerFacts, PassThroughRequest, RequestFacts } from './dialect/dialect.ts';
-import type { Lane } from './dialect/lane.ts';
 import type { Exchange, Once, Reply } from './exchange.ts';
 import type { Ending } from './metering/settle.ts';
 import type { AttemptEnd, AttemptJob, RunningAttempt, Trace } from './routing/attempt.ts';
 import { Delivery, type Timers } from './routing/commit.ts';
-import { type DialectNamed, lanesTo } from './routing/lanes.ts';
-import type { Candidate, Plan } from './routing/plan.ts';
+import { type DialectNamed, type Lanes, lanesTo } from './routing/lanes.ts';
+import type { Plan } from './routing/plan.ts';
 
 export interface Rooms {
   readonly plan: (facts: RequestFacts, principal: Principal, nowMs: number) => Plan;
@@ -35,6 +35,8 @@ export interface Rooms {
   /** Writes the INTENT; resolves when its write() has returned. */
   readonly open: (intent: Intent) => Promise<void>;
   readonly dialectNamed: DialectNamed;
+  /** What stands at each address. Rejects with GatewayError 400 where one cannot be had, 503, or 499 once the client has left. */
+  readonly fetchMedia: (urls: readonly string[], reply: Pick<Reply, 'onGone'>) => Promise<ReadonlyMap<string, FoundMedium>>;
   readonly attempt: (job: AttemptJob) => RunningAttempt;
   /** Attempts that run, for whoever has to end them when the node stops. */
   readonly inFlight: Set<RunningAttempt>;
@@ -52,16 +54,17 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   const { dialect, principal } = exchange;
   let request: PassThroughRequest;
   let plan: Plan;
-  let laneTo: (candidate: Candidate) => Lane;
+  let lanes: Lanes;
   let admitted: Admitted | undefined;
   let intent: Intent;
   try {
     request = dialect.readPassThrough(exchange.operation, exchange.body, exchange.place);
     plan = rooms.plan(request.facts, principal, exchange.arrivedMs);
     rooms.entitle(exchange, request.facts, plan);
-    laneTo = lanesOf(rooms, exchange, request, plan);
+    lanes = lanesOf(rooms, exchange, request, plan);
     const verdict = admission(rooms, exchange, request.facts, plan, reply);
     admitted = admittedBy(verdict instanceof Promise ? await verdict : verdict);
+    if (lanes.unfetched.length > 0) lanes.found(await rooms.fetchMedia(lanes.unfetched, reply));
     intent = intentOf(exchange, request.facts, plan, admitted, rooms.nowMs());
     await rooms.open(intent);
   } catch (thrown) {
@@ -86,7 +89,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   const running = rooms.attempt({
     requestId: exchange.requestId,
     facts,
-    laneTo,
+    laneTo: lanes.to,
     candidates: plan.candidates,
     maxOutputTokens: admitted.terms.addedLimit,
     streamTerms: facts.stream ? { wantsStreamUsage: facts.wantsStreamUsage, model } : undefined,
@@ -139,12 +142,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   }
 }
 
-function lanesOf(
-  rooms: Pick<Rooms, 'dialectNamed'>,
-  exchange: Exchange,
-  passThrough: PassThroughRequest,
-  plan: Plan,
-): (candidate: Candidate) => Lane {
+function lanesOf(rooms: Pick<Rooms, 'dialectNamed'>, exchange: Exchange, passThrough: PassThroughRequest, plan: Plan): Lanes {
   const { requestId, arrivedMs } = exchange;
   return lanesTo({ ...exchange, passThrough }, plan, rooms.dialectNamed, { requestId, createdSeconds: Math.floor(arrivedMs / 1000) });
 }

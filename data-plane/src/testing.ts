@@ -19,6 +19,7 @@ import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { Deadlines } from './upstream/deadline.ts';
 import { createUpstream } from './upstream/dispatch.ts';
+import { createMediaFetch } from './upstream/media-fetch.ts';
 
 export type Provider = (request: IncomingMessage, response: ServerResponse, body: string) => void;
 
@@ -96,6 +97,8 @@ export async function startTestNode(
     write: (record, written) => spool.lease(record, written),
   });
   const upstream = createUpstream({ deadlines });
+  // What tests fetch stands on this machine.
+  const media = createMediaFetch({ allows: () => true });
   const metrics = createMetrics();
   const log = createLogger('silent', {});
   const counter = new TokenCounter({ after: (delayMs, expired) => deadlines.after(delayMs, expired), log });
@@ -108,6 +111,7 @@ export async function startTestNode(
     grants: bank.desk,
     counter,
     upstream,
+    media,
     deadlines,
     metrics,
     log,
@@ -156,6 +160,7 @@ export async function startTestNode(
       rateLimiter.close();
       await counter.close();
       await spool.close();
+      await media.close();
       await upstream.close();
       vendor.closeAllConnections();
       vendor.close();

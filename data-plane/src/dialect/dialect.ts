@@ -255,6 +255,8 @@ export interface Dialect {
   longestMessage?(body: Buffer): { readonly index: number; readonly characters: number; readonly param?: string };
   readAnswer(operation: Operation, body: Buffer): Answer;
   passThroughStream(terms: StreamTerms): AnswerStream;
+  /** Whether an upstream of this dialect cannot fetch what stands at an address, so that it has to be sent along; absent: it fetches all. */
+  mustInline?(url: string): boolean;
   /** A chat request. Throws GatewayError (400 `invalid_request_error` with `param`). */
   decodeRequest(body: Buffer, place: RequestPlace): Request;
   /** Throws GatewayError 400 where the request asks for something that only another provider can do. */

@@ -1,8 +1,9 @@
-/** Request + plan → the lane to each candidate. */
+/** Request + plan → the lanes to the candidates. */
 import type { DialectName, Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 import { withAnsweredCalls } from '../canonical/answered-calls.ts';
 import type { EmbeddingRequest } from '../canonical/embedding.ts';
+import { type FoundMedium, mediaUrls, withFoundMedia } from '../canonical/media-urls.ts';
 import type { Request } from '../canonical/request.ts';
 import type { Dialect, EmbeddingsCodec, PassThroughRequest, RequestPlace } from '../dialect/dialect.ts';
 import type { Lane } from '../dialect/lane.ts';
@@ -21,32 +22,46 @@ export interface Written {
 
 export type DialectNamed = (name: DialectName) => Dialect;
 
+export interface Lanes {
+  /** Throws GatewayError 400 where the request cannot be said in the candidate's dialect. */
+  to(candidate: Candidate): Lane;
+  /** Media that the request points at and that have to be fetched, since a candidate does not fetch; empty for most requests. */
+  readonly unfetched: readonly string[];
+  /** Puts what was found at those addresses into the request. */
+  found(media: ReadonlyMap<string, FoundMedium>): void;
+}
+
 /**
  * Reads the body into the canonical language where a candidate needs it, once, and before anything is reserved: throws GatewayError 400
- * for one that cannot be read so. The function returned throws where a request cannot be said in a candidate's dialect.
+ * for one that cannot be read so.
  */
-export function lanesTo(
-  written: Written,
-  { candidates, settings }: Plan,
-  dialectNamed: DialectNamed,
-  terms: TranslationTerms,
-): (candidate: Candidate) => Lane {
+export function lanesTo(written: Written, { candidates, settings }: Plan, dialectNamed: DialectNamed, terms: TranslationTerms): Lanes {
   const { dialect, operation, passThrough } = written;
   // What is set for the asked name has to be written into the request, and only the canonical language knows where.
   const passes = ({ endpoint }: Candidate): boolean => endpoint.dialect === dialect.name && settings === undefined;
   const same = passThroughLane(dialect, operation, passThrough, written.place);
-  if (candidates.every(passes)) return () => same;
-  const translated = operation === 'embeddings' ? embeddingsLane(written) : chatLane(written, settings?.reasoningEffort, terms);
-  return (candidate) => {
-    if (passes(candidate)) return same;
-    return translated(dialectNamed(candidate.endpoint.dialect));
+  if (candidates.every(passes)) return { to: () => same, unfetched: NOTHING, found: () => {} };
+  const upstreamOf = ({ endpoint }: Candidate): Dialect => dialectNamed(endpoint.dialect);
+  if (operation === 'embeddings') {
+    const translated = embeddingsLane(written);
+    return { to: (candidate) => (passes(candidate) ? same : translated(upstreamOf(candidate))), unfetched: NOTHING, found: () => {} };
+  }
+  let request = canonical(written, settings?.reasoningEffort);
+  const upstreams = candidates.filter((candidate) => !passes(candidate)).map(upstreamOf);
+  return {
+    to: (candidate) => (passes(candidate) ? same : translatedLane(dialect, upstreamOf(candidate), request, terms)),
+    unfetched: mediaUrls(request, (url) => upstreams.some(({ mustInline }) => mustInline?.(url) === true)),
+    found: (media) => {
+      request = withFoundMedia(request, media);
+    },
   };
 }
 
-function chatLane({ dialect, body, place }: Written, effort: string | undefined, terms: TranslationTerms): (upstream: Dialect) => Lane {
+const NOTHING: readonly string[] = Object.freeze([]);
+
+function canonical({ dialect, body, place }: Written, effort: string | undefined): Request {
   const asked = withAnsweredCalls(dialect.decodeRequest(body, place));
-  const request: Request = effort === undefined ? asked : { ...asked, reasoning: { effort, budgetTokens: undefined } };
-  return (upstream) => translatedLane(dialect, upstream, request, terms);
+  return effort === undefined ? asked : { ...asked, reasoning: { effort, budgetTokens: undefined } };
 }
 
 function embeddingsLane({ dialect, body, place }: Written): (upstream: Dialect) => Lane {

@@ -6,6 +6,7 @@ import { embeddings } from './embeddings.ts';
 import { renderError, streamError } from './error.ts';
 import { ARRAY_FRAMING, type Framing, SSE_FRAMING } from './framing.ts';
 import { inputText } from './input-text.ts';
+import { mustInline } from './media.ts';
 import { longestMessage } from './message-length.ts';
 import { readPassThrough } from './pass-through-request.ts';
 import { GeminiPassThroughStream } from './pass-through-stream.ts';
@@ -21,6 +22,7 @@ function framedBy(framing: Framing): Dialect {
     longestMessage,
     readAnswer,
     passThroughStream: (terms) => new GeminiPassThroughStream(terms, framing),
+    mustInline,
     decodeRequest,
     encodeRequest,
     decodeResponse,

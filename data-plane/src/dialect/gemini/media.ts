@@ -41,6 +41,11 @@ function readDetail({ mediaResolution }: Rest): string | undefined {
   return DETAILS.find(([, resolution]) => resolution === level)?.[0];
 }
 
+/** Whatever is not Google's own has to be sent along. */
+export function mustInline(url: string): boolean {
+  return !isGoogleFile(url) && !isYoutube(url);
+}
+
 /** Where Google keeps files of its own. */
 function isGoogleFile(uri: string): boolean {
   return uri.startsWith('gs://') || uri.startsWith('files/') || /^https:\/\/generativelanguage\.googleapis\.com\//.test(uri);
