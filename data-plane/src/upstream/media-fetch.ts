@@ -13,7 +13,7 @@ export const MAX_MEDIA_PER_REQUEST = 16;
 export const MAX_MEDIA_BYTES = 20 * 1024 * 1024;
 export const MEDIA_WITHIN_MS = 15_000;
 /** Requests whose media are fetched at a time, in all. */
-export const MAX_FETCHING_REQUESTS = 64;
+export const MAX_FETCHING_REQUESTS = 16;
 const MAX_REDIRECTS = 3;
 const CONNECT_WITHIN_MS = 3_000;
 const MAX_URL_CHARACTERS = 4_096;
