@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import OpenAI from 'openai';
 import { ResponsesWS } from 'openai/resources/responses/ws';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -34,6 +36,12 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 2));
 }
+
+/** Sockets of the server. */
+const open = (): Promise<number> =>
+  new Promise((resolve, reject) => {
+    node.path.server.server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)));
+  });
 
 async function metric(name: string): Promise<number> {
   return Number(/ ([\d.e+]+)$/m.exec((await node.metrics.registry.getSingleMetricAsString(name)).trim())?.[1]);
@@ -74,6 +82,26 @@ describe('a WebSocket is opened', () => {
     expect(refused.headers['x-request-id']).toMatch(/^req_/);
     expect(JSON.parse(refused.body)).toMatchObject({ error: { code } });
     expect(node.path.running).toBe(0);
+  });
+
+  it('not, and then nothing is left of the attempt', async () => {
+    await start(counting().provider);
+    await notLetIn(client('/v1/responses', 'sk-mrd-wrong'));
+    await until(async () => (await open()) === 0);
+    // One that neither reads on nor closes.
+    const socket = connect({ port: node.port, host: '127.0.0.1', allowHalfOpen: true });
+    socket.write('GET /v1/responses HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n');
+    let text = '';
+    socket.on('data', (chunk: Buffer) => {
+      text += chunk.toString('latin1');
+    });
+    await once(socket, 'end');
+    expect(text).toMatch(/^HTTP\/1\.1 401 .*invalid_api_key/s);
+    expect(await open()).toBe(1);
+    node.pass(CLOSE_WITHIN_MS);
+    await until(async () => (await open()) === 0);
+    await node.path.drain(30_000);
+    socket.destroy();
   });
 
   it('not beyond the rate limits of the key', async () => {

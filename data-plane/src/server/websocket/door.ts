@@ -12,7 +12,7 @@ import { HttpReply } from '../reply.ts';
 import { plainPath } from '../server.ts';
 import { Connection, type ConnectionDeps, drainEnding, MessageRoom } from './connection.ts';
 import { StateRoom } from './conversation.ts';
-import { MAX_CONNECTIONS, MAX_CONNECTIONS_PER_KEY, MAX_MESSAGE_BYTES, MAX_NODE_STATE_BYTES } from './limits.ts';
+import { CLOSE_WITHIN_MS, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_KEY, MAX_MESSAGE_BYTES, MAX_NODE_STATE_BYTES } from './limits.ts';
 
 export const WEBSOCKET_PATH = '/v1/responses';
 /** Of the metrics. */
@@ -152,6 +152,10 @@ export class WebSocketDoor {
     const response = new ServerResponse(request);
     response.assignSocket(stream as Socket);
     response.once('finish', () => stream.end());
+    // What still comes is not read, and a client that does not close is not waited for.
+    stream.resume();
+    const timer = deps.timers.after(CLOSE_WITHIN_MS, () => stream.destroy());
+    stream.once('close', () => timer.cancel());
     new HttpReply(request, response, {
       requestId,
       region: deps.region,
