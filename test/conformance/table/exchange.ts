@@ -1,4 +1,5 @@
 /** One request on its way through two dialects, as a node carries it: in the pass-through lane where they are the same, else translated. */
+import { withAnsweredCalls } from '@meridian/data-plane/canonical/answered-calls';
 import type { Loss } from '@meridian/data-plane/canonical/loss';
 import type { Dialect, EncodeRequestTerms, RequestPlace } from '@meridian/data-plane/dialect/dialect';
 import type { Lane } from '@meridian/data-plane/dialect/lane';
@@ -50,7 +51,7 @@ export function carryRequest(
     const lane =
       via === 'bytes'
         ? passThroughLane(client, 'chat', passThrough, request.place)
-        : translatedLane(client, upstream, client.decodeRequest(body, request.place), {
+        : translatedLane(client, upstream, withAnsweredCalls(client.decodeRequest(body, request.place)), {
             requestId: REQUEST_ID,
             createdSeconds: CREATED_SECONDS,
           });

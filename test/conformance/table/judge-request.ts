@@ -1,9 +1,9 @@
 /** What became of one request on its way to one upstream, and whether that may be. */
 import { LOSSES, type LossName } from '@meridian/data-plane/canonical/loss';
+import { dialectOf } from '@meridian/data-plane/dialect/registry';
 import type { DialectName } from '@meridian/domain/dialect';
 import type { Difference } from './compare-answers.ts';
 import { compareRequests, readRequest } from './compare-requests.ts';
-import { dialectNamed } from './dialects.ts';
 import { type ClientRequest, carryRequest, isRefused, type Via } from './exchange.ts';
 import { isJson, type Json } from './json.ts';
 import { upstreamTerms } from './upstream-terms.ts';
@@ -20,7 +20,7 @@ const EXPLAINED_BY: Readonly<Record<string, readonly LossName[]>> = {
   logprobs: ['logprobs'],
   'service tier': ['service_tier'],
   user: ['user'],
-  'cache marks': ['cache_control'],
+  'cache marks': ['cache_control', 'unknown_field'],
   thinking: ['reasoning_effort', 'reasoning_budget', 'reasoning', 'unknown_field'],
   reasoning: ['reasoning'],
   'parallel calls': ['parallel_tool_calls'],
@@ -43,17 +43,15 @@ export interface Judged {
   readonly unexplained: readonly Difference[];
 }
 
-/** Undefined where one of the two dialects is not spoken. */
 export function judgeRequest(
   client: DialectName,
   upstream: DialectName,
   request: ClientRequest,
   model: string | undefined,
   via: Via,
-): Judged | undefined {
-  const from = dialectNamed(client);
-  const to = dialectNamed(upstream);
-  if (from === undefined || to === undefined) return undefined;
+): Judged {
+  const from = dialectOf(client);
+  const to = dialectOf(upstream);
   const outcome = carryRequest(from, to, request, upstreamTerms(upstream, model), via);
   if (isRefused(outcome)) {
     const { error } = outcome;

@@ -2,12 +2,13 @@
  * The turn after an answer: the client sends back what it got, with results for what was called, and the upstream must find its own words
  * again: the same calls under its own ids, and every proof of what it thought, byte for byte.
  */
+
+import { dialectOf } from '@meridian/data-plane/dialect/registry';
 import type { DialectName } from '@meridian/domain/dialect';
 import type { AnswerReading } from './answer-reading.ts';
 import { TOOLS } from './cases/request-case.ts';
 import type { Difference } from './compare-answers.ts';
 import { readRequest } from './compare-requests.ts';
-import { dialectNamed } from './dialects.ts';
 import { type ClientRequest, carryRequest, isRefused, type Via } from './exchange.ts';
 import { canonicalText, isJson, type Json, parsed } from './json.ts';
 import { upstreamTerms } from './upstream-terms.ts';
@@ -22,11 +23,13 @@ export function judgeNextTurn(
 ): Difference[] | undefined {
   const [choice] = told.choices;
   const [shown] = got.choices;
-  const from = dialectNamed(client);
-  const to = dialectNamed(upstream);
-  if (from === undefined || to === undefined || choice === undefined || shown === undefined || told.choices.length > 1) return undefined;
+  const from = dialectOf(client);
+  const to = dialectOf(upstream);
+  if (choice === undefined || shown === undefined || told.choices.length > 1 || got.replay.length === 0) return undefined;
   if (told.error !== undefined || !told.isWhole || choice.foreign.length + choice.media.length > 0) return undefined;
   if (choice.text + choice.refusal === '' && choice.calls.length === 0) return undefined;
+  // An older form of calls has no ids, and its results a form of their own.
+  if (client === 'openai-chat' && shown.calls.some(({ id }) => id === '')) return undefined;
   const request = nextRequest(client, got, shown.calls);
   const outcome = carryRequest(from, to, request, upstreamTerms(upstream, undefined), via);
   if (isRefused(outcome)) return [{ of: 'refusal', what: outcome.error.message }];

@@ -50,6 +50,7 @@ export function readChatAnswer(body: Buffer): AnswerReading {
     if (objectAt(choice, 'message').role !== 'assistant') problems.push('a message that is not the assistant’s');
     return reading;
   });
+  takeSources(readings[0], answer);
   return {
     id: textAt(answer, 'id'),
     model: textAt(answer, 'model'),
@@ -68,6 +69,13 @@ function errorOf(answer: unknown): string | undefined {
   const error = isJson(answer) ? answer.error : undefined;
   if (error === undefined || error === null) return undefined;
   return isJson(error) ? textAt(error, 'message') : String(error);
+}
+
+/** One provider names its sources beside the choices. */
+function takeSources(reading: ChoiceReading | undefined, answer: unknown): void {
+  const results = objectsAt(answer, 'search_results').map((result) => textAt(result, 'url'));
+  const listed = isJson(answer) && Array.isArray(answer.citations) ? answer.citations.filter((item) => typeof item === 'string') : [];
+  for (const source of [...results, ...listed]) reading?.citations.push({ source, start: undefined, end: undefined });
 }
 
 function takeEnding(reading: ChoiceReading, raw: unknown, problems: string[]): void {
@@ -118,7 +126,7 @@ function takeBody(reading: ChoiceReading, message: Json): void {
 
 function takeMessage(reading: ChoiceReading, message: Json, problems: string[]): void {
   takeBody(reading, message);
-  const older: readonly Json[] = isJson(message.function_call) ? [{ id: 'function_call', function: message.function_call }] : [];
+  const older: readonly Json[] = isJson(message.function_call) ? [{ function: message.function_call }] : [];
   for (const call of [...objectsAt(message, 'tool_calls'), ...older]) {
     const isCustom = call.type === 'custom';
     const called = objectAt(call, isCustom ? 'custom' : 'function');
@@ -126,7 +134,7 @@ function takeMessage(reading: ChoiceReading, message: Json, problems: string[]):
     if (typeof args !== 'string') problems.push('arguments are not a text');
     else if (!isCustom && typeof parsed(args) === 'string') problems.push(`arguments are not JSON: ${args}`);
     const id = textAt(call, 'id');
-    if (id === '') problems.push('a call without id');
+    if (id === '' && older.length === 0) problems.push('a call without id');
     reading.calls.push({ id, name: textAt(called, 'name'), arguments: String(args ?? ''), kind: isCustom ? 'custom' : 'function' });
   }
 }
@@ -173,6 +181,7 @@ export function readChatStream(bytes: Buffer, wantsUsage: boolean): AnswerReadin
     if (usageChunks > 0) problems.push('a chunk after usage');
     tier = optionalTextAt(chunk, 'service_tier') ?? tier;
     const list = objectsAt(chunk, 'choices');
+    for (const [, reading] of choices) takeSources(reading, chunk);
     if (isJson(chunk.usage)) {
       usageChunks++;
       usage = readChatUsage(chunk.usage) ?? usage;

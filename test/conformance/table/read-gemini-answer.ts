@@ -30,6 +30,24 @@ export function readGeminiUsage(usage: unknown): UsageReading | undefined {
   };
 }
 
+/** A call whose arguments come in pieces: each names a place in them. */
+function takePartialCall(choice: ChoiceReading, call: Json): boolean {
+  const isPiece = call.partialArgs !== undefined || call.willContinue === true || (call.name === undefined && choice.calls.length > 0);
+  if (!isPiece) return false;
+  if (typeof call.name === 'string') choice.calls.push({ id: textAt(call, 'id'), name: call.name, arguments: '{}', kind: 'function' });
+  const last = choice.calls.pop();
+  if (last === undefined) return true;
+  const args = parsed(last.arguments);
+  const grown: Record<string, unknown> = isJson(args) ? { ...args } : {};
+  for (const piece of objectsAt(call, 'partialArgs')) {
+    const key = textAt(piece, 'jsonPath').replace(/^\$\./, '');
+    if (typeof piece.stringValue === 'string') grown[key] = textAt(grown, key) + piece.stringValue;
+    else grown[key] = piece.numberValue ?? piece.boolValue ?? null;
+  }
+  choice.calls.push({ ...last, arguments: JSON.stringify(grown) });
+  return true;
+}
+
 function takePart(choice: ChoiceReading, part: Json): void {
   const proof = optionalTextAt(part, 'thoughtSignature');
   if (proof !== undefined) choice.proofs.push(proof);
@@ -38,6 +56,7 @@ function takePart(choice: ChoiceReading, part: Json): void {
     else choice.text += part.text;
   } else if (isJson(part.functionCall)) {
     const { functionCall: call } = part;
+    if (takePartialCall(choice, call)) return;
     choice.calls.push({
       id: textAt(call, 'id'),
       name: textAt(call, 'name'),
@@ -70,6 +89,12 @@ function takeCandidate(choice: ChoiceReading, candidate: Json, problems: string[
       const web = objectAt(chunks[Number(index)], 'web');
       const source = optionalTextAt(web, 'uri') ?? textAt(web, 'title');
       choice.citations.push({ source, start: numberAt(segment, 'startIndex') ?? 0, end: numberAt(segment, 'endIndex') });
+    }
+  }
+  for (const chunk of chunks) {
+    const source = optionalTextAt(objectAt(chunk, 'web'), 'uri') ?? textAt(objectAt(chunk, 'web'), 'title');
+    if (source !== '' && !choice.citations.some((citation) => citation.source === source)) {
+      choice.citations.push({ source, start: undefined, end: undefined });
     }
   }
   const citations = objectAt(candidate, 'citationMetadata');
@@ -138,12 +163,15 @@ function readChunks(chunks: readonly unknown[], bytes: Buffer, framing: readonly
     counts = { ...counts, ...objectAt(chunk, 'usageMetadata') };
     tier = optionalTextAt(objectAt(chunk, 'usageMetadata'), 'serviceTier') ?? tier;
   }
+  // A call that the model has spoilt is no answer.
+  for (const choice of choices.values()) if (choice.ending === 'failed') error ??= 'the model broke off its answer';
   const [first] = chunks;
   if (error === undefined) {
     if (choices.size === 0) problems.push('no candidates');
     for (const choice of choices.values()) if (choice.ending === undefined) problems.push('no finishReason');
     const last = chunks.at(-1);
-    if (!isJson(last) || !isJson(last.usageMetadata)) problems.push('no usageMetadata at the end');
+    const isTold = Object.keys(counts).length > 0;
+    if (isTold && (!isJson(last) || !isJson(last.usageMetadata))) problems.push('no usageMetadata at the end');
     for (const chunk of chunks) {
       if (textAt(chunk, 'responseId') === '') problems.push('no responseId');
       if (textAt(chunk, 'modelVersion') === '') problems.push('no modelVersion');
@@ -158,7 +186,8 @@ function readChunks(chunks: readonly unknown[], bytes: Buffer, framing: readonly
     isWhole: error === undefined && [...choices.values()].some((choice) => choice.ending !== undefined),
     error,
     costs: costsIn(bytes.toString('utf8'), 'costUsd'),
-    replay: [{ role: 'model', parts }],
+    // What came in pieces is put together by each SDK in its own way.
+    replay: parts.some((part) => objectAt(part, 'functionCall').willContinue === true) ? [] : [{ role: 'model', parts }],
     problems: [...new Set(problems)],
   };
 }

@@ -119,7 +119,7 @@ function takePart(conversation: Conversation, turn: TurnReading, part: Json, pro
     const response = objectAt(functionResponse, 'response');
     const isError = Object.keys(response).length === 1 && 'error' in response;
     const [only] = Object.keys(response).length === 1 ? Object.entries(response) : [];
-    const inner = only !== undefined && ['output', 'result', 'error', 'content'].includes(only[0]) ? only[1] : response;
+    const inner = only !== undefined && ['output', 'result', 'return_value', 'error', 'content'].includes(only[0]) ? only[1] : response;
     const name = textAt(functionResponse, 'name');
     if (name === '') problems.push('a function response without a name');
     conversation.result(textAt(functionResponse, 'id'), typeof inner === 'string' ? inner : JSON.stringify(inner), isError, name);

@@ -167,7 +167,12 @@ export function readResponsesStream(bytes: Buffer): AnswerReading {
     if (event !== type) problems.push(`event ${event} holds ${type || data.slice(0, 20)}`);
     // An error is told in an event of its own, too, before the response that has failed.
     const isFailure = type === 'response.failed' && types.at(-2) === 'error';
-    if (isOver && !isFailure) problems.push(`${type || data} after the end`);
+    if (isOver && !isFailure) {
+      // Whoever reads a response stops where it ends.
+      problems.push(`${type || data} after the end`);
+      types.pop();
+      continue;
+    }
     const number = numberAt(value, 'sequence_number');
     if (number !== sequence) problems.push(`sequence_number ${number} instead of ${sequence}`);
     sequence++;
@@ -187,7 +192,10 @@ export function readResponsesStream(bytes: Buffer): AnswerReading {
     const streamed = [...done.entries()].sort(([a], [b]) => a - b).map(([, item]) => item);
     if (canonicalText(output) !== canonicalText(streamed)) problems.push('the final output is not what was streamed');
   }
-  const reading = readResponse(last ?? {}, costsIn(bytes.toString('utf8'), 'cost_usd'), problems);
+  // What was streamed is what SDKs keep: encrypted blocks are encrypted anew each time they are told.
+  const kept = [...done.entries()].sort(([a], [b]) => a - b).map(([, item]) => item);
+  const whole = kept.length > 0 && kept.length === objectsAt(last, 'output').length ? { ...last, output: kept } : last;
+  const reading = readResponse(whole ?? {}, costsIn(bytes.toString('utf8'), 'cost_usd'), problems);
   const isWhole = reading.isWhole && isOver;
   return failure === undefined ? { ...reading, isWhole } : { ...reading, isWhole: false, choices: [], error: failure };
 }

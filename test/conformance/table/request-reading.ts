@@ -167,6 +167,8 @@ function plain(value: unknown): unknown {
     const isNothing =
       (key === 'additionalProperties' && member === false) ||
       key === '$schema' ||
+      // Some programs write it where it means nothing.
+      key === 'strict' ||
       (key === 'required' && Array.isArray(member) && member.length === 0) ||
       (key === 'properties' && isJson(member) && Object.keys(member).length === 0);
     if (isNothing) continue;
