@@ -55,8 +55,8 @@ export class SseSplitter {
       this.#cut(bytes, 0, end, events);
       from = end;
     }
-    // JSON has no raw CR, so most streams have none at all.
-    from = bytes.indexOf(CR, from) === -1 && !this.#afterCr ? this.#pushLf(bytes, from, events) : this.#pushAny(bytes, from, events);
+    // JSON has no raw CR, so streams have none at all, or at line ends only.
+    from = !this.#afterCr && hasOnlyCrlf(bytes, from) ? this.#pushLf(bytes, from, events) : this.#pushAny(bytes, from, events);
     if (from < bytes.length && !this.#endedByCr) this.#keep(bytes.subarray(from));
     return events;
   }
@@ -77,14 +77,15 @@ export class SseSplitter {
     return events;
   }
 
-  /** LF only. Returns where the unfinished rest begins. */
+  /** LF and CRLF only. Returns where the unfinished rest begins. */
   #pushLf(bytes: Buffer, start: number, events: SseEvent[]): number {
     let from = start;
     let at = start;
     while (at < bytes.length) {
       if (this.#lineEmpty) {
-        if (bytes[at] === LF) {
-          at++;
+        const end = bytes[at] === CR ? at + 1 : at;
+        if (bytes[end] === LF) {
+          at = end + 1;
           this.#cut(bytes, from, at, events);
           from = at;
           continue;
@@ -206,13 +207,16 @@ function parseEvent(raw: Buffer, start: number, cutShort: boolean): SseEvent | u
 const LINE_FEED = Buffer.from('\n');
 
 function endOfLine(raw: Buffer, from: number, hasCr: boolean): number {
-  if (!hasCr) {
-    const lf = raw.indexOf(LF, from);
-    return lf === -1 ? raw.length : lf;
-  }
-  let at = from;
-  while (at < raw.length && raw[at] !== LF && raw[at] !== CR) at++;
-  return at;
+  const lf = raw.indexOf(LF, from);
+  const end = lf === -1 ? raw.length : lf;
+  const cr = hasCr ? raw.indexOf(CR, from) : -1;
+  return cr === -1 || cr > end ? end : cr;
+}
+
+/** Each CR has its LF behind it. */
+function hasOnlyCrlf(bytes: Buffer, from: number): boolean {
+  for (let at = bytes.indexOf(CR, from); at !== -1; at = bytes.indexOf(CR, at + 1)) if (bytes[at + 1] !== LF) return false;
+  return true;
 }
 
 /** The value after `field:`, without the one space that may lead it; undefined when the line has another field. */

@@ -127,6 +127,18 @@ describe('a stream that passes through', () => {
     expect(answersOf(text).at(-1)).toMatchObject({ usageMetadata: { candidatesTokenCount: 9, thoughtsTokenCount: 3, costUsd: 0.000123 } });
   });
 
+  it('keeps a count that the answers after it leave out', () => {
+    const pieces = [
+      event(answer([{ text: 'a' }], {}, usage(1))),
+      event(answer([{ text: 'b' }], {}, usage(2, { thoughtsTokenCount: 7 }))),
+      event(answer([{ text: 'c' }], {}, usage(3))),
+      event(answer([{ text: 'd' }], {}, { usageMetadata: { trafficType: 'ON_DEMAND' } })),
+    ];
+    const { facts, end } = run(pieces);
+    expect(end.state).toBe('broken');
+    expect(facts).toMatchObject({ usage: { input: 4, output: 10 }, reasoningTokens: 7, serviceTier: 'standard', usageIsInterim: false });
+  });
+
   it('counts the text of a stream without usage, escapes and all', () => {
     const { facts } = run([
       event(answer([{ text: 'x' }])),

@@ -36,7 +36,13 @@ const SEARCHED = [
   'modelVersion',
   'usageMetadata',
   'text',
+  'promptTokenCount',
+  'candidatesTokenCount',
+  'thoughtsTokenCount',
+  'cachedContentTokenCount',
+  'toolUsePromptTokenCount',
 ] as const;
+const FIRST_COUNT = SEARCHED.indexOf('promptTokenCount');
 const MODEL = SEARCHED.indexOf('modelVersion');
 const USAGE = SEARCHED.indexOf('usageMetadata');
 const TEXT = SEARCHED.indexOf('text');
@@ -53,8 +59,9 @@ interface Piece {
  * States: the machine runs, uncommitted at first, until it is finished or broken; `#finish` and `#break` alone end it.
  *
  * Until the commit every event is parsed. After it an event is only searched for members by their quoted names: inside a string of JSON a
- * quote is always escaped, so text that speaks of them is never taken for one. Each answer carries the usage so far, and that member alone
- * is read; the last ones, from the first finish reason on, are kept for `terminal`, which adds the cost to the last of them.
+ * quote is always escaped, so text that speaks of them is never taken for one. Each answer carries the usage so far; it is kept unread
+ * until the next one that counts as much, or until it is asked for. The last answers, from the first finish reason on, are kept for
+ * `terminal`, which adds the cost to the last of them.
  */
 export class GeminiPassThroughStream implements AnswerStream {
   readonly #terms: StreamTerms;
@@ -71,6 +78,9 @@ export class GeminiPassThroughStream implements AnswerStream {
   /** Nothing was taken yet. */
   #isFirst = true;
   #usage: JsonObject | undefined;
+  /** Where the latest usage begins that is not read yet, and what it counts, a bit for each count. */
+  #unread: Buffer | undefined;
+  #unreadCounts = 0;
   /** By candidate, what it was grounded in last. */
   readonly #grounding = new Map<unknown, unknown>();
   #upstreamModel: string | undefined;
@@ -96,6 +106,7 @@ export class GeminiPassThroughStream implements AnswerStream {
   }
 
   get facts(): AnswerFacts {
+    this.#readKept();
     const candidates = [...this.#grounding.values()].map((groundingMetadata) => ({ groundingMetadata }));
     const usage = readAnswerUsage({ usageMetadata: this.#usage, modelVersion: this.#upstreamModel, candidates });
     const serviceTier: ServiceTier | undefined = servedTier(this.#usage);
@@ -129,6 +140,7 @@ export class GeminiPassThroughStream implements AnswerStream {
   }
 
   terminal(costUsdLiteral: string): Buffer[] {
+    this.#readKept();
     const last = this.#tail.at(-1);
     if (last !== undefined && this.#usage !== undefined) {
       this.#tail[this.#tail.length - 1] = { raw: undefined, json: withUsage(last.json, this.#usage, costUsdLiteral) };
@@ -199,7 +211,7 @@ export class GeminiPassThroughStream implements AnswerStream {
       this.#untail();
     }
     const usage = values[USAGE] ?? -1;
-    if (usage !== -1) this.#readUsage(valueAt(data, new JsonCursor(data, { start: usage, end: data.length }).skipValue()));
+    if (usage !== -1) this.#keepUsage(data.subarray(usage));
     const model = values[MODEL] ?? -1;
     const asked = this.#terms.model;
     if (model === -1 || asked === undefined || asked === this.#upstreamModel) this.#hand(this.#unchanged(event, data));
@@ -248,8 +260,30 @@ export class GeminiPassThroughStream implements AnswerStream {
   /** A report on an event with content counts that content, too. */
   #readUsage(usage: unknown): void {
     if (!isObject(usage)) return;
+    this.#readKept();
     this.#usage = mergeUsage(this.#usage, usage);
     this.#reportedEvents = this.#contentEvents;
+  }
+
+  #keepUsage(usage: Buffer): void {
+    let counts = 0;
+    for (let index = FIRST_COUNT; index < SEARCHED.length; index++) {
+      if (this.#search.values[index] !== -1) counts |= 1 << (index - FIRST_COUNT);
+    }
+    // One that leaves out what the kept one counts does not stand for it.
+    if ((this.#unreadCounts & ~counts) !== 0) this.#readKept();
+    this.#unread = usage;
+    this.#unreadCounts = counts;
+    this.#reportedEvents = this.#contentEvents;
+  }
+
+  #readKept(): void {
+    const kept = this.#unread;
+    if (kept === undefined) return;
+    this.#unread = undefined;
+    this.#unreadCounts = 0;
+    const usage = valueAt(kept, new JsonCursor(kept).skipValue());
+    if (isObject(usage)) this.#usage = mergeUsage(this.#usage, usage);
   }
 
   /** With the bytes around its data, where these are in the client's framing. */
