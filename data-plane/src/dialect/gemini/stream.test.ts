@@ -323,7 +323,7 @@ describe('an encoded stream', () => {
     const broken = answersOf(encode([START, callStart(0, 'a', 'f'), args(0, '{"x"'), finish('tool_calls'), END])).at(-1);
     expect(broken).toMatchObject({ candidates: [{ finishReason: 'MALFORMED_FUNCTION_CALL' }] });
     const cut = answersOf(encode([START, callStart(0, 'a', 'f'), args(0, '{"x"'), finish('length'), END])).at(-1);
-    expect(cut).toMatchObject({ candidates: [{ finishReason: 'MAX_TOKENS', content: { role: 'model' } }] });
+    expect(cut).toMatchObject({ candidates: [{ finishReason: 'MAX_TOKENS', content: { parts: [{ text: '' }], role: 'model' } }] });
   });
 
   it("puts another dialect's state on the last piece of the thinking that it signs, and takes it back", () => {

@@ -280,7 +280,8 @@ export class GeminiStreamEncoder implements StreamEncoder {
     const candidates = [...this.#kept].map(([index, kept]) => {
       const parts = [...thoughtParts(kept), ...this.#callParts(kept, true)];
       return {
-        content: parts.length === 0 ? { role: 'model' } : { parts, role: 'model' },
+        // Google's own SDK forgets an answer of which one content has no parts.
+        content: { parts: parts.length === 0 ? [{ text: '' }] : parts, role: 'model' },
         ...(kept.finish === undefined ? {} : finishFields(kept.finish, kept.isBroken)),
         index,
         groundingMetadata: writeGrounding(kept.citations, kept.places),
