@@ -53,10 +53,12 @@ function answersOf(text: string): Record<string, unknown>[] {
     .map((event) => JSON.parse(event.replace(/^data: /, '')));
 }
 
+/** But for the empty one that the last answer has where nothing is left to say. */
 function partsOf(text: string): unknown[] {
-  return answersOf(text).flatMap(({ candidates }) =>
-    (candidates as { content: { parts?: unknown[] } }[]).flatMap(({ content }) => content.parts ?? []),
+  const parts = answersOf(text).flatMap(({ candidates }) =>
+    (candidates as { content: { parts: unknown[] } }[]).flatMap(({ content }) => content.parts),
   );
+  return parts.filter((part) => JSON.stringify(part) !== '{"text":""}');
 }
 
 /** What a reader ends up with: pieces of one text joined, the last usage. */
