@@ -11,6 +11,8 @@ import {
   type ReasoningEffort,
 } from '@meridian/domain/model';
 import type { RateCard } from '@meridian/domain/price';
+import type { ProviderAuth } from '@meridian/domain/provider-auth';
+import { isQuirk, type Quirk } from '@meridian/domain/quirk';
 import type { Alias, ConfigEntry } from '@meridian/domain/snapshot';
 import type { StoredCard } from '../database/tables/catalog.ts';
 import { readCards } from './rate-card.ts';
@@ -33,6 +35,9 @@ export interface ProviderInput {
   readonly basePath: string;
   readonly adapter: string;
   readonly enabled: boolean;
+  /** Null where the adapter's own way will do. */
+  readonly auth: ProviderAuth | null;
+  readonly quirks: readonly Quirk[];
 }
 
 export interface ProviderRow {
@@ -42,6 +47,9 @@ export interface ProviderRow {
   readonly base_path: string;
   readonly adapter: string;
   readonly enabled: boolean;
+  readonly auth_header: string | null;
+  readonly auth_prefix: string | null;
+  readonly quirks: string[];
   readonly default_credential_id: string | null;
   readonly version: number;
   readonly created_at: Date;
@@ -119,13 +127,30 @@ export interface EndpointRow {
   readonly cost_cards: StoredCard[];
 }
 
+export function providerOf(row: ProviderRow): ProviderInput {
+  const { id, name, origin, adapter, enabled, auth_header: header, auth_prefix: prefix } = row;
+  return {
+    id,
+    name,
+    origin,
+    basePath: row.base_path,
+    adapter,
+    enabled,
+    auth: header === null ? null : { header, prefix: prefix ?? '' },
+    quirks: row.quirks.filter(isQuirk),
+  };
+}
+
 export function providerEntry(row: ProviderRow): ConfigEntry {
-  const { id, name, origin, adapter, enabled } = row;
+  const { auth, quirks, ...value } = providerOf(row);
   return {
     kind: 'provider',
-    id,
+    id: row.id,
     version: row.version,
-    body: { kind: 'provider', value: { id, name, origin, basePath: row.base_path, adapter, enabled } },
+    body: {
+      kind: 'provider',
+      value: { ...value, ...(auth === null ? {} : { auth }), ...(quirks.length === 0 ? {} : { quirks }) },
+    },
   };
 }
 

@@ -4,8 +4,9 @@ import { ID, NAME } from '../http/field.ts';
 import { listedWhole, listOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
-import type { ProviderInput, ProviderRow } from './catalog.ts';
+import { type ProviderInput, type ProviderRow, providerOf } from './catalog.ts';
 import { given } from './given.ts';
+import { AUTH_FIELD, QUIRKS_FIELD } from './provider-ways-field.ts';
 import type { CatalogService } from './service.ts';
 
 const ID_PARAMS = z.strictObject({ id: ID });
@@ -29,6 +30,8 @@ const PROVIDER = z.object({
   base_path: z.string(),
   adapter: z.string(),
   enabled: z.boolean(),
+  auth: z.object({ header: z.string(), prefix: z.string() }).nullable(),
+  quirks: z.array(z.string()),
   default_credential_id: z.string().nullable(),
 });
 
@@ -58,6 +61,8 @@ export function providerRoutes(catalog: CatalogService): Routes {
           base_path: BASE_PATH.default(''),
           adapter: ADAPTER.default('openai-compatible'),
           enabled: z.boolean().default(true),
+          auth: AUTH_FIELD.nullable().default(null),
+          quirks: QUIRKS_FIELD.default([]),
         }),
         answer: PROVIDER,
       },
@@ -69,7 +74,7 @@ export function providerRoutes(catalog: CatalogService): Routes {
         method: 'PATCH',
         url: '/admin/v1/providers/:id',
         trail: { kind: 'provider', id: 'id' },
-        summary: 'Change a provider: another origin, another adapter, on or off.',
+        summary: 'Change a provider: another origin, another adapter, other ways, on or off.',
         params: ID_PARAMS,
         body: z.strictObject({
           name: NAME.optional(),
@@ -77,6 +82,8 @@ export function providerRoutes(catalog: CatalogService): Routes {
           base_path: BASE_PATH.optional(),
           adapter: ADAPTER.optional(),
           enabled: z.boolean().optional(),
+          auth: AUTH_FIELD.nullable().optional(),
+          quirks: QUIRKS_FIELD.optional(),
         }),
         answer: PROVIDER,
       },
@@ -89,5 +96,6 @@ export function providerRoutes(catalog: CatalogService): Routes {
 }
 
 function presentProvider(row: ProviderRow): z.infer<typeof PROVIDER> {
-  return { ...row, object: 'provider' };
+  const { basePath, quirks, ...provider } = providerOf(row);
+  return { ...provider, object: 'provider', base_path: basePath, quirks: [...quirks], default_credential_id: row.default_credential_id };
 }

@@ -139,11 +139,45 @@ describe('the catalogue', () => {
       base_path: '/v1',
       adapter: 'openai-compatible',
       enabled: true,
+      auth: null,
+      quirks: [],
       default_credential_id: null,
     });
     expect((await published(http.db, 'changing')).map(({ entry }) => entry.version)).toEqual([1, 2]);
     for (const origin of ['ftp://x', 'http://x/v1', 'http://x?y', 'nonsense', 'http://user:pass@x']) {
       expect([origin, (await http.admin('PATCH', '/admin/v1/providers/changing', { origin })).statusCode]).toEqual([origin, 400]);
+    }
+  });
+
+  it('publishes how a provider is authenticated to, and its ways, and takes them back', async () => {
+    await provider('azure');
+    const auth = { header: 'api-key', prefix: '' };
+    const changed = await http.admin('PATCH', '/admin/v1/providers/azure', {
+      auth: { header: 'api-key' },
+      quirks: ['max_tokens', 'system_role'],
+    });
+    expect(changed.json()).toMatchObject({ auth, quirks: ['max_tokens', 'system_role'], adapter: 'openai-compatible' });
+    expect((await http.admin('PATCH', '/admin/v1/providers/azure', { enabled: false })).json()).toMatchObject({ auth, enabled: false });
+    expect((await http.admin('PATCH', '/admin/v1/providers/azure', { auth: null, quirks: [] })).json()).toMatchObject({
+      auth: null,
+      quirks: [],
+    });
+    const bodies = (await published(http.db, 'azure')).map(({ entry }) => entry.body?.value);
+    expect(
+      bodies.map((body) => [body && 'auth' in body ? body.auth : undefined, body && 'quirks' in body ? body.quirks : undefined]),
+    ).toEqual([
+      [undefined, undefined],
+      [auth, ['max_tokens', 'system_role']],
+      [auth, ['max_tokens', 'system_role']],
+      [undefined, undefined],
+    ]);
+    for (const bad of [
+      { auth: { header: 'Host' } },
+      { auth: { header: 'host' } },
+      { auth: { header: 'a', prefix: 'x\n' } },
+      { quirks: ['odd'] },
+    ]) {
+      expect([bad, (await http.admin('PATCH', '/admin/v1/providers/azure', bad)).statusCode]).toEqual([bad, 400]);
     }
   });
 

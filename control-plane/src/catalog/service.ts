@@ -26,6 +26,7 @@ import {
   type ProviderInput,
   type ProviderRow,
   providerEntry,
+  providerOf,
 } from './catalog.ts';
 import { describeLoss, lossesAgainst, pricesFrom } from './loss.ts';
 import { problemOfCards, readCards, sameCards } from './rate-card.ts';
@@ -399,10 +400,6 @@ export class CatalogService {
   #now(): Date {
     return new Date(this.#deps.ids.nowMs());
   }
-}
-
-function providerOf(row: ProviderRow): ProviderInput {
-  return { id: row.id, name: row.name, origin: row.origin, basePath: row.base_path, adapter: row.adapter, enabled: row.enabled };
 }
 
 function endpointOf(row: EndpointRow): EndpointInput {

@@ -282,6 +282,9 @@ function providerColumns(provider: ProviderInput) {
     base_path: provider.basePath,
     adapter: provider.adapter,
     enabled: provider.enabled,
+    auth_header: provider.auth?.header ?? null,
+    auth_prefix: provider.auth?.prefix ?? null,
+    quirks: [...provider.quirks],
   };
 }
 

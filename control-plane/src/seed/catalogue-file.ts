@@ -17,6 +17,7 @@ import {
   ownNames,
   type ProviderInput,
 } from '../catalog/catalog.ts';
+import { AUTH_FIELD, QUIRKS_FIELD } from '../catalog/provider-ways-field.ts';
 import { plainCards, problemOfCards, readPrices } from '../catalog/rate-card.ts';
 import type { PlanTerms } from '../plans/plan.ts';
 import { RATE_LIMITS, rateLimitsOf } from '../plans/rate-limits.ts';
@@ -103,6 +104,8 @@ const FILE = z.strictObject({
         base_path: z.string().regex(/^(\/[A-Za-z0-9._~-]+)*$/, 'must be empty or a path such as /v1'),
         adapter: SHORT,
         enabled: z.boolean().default(true),
+        auth: AUTH_FIELD.nullable().default(null),
+        quirks: QUIRKS_FIELD.default([]),
       }),
     )
     .default([]),

@@ -1,4 +1,4 @@
-/** Tables of migrations 0003_catalog and 0018_alias_scopes. */
+/** Tables of migrations 0003_catalog, 0018_alias_scopes and 0019_provider_ways. */
 import type { DialectName, Operation } from '@meridian/domain/dialect';
 import type { Modality, ModelMode, ReasoningEffort } from '@meridian/domain/model';
 import type { ColumnType, Generated } from 'kysely';
@@ -17,6 +17,9 @@ export interface ProviderTable {
   base_path: string;
   adapter: string;
   enabled: boolean;
+  auth_header: string | null;
+  auth_prefix: string | null;
+  quirks: ColumnType<string[], string[] | undefined, string[]>;
   default_credential_id: ColumnType<string | null, string | null | undefined, string | null>;
   version: Generated<number>;
   created_at: Date;
