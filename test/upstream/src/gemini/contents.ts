@@ -115,11 +115,22 @@ function checkSigned(turns: Turn[]): void {
   });
 }
 
+/** Contents of one role behind each other are one turn: chats of Google's own clients keep each chunk of a stream as a content. */
+function joined(contents: readonly Turn[]): Turn[] {
+  const turns: Turn[] = [];
+  for (const { role, parts } of contents) {
+    const last = turns.at(-1);
+    if (last?.role === role) last.parts.push(...parts);
+    else turns.push({ role, parts: [...parts] });
+  }
+  return turns;
+}
+
 /** Reads the contents of a request, or throws the ApiError Google would answer. */
 export function readContents(value: JsonValue | undefined, traits: Traits): Message[] {
   const given = isObject(value) ? [value] : value;
   if (!Array.isArray(given) || given.length === 0) throw refused('* GenerateContentRequest.contents: contents is not specified\n');
-  const turns = given.map(readTurn);
+  const turns = joined(given.map(readTurn));
   const messages: Message[] = [];
   let open: PastCall[] = [];
   turns.forEach(({ role, parts }, index) => {
