@@ -63,7 +63,7 @@ function readItem(item: JsonObject, param: string): Message {
       const role = ROLES.get(item.role);
       if (role === undefined)
         throw invalid(`The parameter '${param}.role' must be one of system, developer, user, assistant.`, `${param}.role`);
-      return { role, parts: readContent(item.content), name: undefined, rest: NO_REST };
+      return { role, parts: readMessage(item), name: undefined, rest: NO_REST };
     }
     case 'function_call_output':
     case 'custom_tool_call_output': {
@@ -82,7 +82,7 @@ export function readOutputItem(item: JsonObject): readonly Part[] {
   if (isCall(item)) return [readCall(item)];
   switch (item.type) {
     case 'message':
-      return readContent(item.content);
+      return readMessage(item);
     case 'reasoning': {
       const part = readReasoning(item);
       return part.text === '' && part.carriers.length === 0 ? [] : [part];
@@ -96,6 +96,13 @@ export function readOutputItem(item: JsonObject): readonly Part[] {
     default:
       return [{ type: 'foreign', dialect: DIALECT, value: item }];
   }
+}
+
+/** Whether a text is on the way to the answer or the answer itself belongs to its message; here it is kept with the text. */
+function readMessage({ content, phase }: JsonObject): readonly Part[] {
+  const parts = readContent(content);
+  if (typeof phase !== 'string') return parts;
+  return parts.map((part) => (part.type === 'text' ? { ...part, rest: { ...part.rest, phase } } : part));
 }
 
 /** Summaries are paragraphs of their own; a model that shows all of its thinking writes one text. */
@@ -229,17 +236,23 @@ function hasFollower(items: readonly JsonObject[], index: number): boolean {
 }
 
 function writeAssistant(parts: readonly Part[], items: JsonObject[], at: string, terms: WriteTerms): void {
+  const isOurs = terms.request.dialect === DIALECT;
   let content: JsonObject[] = [];
+  let phase: unknown;
   const images: JsonObject[] = [];
   const flush = (): void => {
-    if (content.length > 0) items.push({ type: 'message', role: 'assistant', content });
+    if (content.length > 0) items.push({ type: 'message', role: 'assistant', content, phase });
     content = [];
+    phase = undefined;
   };
   for (const part of parts) {
     if ('cacheControl' in part && part.cacheControl !== undefined) terms.lose({ name: 'cache_control', at });
     switch (part.type) {
       case 'text':
-        if (part.text !== '') content.push({ type: 'output_text', text: part.text, annotations: annotationsOf(part, at, terms) });
+        if (part.text === '') break;
+        if (isOurs && part.rest.phase !== phase) flush();
+        if (isOurs) phase = part.rest.phase;
+        content.push({ type: 'output_text', text: part.text, annotations: annotationsOf(part, at, terms) });
         break;
       case 'refusal':
         content.push({ type: 'refusal', refusal: part.text });
@@ -255,8 +268,9 @@ function writeAssistant(parts: readonly Part[], items: JsonObject[], at: string,
         flush();
         const call_id = boundedCallId(part.id, MAX_CALL_ID_CHARACTERS);
         const name = boundedToolName(part.name);
-        if (part.kind === 'custom') items.push({ type: 'custom_tool_call', call_id, name, input: part.arguments });
-        else items.push({ type: 'function_call', call_id, name, arguments: part.arguments });
+        const others = isOurs ? part.rest : NO_REST;
+        if (part.kind === 'custom') items.push({ ...others, type: 'custom_tool_call', call_id, name, input: part.arguments });
+        else items.push({ ...others, type: 'function_call', call_id, name, arguments: part.arguments });
         break;
       }
       case 'image':

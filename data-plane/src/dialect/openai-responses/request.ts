@@ -1,4 +1,5 @@
 /** A request, to and from the canonical language. */
+import { withAnsweredCalls } from '../../canonical/answered-calls.ts';
 import type { Loss } from '../../canonical/loss.ts';
 import type { Message } from '../../canonical/message.ts';
 import type { Reasoning, Request, ResponseFormat } from '../../canonical/request.ts';
@@ -138,9 +139,10 @@ export function writeFormat(format: ResponseFormat): JsonObject {
 }
 
 /** The upstream's body. Nothing is stored there. Throws GatewayError 400 on what this protocol cannot ask for. */
-export function encodeRequest(request: Request, terms: EncodeRequestTerms): Encoded {
+export function encodeRequest(asked: Request, terms: EncodeRequestTerms): Encoded {
   const losses: Loss[] = [];
   const lose = (loss: Loss): void => void losses.push(loss);
+  const request = withAnsweredCalls(asked);
   const isOurs = request.dialect === DIALECT;
   if (!isOurs) for (const field of Object.keys(request.rest)) lose({ name: 'unknown_field', at: field });
   refuse(request);

@@ -3,7 +3,7 @@ import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 import type { Loss } from '../../canonical/loss.ts';
 import type { Citation, Part } from '../../canonical/message.ts';
-import type { Response, UsageReport } from '../../canonical/response.ts';
+import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { isObject, type JsonObject, number, rest, text, withLiteral } from '../json.ts';
@@ -231,7 +231,13 @@ export function encodeResponse(response: Response, terms: EncodeTerms): Encoded 
   const [choice, ...others] = response.choices;
   if (others.length > 0) losses.push({ name: 'choices' });
   const { status, incomplete_details } = writeFinish(choice?.finish);
-  const output = writeOutput(choice?.parts ?? [], choice?.logprobs, terms, status === 'incomplete' ? 'incomplete' : 'completed', losses);
+  const output = writeOutput(
+    choice ?? { parts: [], logprobs: undefined },
+    response.dialect === 'openai-responses',
+    terms,
+    status === 'incomplete' ? 'incomplete' : 'completed',
+    losses,
+  );
   const head: ResponseHead = {
     id: responseId(terms.requestId),
     createdSeconds: response.createdSeconds ?? terms.createdSeconds,
@@ -243,12 +249,13 @@ export function encodeResponse(response: Response, terms: EncodeTerms): Encoded 
 
 /** The items of an answer; `lastStatus` is that of the last one. */
 function writeOutput(
-  parts: readonly Part[],
-  logprobs: unknown,
+  choice: Pick<Choice, 'parts' | 'logprobs'>,
+  isOurs: boolean,
   { request, requestId }: EncodeTerms,
   lastStatus: ItemStatus,
   losses: Loss[],
 ): readonly JsonObject[] {
+  const { parts, logprobs } = choice;
   const output: JsonObject[] = [];
   const idOf = (prefix: string): string => `${prefix}_${idSuffix(requestId)}_${output.length}`;
   let base = 0;
@@ -260,11 +267,11 @@ function writeOutput(
     switch (part.type) {
       case 'text':
       case 'refusal': {
-        const run = messageRun(parts, index);
+        const run = messageRun(parts, index, isOurs);
         const last = index + run.length === parts.length ? lastStatus : 'completed';
         const { content, characters } = writeContent(run, base, probabilities, losses);
         probabilities = [];
-        if (content.length > 0) output.push(messageItem(idOf('msg'), last, content));
+        if (content.length > 0) output.push(withPhase(messageItem(idOf('msg'), last, content), isOurs ? run : []));
         base += characters;
         index += run.length - 1;
         break;
@@ -277,7 +284,7 @@ function writeOutput(
       }
       case 'tool_call': {
         const call = clientCall(part, request);
-        output.push(callItem(idOf(call.isCustom ? 'ctc' : 'fc'), status, call, part.arguments));
+        output.push({ ...(isOurs ? part.rest : {}), ...callItem(idOf(call.isCustom ? 'ctc' : 'fc'), status, call, part.arguments) });
         break;
       }
       case 'image': {
@@ -309,11 +316,23 @@ function writeOutput(
   return output;
 }
 
-/** What one message holds: the texts and refusals from `start` on. */
-function messageRun(parts: readonly Part[], start: number): readonly Part[] {
-  let end = start;
-  while (parts[end]?.type === 'text' || parts[end]?.type === 'refusal') end++;
+/** What one message holds: the texts and refusals from `start` on, of one phase where the upstream tells of such. */
+function messageRun(parts: readonly Part[], start: number, isOurs: boolean): readonly Part[] {
+  const phase = phaseOf(parts[start]);
+  let end = start + 1;
+  for (let part = parts[end]; part?.type === 'text' || part?.type === 'refusal'; part = parts[++end]) {
+    if (isOurs && part.type === 'text' && phaseOf(part) !== phase) break;
+  }
   return parts.slice(start, end);
+}
+
+function phaseOf(part: Part | undefined): unknown {
+  return part?.type === 'text' ? part.rest.phase : undefined;
+}
+
+function withPhase(message: JsonObject, run: readonly Part[]): JsonObject {
+  const phase = phaseOf(run[0]);
+  return phase === undefined ? message : { ...message, phase };
 }
 
 /** Texts that follow each other are one, since a provider may cut one where it cites; `base` characters stand before them in the answer. */

@@ -133,7 +133,7 @@ describe('the events of an answer', () => {
       usage: null,
       store: false,
     });
-    const { output, usage: counts, ...last } = (events.at(-1) ?? {}).response as Json;
+    const { output, usage: counts, ...last } = (events.at(-1) as Json).response as Json;
     expect(last).toMatchObject({ id: 'resp_abc', status: 'completed', incomplete_details: null, error: null });
     expect(counts).toEqual({
       input_tokens: 5,
@@ -224,6 +224,32 @@ describe('what an upstream sends', () => {
       annotation_index: 0,
       output_index: 2,
     });
+  });
+
+  it('of sources before their text waits for it, and of sources behind a text that has ended is told of no other text', () => {
+    const citation = (start: number, end: number): StreamEvent => ({
+      type: 'citation',
+      choice: 0,
+      citation: { url: 'https://a', title: 'A', start, end, rest: {} },
+    });
+    const events = encode([
+      start,
+      citation(0, 3),
+      text('One. '),
+      call(0),
+      args(0, '{}'),
+      citation(1, 2),
+      text('Two.'),
+      citation(5, 8),
+      finish(),
+    ]);
+    expect(items(events).map(({ content }) => content)).toMatchObject([
+      [{ annotations: [{ start_index: 0, end_index: 3 }] }],
+      undefined,
+      [{ annotations: [{ start_index: 0, end_index: 3 }] }],
+    ]);
+    const order = types(events);
+    expect(order.indexOf('output_text.annotation.added')).toBe(order.indexOf('output_text.delta') + 1);
   });
 
   it('of a refusal is a part of the message', () => {

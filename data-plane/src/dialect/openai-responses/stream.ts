@@ -378,6 +378,8 @@ export class ResponsesStreamEncoder implements StreamEncoder {
   #open: OpenMessage | OpenReasoning | undefined;
   readonly #calls = new Map<number, OpenCall>();
   #characters = 0;
+  /** Sources that came before their text. */
+  readonly #early: Citation[] = [];
   #keptCharacters = 0;
   #usage: UsageReport | undefined;
   #serviceTier: ServiceTier | undefined;
@@ -555,6 +557,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
     const told = this.#terms.request.logprobs === undefined ? [] : logprobsOf(logprobs);
     message.logprobs.push(...told);
     this.#emit('response.output_text.delta', { ...this.#partPlace(message), delta, logprobs: told });
+    for (const citation of this.#early.splice(0)) this.#citation(citation);
   }
 
   #partPlace(message: OpenMessage): JsonObject {
@@ -597,10 +600,14 @@ export class ResponsesStreamEncoder implements StreamEncoder {
     message.logprobs = [];
   }
 
-  /** A source of the text that is open; of a text that has ended nothing can be told any more. */
+  /** A source of the text that is open, or comes next; of a text that has ended nothing can be told any more. */
   #citation(citation: Citation): void {
     const message = this.#open;
-    if (message?.kind !== 'message' || message.part !== 'output_text') return;
+    if (message?.kind !== 'message' || message.part !== 'output_text') {
+      if (this.#early.length < MAX_OUTPUT_ITEMS) this.#early.push(citation);
+      return;
+    }
+    if (citation.end !== undefined && citation.end <= message.base) return;
     const annotation = writeAnnotation(shifted(citation, -message.base), message.text.length);
     if (annotation === undefined) return;
     this.#emit('response.output_text.annotation.added', {

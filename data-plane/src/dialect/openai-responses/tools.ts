@@ -160,9 +160,11 @@ export function readCall(item: JsonObject): ToolCallPart {
     arguments: isCustom ? (text(item.input) ?? '') : readArguments(item.arguments),
     kind: isCustom ? 'custom' : 'function',
     ...(carriers.length === 0 ? {} : { carriers }),
-    rest: NO_REST,
+    rest: rest(item, CALL_KEYS),
   };
 }
+
+const CALL_KEYS = ['id', 'type', 'status', 'call_id', 'name', 'arguments', 'input'];
 
 /** A call without arguments is written in three ways; `{}` is the one that can be parsed. */
 export function readArguments(value: unknown): string {
