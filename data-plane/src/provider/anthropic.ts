@@ -6,6 +6,7 @@ const API_VERSION = '2023-06-01';
 export const anthropic = adapterOf({
   name: 'anthropic',
   paths: { 'anthropic-messages': messagesPath },
-  headers: (secret) => ['x-api-key', secret, 'anthropic-version', API_VERSION],
+  auth: { header: 'x-api-key', prefix: '' },
+  headers: ['anthropic-version', API_VERSION],
   upstreamRequestIdHeaders: ['request-id', 'x-request-id'],
 });

@@ -4,6 +4,6 @@ import { adapterOf, geminiPath } from './provider.ts';
 export const gemini = adapterOf({
   name: 'gemini',
   paths: { gemini: geminiPath },
-  headers: (secret) => ['x-goog-api-key', secret],
+  auth: { header: 'x-goog-api-key', prefix: '' },
   upstreamRequestIdHeaders: ['x-request-id'],
 });

@@ -4,6 +4,8 @@ import { adapterOf, OPENAI_PATHS } from './provider.ts';
 export const openai = adapterOf({
   name: 'openai',
   paths: OPENAI_PATHS,
+  // It shows no thinking here, and knows of none.
+  quirks: ['no_reasoning_input'],
   requestIdHeader: 'x-client-request-id',
   upstreamRequestIdHeaders: ['x-request-id'],
 });

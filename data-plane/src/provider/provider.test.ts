@@ -82,6 +82,27 @@ describe('a target', () => {
     ]);
   });
 
+  it('carries the secret as the data of the provider says', () => {
+    expect(target('openai-compatible', { auth: { header: 'api-key', prefix: '' } }).headers[0]).toEqual(['api-key', 'sk-secret']);
+    expect(target('openai-compatible', { auth: { header: 'authorization', prefix: 'Key ' } }).headers[0]).toEqual([
+      'authorization',
+      'Key sk-secret',
+    ]);
+    const anthropic = providerFor('anthropic')?.target({
+      provider: provider({ auth: { header: 'authorization', prefix: 'Bearer ' } }),
+      endpoint: { ...endpoint, dialect: 'anthropic-messages' },
+      secret: 'sk-secret',
+      operation: 'chat',
+      stream: false,
+      passOn: [],
+      requestId: 'r',
+    });
+    const headers = pairs(anthropic?.headers ?? []);
+    expect(headers).toContainEqual(['authorization', 'Bearer sk-secret']);
+    expect(headers.map(([name]) => name)).toContain('anthropic-version');
+    expect(headers.map(([name]) => name)).not.toContain('x-api-key');
+  });
+
   it('is refused for a dialect that the provider does not speak, as our own fault and without the secret', () => {
     const call = {
       provider: provider(),
@@ -101,6 +122,19 @@ describe('a target', () => {
     expect(thrown).toBeInstanceOf(GatewayError);
     expect(thrown).toMatchObject({ code: 'upstream_error', source: 'gateway', retryable: false });
     expect(JSON.stringify(thrown) + String((thrown as GatewayError).cause)).not.toContain('sk-secret');
+  });
+});
+
+describe('the ways of a provider', () => {
+  it('are those of its adapter, and its own', () => {
+    expect(providerFor('openai')?.quirks(provider())).toEqual(['no_reasoning_input']);
+    expect(providerFor('openai-compatible')?.quirks(provider({ quirks: ['max_tokens'] }))).toEqual([
+      'system_role',
+      'no_custom_tools',
+      'max_tokens',
+    ]);
+    expect(providerFor('gemini')?.quirks(provider())).toEqual([]);
+    expect(providerFor('gemini')?.quirks(provider({ quirks: ['no_user'] }))).toEqual(['no_user']);
   });
 });
 

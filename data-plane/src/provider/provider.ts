@@ -5,6 +5,8 @@
  */
 import type { DialectName, Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
+import type { ProviderAuth } from '@meridian/domain/provider-auth';
+import type { Quirk } from '@meridian/domain/quirk';
 import type { Endpoint, Provider } from '@meridian/domain/snapshot';
 
 /** What a provider is asked for: what is billed, and the counting of tokens. */
@@ -38,6 +40,8 @@ export interface ProviderAdapter {
   readonly name: string;
   /** Throws GatewayError (`upstream_error`, our own fault) when this provider cannot be spoken to in that way. */
   target(call: ProviderCall): ProviderTarget;
+  /** Of this provider, in the dialects that others share. */
+  quirks(provider: Provider): readonly Quirk[];
   /** The provider's own id of the request, for its support desk; header names in lower case. */
   upstreamRequestId(headers: Readonly<Record<string, string>>): string | undefined;
 }
@@ -47,8 +51,12 @@ export interface ProviderWays {
   readonly name: string;
   /** What follows the provider's base path. */
   readonly paths: Readonly<Partial<Record<DialectName, PathOf>>>;
-  /** The headers that carry the secret, and what else every call must have; flat. A bearer token when absent. */
-  readonly headers?: (secret: string) => readonly string[];
+  /** The header that carries the secret; a bearer token when absent. */
+  readonly auth?: ProviderAuth;
+  /** What else every call must have; flat. */
+  readonly headers?: readonly string[];
+  /** Of every provider of this kind. */
+  readonly quirks?: readonly Quirk[];
   /** The header that takes our request id; absent where there is none. */
   readonly requestIdHeader?: string;
   /** Headers that may hold the provider's request id, the first that is there wins. */
@@ -79,9 +87,8 @@ export const geminiPath: PathOf = ({ operation, endpoint, stream }) => {
   return stream ? `/models/${model}:streamGenerateContent?alt=sse` : `/models/${model}:generateContent`;
 };
 
-function bearer(secret: string): readonly string[] {
-  return ['authorization', `Bearer ${secret}`];
-}
+const BEARER: ProviderAuth = { header: 'authorization', prefix: 'Bearer ' };
+const NO_QUIRKS: readonly Quirk[] = Object.freeze([]);
 
 /** An adapter for a provider whose ways are all in the data. */
 export function adapterOf(ways: ProviderWays): ProviderAdapter {
@@ -96,11 +103,14 @@ export function adapterOf(ways: ProviderWays): ProviderAdapter {
           cause: `endpoint ${endpoint.id}: adapter ${ways.name} has no ${operation} in ${endpoint.dialect}`,
         });
       }
+      const { header, prefix } = provider.auth ?? ways.auth ?? BEARER;
       return {
         origin: provider.origin,
         path: withoutTrailingSlash(provider.basePath) + path,
         headers: [
-          ...withoutReplaced((ways.headers ?? bearer)(secret), passOn),
+          header,
+          prefix + secret,
+          ...withoutReplaced(ways.headers ?? [], passOn),
           ...passOn,
           'content-type',
           'application/json',
@@ -110,6 +120,10 @@ export function adapterOf(ways: ProviderWays): ProviderAdapter {
           ...(ways.requestIdHeader === undefined ? [] : [ways.requestIdHeader, requestId]),
         ],
       };
+    },
+    quirks({ quirks }) {
+      if (quirks === undefined) return ways.quirks ?? NO_QUIRKS;
+      return ways.quirks === undefined ? quirks : [...ways.quirks, ...quirks];
     },
     upstreamRequestId(headers) {
       for (const name of ways.upstreamRequestIdHeaders) {

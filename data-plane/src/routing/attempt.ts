@@ -161,6 +161,7 @@ class AttemptLoop implements RunningAttempt {
         maxOutputTokens: this.#job.maxOutputTokens,
         modelMaxOutputTokens: candidate.model.maxOutputTokens,
         capabilities: candidate.model.capabilities,
+        quirks: adapter.quirks(candidate.provider),
       });
       trace.losses = losses;
       const reader = new AnswerReader(this.#rooms, this.#job, lane, trace, adapter, {
