@@ -61,7 +61,14 @@ const NOTHING: readonly string[] = Object.freeze([]);
 
 function canonical({ dialect, body, place }: Written, effort: string | undefined): Request {
   const asked = withAnsweredCalls(dialect.decodeRequest(body, place));
-  return effort === undefined ? asked : { ...asked, reasoning: { effort, budgetTokens: undefined } };
+  return effort === undefined ? asked : withEffort(asked, effort);
+}
+
+/** How much to think is set; how the thinking is shown stays as it was asked for. */
+function withEffort(request: Request, effort: string): Request {
+  const { show, wantsCarriers } = request.reasoning ?? {};
+  const shown = { ...(show === undefined ? {} : { show }), ...(wantsCarriers === undefined ? {} : { wantsCarriers }) };
+  return { ...request, reasoning: { effort, budgetTokens: undefined, ...shown } };
 }
 
 function embeddingsLane({ dialect, body, place }: Written): (upstream: Dialect) => Lane {

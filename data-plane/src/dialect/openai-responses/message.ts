@@ -421,9 +421,9 @@ function ending(mediaType: string): string {
   return /^[a-z0-9]+$/.test(subtype) ? subtype : 'bin';
 }
 
-/** Both of OpenAI's protocols name the same files; any other provider's are its own. */
+/** Files are stored with one provider, and none here. */
 function ownFile(id: string, { dialect }: Request): string {
-  if (dialect === DIALECT || dialect === 'openai-chat') return id;
+  if (dialect === DIALECT) return id;
   throw invalid(`The file '${id.slice(0, 64)}' is stored with another provider and cannot be used with this model.`);
 }
 

@@ -330,7 +330,9 @@ describe('a request to an upstream', () => {
   it('refuses a file of another provider', () => {
     const file: Part = { type: 'file', source: { from: 'id', id: 'file_011' }, name: undefined, rest: {} };
     expect(() => encoded({ dialect: 'anthropic-messages', messages: [user(file)] })).toThrow(/file_011.*another provider/);
-    expect(input(user(file))).toMatchObject([{ content: [{ type: 'input_file', file_id: 'file_011' }] }]);
+    expect(encoded({ dialect: 'openai-responses', messages: [user(file)] }).body.input).toMatchObject([
+      { content: [{ type: 'input_file', file_id: 'file_011' }] },
+    ]);
   });
 
   it.each([
