@@ -33,6 +33,12 @@ export class TextPlaces {
     return this.#isPlain ? character : Buffer.byteLength(this.#text.slice(0, character));
   }
 
+  /** Where a text stands first. */
+  find(text: string): { readonly start: number; readonly end: number } | undefined {
+    const start = this.#isWhole ? this.#text.indexOf(text) : -1;
+    return start === -1 ? undefined : { start, end: start + text.length };
+  }
+
   slice(start: number | undefined, end: number | undefined): string | undefined {
     return end === undefined || !this.#isWhole ? undefined : this.#text.slice(start ?? 0, end);
   }
@@ -44,9 +50,7 @@ export function readCitations(candidate: JsonObject, places: TextPlaces): readon
   const chunks = listOf(grounding.groundingChunks).map(readChunk);
   const cited: Citation[] = [];
   for (const support of listOf(grounding.groundingSupports).filter(isObject)) {
-    const segment = fieldsOf(support.segment);
-    const start = places.characterAt(number(segment.startIndex) ?? 0);
-    const end = places.characterAt(number(segment.endIndex));
+    const { start, end } = placeOf(fieldsOf(support.segment), places);
     for (const index of listOf(support.groundingChunkIndices)) {
       const chunk = typeof index === 'number' ? chunks[index] : undefined;
       if (chunk !== undefined) cited.push({ ...chunk, start, end, rest: NO_REST });
@@ -60,6 +64,15 @@ export function readCitations(candidate: JsonObject, places: TextPlaces): readon
     cited.push({ url: text(uri), title: undefined, ...place, rest: NO_REST });
   }
   return cited;
+}
+
+/** Of a segment of one part or of all of the text: what stands there tells which. */
+function placeOf(segment: JsonObject, places: TextPlaces): { readonly start: number | undefined; readonly end: number | undefined } {
+  const start = places.characterAt(number(segment.startIndex) ?? 0);
+  const end = places.characterAt(number(segment.endIndex));
+  const words = text(segment.text);
+  if (words === undefined || words === '' || (end !== undefined && places.slice(start, end) === words)) return { start, end };
+  return places.find(words) ?? { start: undefined, end: undefined };
 }
 
 function readChunk(value: unknown): Pick<Citation, 'url' | 'title'> {

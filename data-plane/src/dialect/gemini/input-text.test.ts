@@ -37,7 +37,7 @@ describe('the text of a request', () => {
 
 describe('the longest content', () => {
   it('is measured in characters', () => {
-    expect(longestMessage(buffer(BODY))).toEqual({ index: 1, characters: 8 });
+    expect(longestMessage(buffer(BODY))).toEqual({ index: 1, param: 'contents[1]', characters: 8 });
   });
 });
 

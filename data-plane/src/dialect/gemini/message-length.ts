@@ -4,13 +4,14 @@ import { eachItem, eachMember, eachText, stringAt } from './walk.ts';
 
 interface MessageLength {
   readonly index: number;
+  readonly param: string;
   /** UTF-16 units of the text of one content; media are not text. */
   readonly characters: number;
 }
 
 /** The longest content of a body that `readPassThrough` has read as a chat request. */
 export function longestMessage(body: Buffer): MessageLength {
-  let longest: MessageLength = { index: 0, characters: 0 };
+  let longest: MessageLength = { index: 0, param: 'contents[0]', characters: 0 };
   const cursor = new JsonCursor(body);
   eachMember(cursor, (name) => {
     if (name !== 'contents') {
@@ -23,7 +24,7 @@ export function longestMessage(body: Buffer): MessageLength {
         // Of a string with errors that the upstream is left to find, its bytes.
         characters += stringAt(body, span)?.length ?? span.end - span.start;
       });
-      if (characters > longest.characters) longest = { index, characters };
+      if (characters > longest.characters) longest = { index, param: `contents[${index}]`, characters };
     });
   });
   return longest;

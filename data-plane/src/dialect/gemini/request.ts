@@ -77,7 +77,8 @@ export function decodeRequest(body: Buffer, place: RequestPlace): Request {
     serviceTier: facts.serviceTier,
     user: undefined,
     ...(isObject(fields.labels) ? { metadata: fields.labels } : {}),
-    ...(modalities.length === 0 ? {} : { outputModalities: modalities }),
+    // Text alone is what everybody answers with.
+    ...(modalities.some((modality) => modality !== 'text') ? { outputModalities: modalities } : {}),
     ...(Object.keys(image).length === 0 ? {} : { imageOutput: readImageOutput(image) }),
     rest: {
       ...rest(fields, READ),

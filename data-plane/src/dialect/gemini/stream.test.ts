@@ -226,6 +226,20 @@ describe('a decoded stream', () => {
     expect(events.findLast((event) => event.type === 'usage')?.report.usage['per_tool_call:web_search']).toBe(2);
   });
 
+  it('cites once what is told again and again, by the words where the place is counted from elsewhere', () => {
+    const chunks = { groundingChunks: [{ web: { uri: 'https://a.example', title: 'A' } }] };
+    const support = { segment: { startIndex: 0, endIndex: 3, text: 'two' }, groundingChunkIndices: [0] };
+    const events = decode(
+      sse(
+        answer([{ text: 'one ' }], { groundingMetadata: chunks }),
+        answer([{ text: 'two' }], { groundingMetadata: { ...chunks, groundingSupports: [support] }, finishReason: 'STOP' }),
+      ),
+    );
+    expect(events.flatMap((event) => (event.type === 'citation' ? [event.citation] : []))).toEqual([
+      { url: 'https://a.example', title: 'A', start: 4, end: 7, rest: {} },
+    ]);
+  });
+
   it('hands on pictures', () => {
     const events = decode(sse(answer([{ inlineData: { mimeType: 'image/png', data: 'iVBORw0KGgo=' } }], { finishReason: 'STOP' })));
     expect(events.find((event) => event.type === 'media')?.part).toMatchObject({

@@ -38,7 +38,11 @@ interface Candidate {
   finished: boolean;
   readonly places: TextPlaces;
   readonly pieces: CallPieces;
+  /** What it is grounded in, and recites: of each member the last that was told. */
+  sources: JsonObject;
 }
+
+const SOURCES = ['groundingMetadata', 'citationMetadata'] as const;
 
 /** States: running, then ended by `#end` with `error` or `end`. */
 export class GeminiStreamDecoder implements StreamDecoder {
@@ -50,8 +54,6 @@ export class GeminiStreamDecoder implements StreamDecoder {
   #serviceTier: ServiceTier | undefined;
   #usage: JsonObject | undefined;
   #modelVersion: unknown;
-  /** By candidate, what it was grounded in last. */
-  readonly #grounding = new Map<number, unknown>();
   readonly #candidates = new Map<number, Candidate>();
   #mint = idMint(undefined);
 
@@ -131,7 +133,7 @@ export class GeminiStreamDecoder implements StreamDecoder {
 
   #readUsage(usage: JsonObject): void {
     this.#usage = mergeUsage(this.#usage, usage);
-    const candidates = [...this.#grounding.values()].map((groundingMetadata) => ({ groundingMetadata }));
+    const candidates = [...this.#candidates.values()].map(({ sources }) => sources);
     const report = readReport({ usageMetadata: this.#usage, modelVersion: this.#modelVersion, candidates });
     if (report !== undefined) this.#events.push({ type: 'usage', report });
     const serviceTier = servedTier(usage);
@@ -149,9 +151,13 @@ export class GeminiStreamDecoder implements StreamDecoder {
       this.#readPart(value, choice, state, logprobs);
       if (typeof fieldsOf(value).text === 'string') logprobs = undefined;
     }
-    if (candidate.groundingMetadata !== undefined) this.#grounding.set(choice, candidate.groundingMetadata);
-    for (const citation of readCitations(candidate, state.places)) this.#events.push({ type: 'citation', choice, citation });
+    for (const name of SOURCES) {
+      const told = candidate[name];
+      if (isObject(told)) state.sources = { ...state.sources, [name]: { ...fieldsOf(state.sources[name]), ...told } };
+    }
     if (state.finished || !hasFinished(candidate.finishReason)) return;
+    // By now all of the text is here that they are places in.
+    for (const citation of readCitations(state.sources, state.places)) this.#events.push({ type: 'citation', choice, citation });
     const finish = readFinish(candidate.finishReason, state.calls > 0, candidate.finishMessage);
     state.finished = true;
     this.#finishSeen = true;
@@ -164,7 +170,7 @@ export class GeminiStreamDecoder implements StreamDecoder {
     if (this.#candidates.size >= MAX_CANDIDATES) {
       throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_CANDIDATES} candidates` });
     }
-    const begun: Candidate = { calls: 0, finished: false, places: new TextPlaces(), pieces: new CallPieces() };
+    const begun: Candidate = { calls: 0, finished: false, places: new TextPlaces(), pieces: new CallPieces(), sources: NO_REST };
     this.#candidates.set(choice, begun);
     return begun;
   }
