@@ -152,8 +152,7 @@ export class WebSocketDoor {
     const response = new ServerResponse(request);
     response.assignSocket(stream as Socket);
     response.once('finish', () => stream.end());
-    // What still comes is not read, and a client that does not close is not waited for.
-    stream.resume();
+    // A client that does not close is not waited for.
     const timer = deps.timers.after(CLOSE_WITHIN_MS, () => stream.destroy());
     stream.once('close', () => timer.cancel());
     new HttpReply(request, response, {
