@@ -1,0 +1,41 @@
+/** `npm run fuzz`: every decoder with broken recorded bodies and streams. */
+import { parseArgs } from 'node:util';
+import { fuzz } from './run.ts';
+import { seedsOf } from './seeds.ts';
+import { TARGETS } from './targets.ts';
+
+const HELP = `Usage: npm run fuzz -- [options]
+
+  --inputs <n>   broken inputs for each target (default 100000)
+  --seed <n>     of the first input; each input has the next (default 1)
+  --only <text>  targets whose name has this in it
+  --help
+
+Targets: ${TARGETS.map(({ name }) => name).join(', ')}
+`;
+
+const { values } = parseArgs({
+  options: {
+    inputs: { type: 'string', default: '100000' },
+    seed: { type: 'string', default: '1' },
+    only: { type: 'string', default: '' },
+    help: { type: 'boolean', default: false },
+  },
+});
+if (values.help) process.stdout.write(HELP);
+else {
+  const [inputs, seed] = [Number(values.inputs), Number(values.seed)];
+  if (!Number.isSafeInteger(inputs) || inputs < 1 || !Number.isSafeInteger(seed)) throw new Error('--inputs and --seed take whole numbers');
+  const seeds = seedsOf();
+  for (const target of TARGETS.filter(({ name }) => name.includes(values.only))) {
+    const round = fuzz(target, seeds[target.dialect], inputs, seed);
+    const mib = (round.bytes / 1024 / 1024).toFixed(1);
+    console.log(
+      `${round.target}: ${round.inputs} inputs, ${mib} MiB, ${round.seconds.toFixed(1)} s, slowest ${round.slowestMs.toFixed(1)} ms, ${round.failures.length} failures`,
+    );
+    for (const failure of round.failures) {
+      console.log(`  seed ${failure.seed}: ${failure.message.slice(0, 1_500)}`);
+      process.exitCode = 1;
+    }
+  }
+}
