@@ -178,6 +178,18 @@ describe('a request that is read', () => {
     expect(later.messages.slice(0, 3)).toEqual(messages);
   });
 
+  it('pairs results without ids by their function where they come in another order', () => {
+    const { messages } = decode({
+      contents: [
+        user({ text: 'Go' }),
+        model({ functionCall: { name: 'f' } }, { functionCall: { name: 'g' } }),
+        user({ functionResponse: { name: 'g', response: {} } }, { functionResponse: { name: 'f', response: {} } }),
+      ],
+    });
+    const [f, g] = messages[1]?.parts.flatMap((part) => (part.type === 'tool_call' ? [part.id] : [])) ?? [];
+    expect(messages[2]?.parts.flatMap((part) => (part.type === 'tool_result' ? [part.callId] : []))).toEqual([g, f]);
+  });
+
   it('pairs results by their ids, whatever their order, and unpacks ids of ours', () => {
     const carriers = [{ dialect: 'anthropic-messages', value: 'x' }] as const;
     const packed = packCallId('', { id: 'functions.f:0', carriers });
