@@ -234,6 +234,7 @@ describe('what an upstream sends', () => {
     });
     const events = encode([
       start,
+      citation(0, 0),
       citation(0, 3),
       text('One. '),
       call(0),
@@ -244,7 +245,15 @@ describe('what an upstream sends', () => {
       finish(),
     ]);
     expect(items(events).map(({ content }) => content)).toMatchObject([
-      [{ annotations: [{ start_index: 0, end_index: 3 }] }],
+      // Some providers tell of no place.
+      [
+        {
+          annotations: [
+            { start_index: 0, end_index: 0 },
+            { start_index: 0, end_index: 3 },
+          ],
+        },
+      ],
       undefined,
       [{ annotations: [{ start_index: 0, end_index: 3 }] }],
     ]);

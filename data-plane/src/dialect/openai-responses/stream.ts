@@ -607,7 +607,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
       if (this.#early.length < MAX_OUTPUT_ITEMS) this.#early.push(citation);
       return;
     }
-    if (citation.end !== undefined && citation.end <= message.base) return;
+    if (message.base > 0 && citation.end !== undefined && citation.end <= message.base) return;
     const annotation = writeAnnotation(shifted(citation, -message.base), message.text.length);
     if (annotation === undefined) return;
     this.#emit('response.output_text.annotation.added', {
