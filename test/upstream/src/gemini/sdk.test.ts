@@ -323,6 +323,17 @@ test('an earlier turn may lack its signature, and a stand-in for one is taken', 
   expect((await ask(upstream.origin, wireNamed('gemini'), { model: THIRD, more: body })).text).toBe('get_weather returned: fine.');
 });
 
+test("the SDK's own chat, which keeps each chunk of a stream as a content, goes on after calls", async () => {
+  const chat = client.chats.create({ model: THIRD, config: { tools } });
+  const calls: Part[] = [];
+  for await (const chunk of await chat.sendMessageStream({ message: question.parts ?? [] })) {
+    calls.push(...(chunk.candidates?.[0]?.content?.parts ?? []).filter((part) => part.functionCall !== undefined));
+  }
+  expect(calls.length).toBe(2);
+  const next = await chat.sendMessage({ message: results(calls) });
+  expect(next.text).toBe('get_weather returned: get_weather!. get_time returned: get_time!.');
+});
+
 test('a choice of functions is kept', async () => {
   const names = async (functionCallingConfig: JsonObject): Promise<string[]> => {
     const more = { tools, toolConfig: { functionCallingConfig }, contents: [{ parts: [{ text: 'hello' }] }] };
