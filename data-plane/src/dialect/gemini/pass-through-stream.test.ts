@@ -154,6 +154,19 @@ describe('a stream that passes through', () => {
     expect(facts.usage?.['per_tool_call:web_search']).toBe(2);
   });
 
+  it('breaks on what cannot be edited, and ends a paid answer however it is written', () => {
+    const twice = (json: string): string => `data: ${json.slice(0, -1)},"modelVersion":"x"}\r\n\r\n`;
+    const renamed = { ...TERMS, model: 'asked' };
+    const first = JSON.stringify(answer([{ text: 'a' }]));
+    const { end } = run([twice(first)], renamed);
+    expect(end.state === 'broken' && end.error.code).toBe('upstream_error');
+    const last = JSON.stringify(answer([{ text: '' }], { finishReason: 'STOP' }, usage(2)));
+    const { text } = run([`data: ${first}\r\n\r\n`, `data: ${last.slice(0, -1)},"usageMetadata":{"promptTokenCount":5}}\r\n\r\n`]);
+    expect(answersOf(text).at(-1)).toMatchObject({ usageMetadata: { promptTokenCount: 5, costUsd: 0.000123 } });
+    const nonsense = run([`data: ${first}\r\n\r\n`, 'data: {"text":"b","usageMetadata":{"promptTokenCount":}}\r\n\r\n']);
+    expect(nonsense.facts.usage).toBeUndefined();
+  });
+
   it('drops comments', () => {
     const { text } = run([
       ': ping\r\n\r\n',

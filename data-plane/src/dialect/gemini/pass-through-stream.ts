@@ -4,7 +4,17 @@ import type { ServiceTier } from '@meridian/domain/price';
 import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
 import { isObject, type JsonObject, withLiteral } from '../json.ts';
-import { JsonCursor, MemberSearch, type Span, scanObject, splice, stringBytesAt, valueAt } from '../json-scanner.ts';
+import {
+  JsonCursor,
+  JsonKeyError,
+  JsonSyntaxError,
+  MemberSearch,
+  type Span,
+  scanObject,
+  splice,
+  stringBytesAt,
+  valueAt,
+} from '../json-scanner.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
@@ -12,7 +22,7 @@ import { streamError } from './error.ts';
 import { hasFinished } from './finish.ts';
 import type { Framing } from './framing.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
-import { blockFinish, readContent } from './response.ts';
+import { blockFinish, readContent, unreadable } from './response.ts';
 import { isFailure, readAnswerEvent } from './stream.ts';
 import { readAnswerUsage, reasoningTokens, servedTier } from './usage.ts';
 
@@ -170,7 +180,8 @@ export class GeminiPassThroughStream implements AnswerStream {
         if (this.#end !== RUNNING) return;
       }
     } catch (error) {
-      this.#break(GatewayError.from(error));
+      const isUpstreams = error instanceof JsonSyntaxError || error instanceof JsonKeyError;
+      this.#break(isUpstreams ? unreadable(error) : GatewayError.from(error));
     }
   }
 
@@ -282,7 +293,7 @@ export class GeminiPassThroughStream implements AnswerStream {
     if (kept === undefined) return;
     this.#unread = undefined;
     this.#unreadCounts = 0;
-    const usage = valueAt(kept, new JsonCursor(kept).skipValue());
+    const usage = readUsageAt(kept);
     if (isObject(usage)) this.#usage = mergeUsage(this.#usage, usage);
   }
 
@@ -328,12 +339,30 @@ function renamed(data: Buffer, span: Span, model: string): Piece {
   return { raw: undefined, json: Buffer.concat(splice(data, [{ ...span, text: JSON.stringify(model) }])) };
 }
 
+/** Undefined where nothing can be read: the answer has been handed on by then. */
+function readUsageAt(bytes: Buffer): unknown {
+  try {
+    return valueAt(bytes, new JsonCursor(bytes).skipValue());
+  } catch {
+    return undefined;
+  }
+}
+
 /** The answer with all that was counted, and the cost. */
 function withUsage(json: Buffer, usage: JsonObject, costUsdLiteral: string): Buffer {
   const text = withLiteral(usage, 'costUsd', costUsdLiteral);
-  const span = scanObject(json, ANSWER_KEYS).get('usageMetadata');
+  const span = usageSpan(json);
   if (span !== undefined) return Buffer.concat(splice(json, [{ ...span, text }]));
-  const at = json.lastIndexOf(CLOSE_BRACE);
-  const comma = Object.keys(JSON.parse(json.toString('utf8'))).length === 0 ? '' : ',';
-  return Buffer.concat(splice(json, [{ start: at, end: at, text: `${comma}"usageMetadata":${text}` }]));
+  const { usageMetadata: _, ...others } = fieldsOf(JSON.parse(json.toString('utf8')));
+  const head = JSON.stringify(others).slice(0, -1);
+  return Buffer.from(`${head}${head === '{' ? '' : ','}"usageMetadata":${text}}`);
+}
+
+/** Undefined where there is none, or not one alone: the answer has been paid for by now, so no way of writing may fail here. */
+function usageSpan(json: Buffer): Span | undefined {
+  try {
+    return scanObject(json, ANSWER_KEYS).get('usageMetadata');
+  } catch {
+    return undefined;
+  }
 }
