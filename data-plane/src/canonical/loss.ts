@@ -21,28 +21,28 @@ export const LOSSES = {
   // Settings
   temperature: {
     what: 'A temperature that the model does not take: above 1, beside top_p, or at all.',
-    to: ['anthropic-messages', 'openai-responses', 'openai-chat'],
+    to: ['openai-chat', 'openai-responses', 'anthropic-messages'],
   },
-  top_p: { what: 'Nucleus sampling, where the model does not take it.', to: ['anthropic-messages', 'openai-responses', 'openai-chat'] },
+  top_p: { what: 'Nucleus sampling, where the model does not take it.', to: ['openai-chat', 'openai-responses', 'anthropic-messages'] },
   top_k: { what: 'Sampling from the k likeliest tokens.', to: ['openai-chat', 'openai-responses', 'anthropic-messages'] },
-  seed: { what: 'The seed of the sampling.', to: ['openai-responses', 'anthropic-messages', 'openai-chat'] },
-  frequency_penalty: { what: 'The penalty of frequent tokens.', to: ['openai-responses', 'anthropic-messages', 'openai-chat'] },
-  presence_penalty: { what: 'The penalty of tokens that have come.', to: ['openai-responses', 'anthropic-messages', 'openai-chat'] },
+  seed: { what: 'The seed of the sampling.', to: ['openai-chat', 'openai-responses', 'anthropic-messages'] },
+  frequency_penalty: { what: 'The penalty of frequent tokens.', to: ['openai-chat', 'openai-responses', 'anthropic-messages'] },
+  presence_penalty: { what: 'The penalty of tokens that have come.', to: ['openai-chat', 'openai-responses', 'anthropic-messages'] },
   logit_bias: {
     what: 'Biases of single tokens, whose ids are of one tokenizer.',
-    to: ['openai-responses', 'anthropic-messages', 'gemini'],
+    to: EVERYBODY,
   },
-  logprobs: { what: 'Log probabilities of the tokens.', to: ['anthropic-messages', 'openai-responses', 'openai-chat'] },
+  logprobs: { what: 'Log probabilities of the tokens.', to: ['openai-chat', 'openai-responses', 'anthropic-messages'] },
   stop: {
     what: 'A stop sequence that the model cannot be given: blank, or one more than it takes.',
-    to: ['anthropic-messages', 'gemini', 'openai-chat'],
+    to: ['openai-chat', 'anthropic-messages', 'gemini'],
   },
-  verbosity: { what: 'How long the answer should be.', to: ['anthropic-messages', 'gemini', 'openai-chat'] },
-  service_tier: { what: 'The service tier that is asked for.', to: ['anthropic-messages', 'gemini', 'openai-chat'] },
-  prompt_cache_key: { what: 'Which requests share a prompt cache.', to: ['anthropic-messages', 'gemini'] },
-  cache_control: { what: 'Where the prompt is to be cached.', to: ['openai-chat', 'openai-responses', 'gemini', 'anthropic-messages'] },
-  metadata: { what: 'Labels of the client.', to: ['anthropic-messages', 'gemini'] },
-  user: { what: 'Who the end user is.', to: ['gemini', 'openai-chat', 'anthropic-messages'] },
+  verbosity: { what: 'How long the answer should be.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
+  service_tier: { what: 'The service tier that is asked for.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
+  prompt_cache_key: { what: 'Which requests share a prompt cache.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
+  cache_control: { what: 'Where the prompt is to be cached.', to: EVERYBODY },
+  metadata: { what: 'Labels of the client.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
+  user: { what: 'Who the end user is.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
   output_modalities: { what: 'What the answer may consist of.', to: ['openai-responses', 'anthropic-messages'] },
   image_output: { what: 'Shape and size of images in the answer.', to: ['openai-chat', 'openai-responses', 'anthropic-messages'] },
   json_schema: { what: 'A JSON schema that the answer must satisfy: the model is only told of it.', to: EVERYBODY },
@@ -56,18 +56,24 @@ export const LOSSES = {
   reasoning: { what: 'Thinking of another provider in earlier turns, which proves nothing to this one.', to: EVERYBODY },
 
   // Tools
-  parallel_tool_calls: { what: 'Whether several tools may be called at once.', to: ['gemini', 'openai-chat'] },
-  tool_choice: { what: 'Which tool is to be called, where the model takes no order.', to: ['anthropic-messages', 'openai-chat'] },
-  strict_tool: { what: 'That arguments must satisfy the schema of the tool.', to: ['anthropic-messages', 'gemini', 'openai-chat'] },
+  parallel_tool_calls: { what: 'Whether several tools may be called at once.', to: ['openai-chat', 'gemini'] },
+  tool_choice: {
+    what: 'Which tool is to be called, where the model takes no order.',
+    to: ['openai-chat', 'openai-responses', 'anthropic-messages'],
+  },
+  strict_tool: { what: 'That arguments must satisfy the schema of the tool.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
   tool_grammar: {
     what: 'The grammar of a custom tool: the model is only told of it.',
     to: ['openai-chat', 'anthropic-messages', 'gemini'],
   },
 
-  schema_keyword: { what: 'A keyword of a JSON schema that the model does not know.', to: ['gemini', 'anthropic-messages'] },
+  schema_keyword: { what: 'A keyword of a JSON schema that the model does not know.', to: ['anthropic-messages', 'gemini'] },
 
   // Messages
-  prefill: { what: 'That the answer is to continue a text of the assistant: it is taken for an earlier turn.', to: ['gemini'] },
+  prefill: {
+    what: 'That the answer is to continue a text of the assistant: it is taken for an earlier turn.',
+    to: ['openai-chat', 'openai-responses', 'gemini'],
+  },
   message_name: { what: 'The name of the author of a message.', to: ['openai-responses', 'anthropic-messages', 'gemini'] },
   image_detail: { what: 'In which detail an image is to be seen.', to: ['anthropic-messages', 'gemini'] },
   file_name: { what: 'The name of a file.', to: ['gemini'] },
