@@ -28,6 +28,8 @@ export function readReasoning(thinking: unknown, outputConfig: unknown): Reasoni
 const SHOWN: Readonly<Partial<Record<string, string>>> = { summarized: 'auto', omitted: 'none' };
 
 export interface ReasoningTerms {
+  /** The request came in this dialect. */
+  readonly isOurs: boolean;
   readonly ways: ModelWays;
   readonly maxTokens: number;
   /** The answer must begin with a call. */
@@ -48,7 +50,7 @@ const NOTHING: WrittenReasoning = { thinking: undefined, effort: undefined };
 
 export function writeReasoning(reasoning: Reasoning | undefined, terms: ReasoningTerms): WrittenReasoning {
   if (reasoning === undefined) return NOTHING;
-  const { ways, forcesTool, continuesUnproven, setsSampling } = terms;
+  const { isOurs, ways, forcesTool, continuesUnproven, setsSampling } = terms;
   // What nobody asked for makes way for what the client did ask, and is not missed.
   const isDefault = reasoning.isDefault === true;
   if (isDefault && setsSampling) return NOTHING;
@@ -63,12 +65,17 @@ export function writeReasoning(reasoning: Reasoning | undefined, terms: Reasonin
     return NOTHING;
   }
   const effort = effortFor(reasoning, ways, lose);
+  // A forced call and thinking exclude each other; the call is what the client's program waits for. Who leaves it to the model in this
+  // protocol's own words knows the models that take both.
+  if (forcesTool && !(isOurs && reasoning.mode === 'adaptive')) {
+    lose({ name: 'reasoning_effort' });
+    return { thinking: undefined, effort };
+  }
   const display = reasoning.show === undefined ? {} : { display: reasoning.show === 'none' ? 'omitted' : 'summarized' };
   const isAdaptive = ways.thinking === 'adaptive' || (ways.thinking === 'both' && reasoning.budgetTokens === undefined);
   if (isAdaptive) return { thinking: { type: 'adaptive', ...display }, effort };
   const budget = budgetFor(reasoning, terms.maxTokens);
-  // A forced call and a budget exclude each other; the call is what the client's program waits for.
-  if (budget === undefined || continuesUnproven || forcesTool) {
+  if (budget === undefined || continuesUnproven) {
     lose({ name: 'reasoning_effort' });
     return { thinking: undefined, effort };
   }

@@ -576,11 +576,11 @@ describe('an upstream’s settings', () => {
   const FORCED = { tools: [TOOL], toolChoice: { type: 'required' as const } };
   const CONTINUED = { messages: [says('user', 'Hi'), says('assistant', call('a')), says('tool', result('a'))] };
 
-  it('do not ask for a budget beside a forced call, in a turn that lost its thinking, or without room', () => {
+  it('do not ask for thinking beside a forced call, in a turn that lost its thinking, or without room', () => {
     for (const fields of [FORCED, CONTINUED, { maxOutputTokens: 1_024 }, { messages: [says('user', 'Hi'), says('assistant', 'It is')] }]) {
       expect(thinks(HIGH, OLD, fields)).toMatchObject({ thinking: undefined, losses: ['reasoning_effort'] });
     }
-    expect(thinks(HIGH, NEW, FORCED).thinking).toEqual({ type: 'adaptive' });
+    expect(thinks(HIGH, NEW, FORCED)).toMatchObject({ thinking: undefined, effort: 'high', losses: ['reasoning_effort'] });
     expect(thinks(HIGH, NEW, CONTINUED).thinking).toEqual({ type: 'adaptive' });
   });
 

@@ -139,6 +139,7 @@ export function encodeRequest(request: Request, terms: EncodeRequestTerms): Enco
   const forgotten = tools.length === 0 ? [...calledNames(request.messages)].map(forgottenTool) : [];
   const maxTokens = request.maxOutputTokens ?? terms.maxOutputTokens ?? terms.modelMaxOutputTokens ?? DEFAULT_MAX_TOKENS;
   const { thinking, effort } = writeReasoning(request.reasoning, {
+    isOurs,
     ways,
     maxTokens,
     forcesTool: choice?.type === 'any' || choice?.type === 'tool',
