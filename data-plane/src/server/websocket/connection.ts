@@ -10,7 +10,16 @@ import type { Timers } from '../../routing/commit.ts';
 import { type ClientMessage, type CreateMessage, RefusedMessage, readMessage, type SteerMessage } from './client-message.ts';
 import { Conversation, type KeptTurn, type StateRoom } from './conversation.ts';
 import { type LaneName, Lanes } from './lanes.ts';
-import { CLOSE_WITHIN_MS, LIFETIME_MS, MAX_BUFFERED_MESSAGE_BYTES, MAX_STREAM_IDS, PING_EVERY_MS, SILENT_MS, STALL_MS } from './limits.ts';
+import {
+  CLOSE_WITHIN_MS,
+  LIFETIME_MS,
+  MAX_BUFFERED_MESSAGE_BYTES,
+  MAX_STREAM_IDS,
+  PING_EVERY_MS,
+  SILENT_MS,
+  SMALL_MESSAGE_BYTES,
+  STALL_MS,
+} from './limits.ts';
 import { includingState } from './reasoning-state.ts';
 import { errorMessage, type RefusalCode, refusal } from './refusal.ts';
 import { type Outlet, TurnReply } from './turn-reply.ts';
@@ -38,7 +47,7 @@ export interface ConnectionDeps {
   readonly messageRoom: MessageRoom;
 }
 
-/** Bytes of messages that the connections of a node hold at one moment. */
+/** Bytes of messages, and of the requests made of them, that the connections of a node hold at one moment. */
 export class MessageRoom {
   bytes = 0;
 
@@ -197,6 +206,7 @@ export class Connection implements Outlet {
   async #serve(turn: Turn): Promise<void> {
     const { requestId, lane, create } = turn;
     const { dialect } = this.#deps;
+    let heldBytes = turn.bytes;
     let hidesReasoningState = false;
     const reply = new TurnReply({
       requestId,
@@ -216,6 +226,8 @@ export class Connection implements Outlet {
       const withState = this.#reasons(create, principal) ? includingState(create.include) : undefined;
       hidesReasoningState = withState !== undefined;
       const body = requestBody(create, previous, withState);
+      heldBytes += body.length;
+      this.#deps.messageRoom.bytes += body.length;
       const exchange = { requestId, dialect, operation: 'chat', principal, body, place: {}, arrivedMs } as const;
       if (create.generate) {
         const permit = this.#deps.enter(principal);
@@ -228,7 +240,7 @@ export class Connection implements Outlet {
       reply.fail(GatewayError.from(thrown));
     }
     this.#replies.delete(reply);
-    this.#deps.messageRoom.bytes -= turn.bytes;
+    this.#deps.messageRoom.bytes -= heldBytes;
     if (!this.#closed) this.#remember(turn, previous, reply);
     if (previous !== undefined) this.#conversation.release(previous);
     this.#lanes.left(lane);
@@ -346,7 +358,7 @@ export class Connection implements Outlet {
     this.#pingsInSilence = 0;
     this.#arrivingBytes += bytes;
     this.#deps.messageRoom.bytes += bytes;
-    if (this.#deps.messageRoom.isFull) this.#shut(1013, 'too many large messages');
+    if (this.#arrivingBytes > SMALL_MESSAGE_BYTES && this.#deps.messageRoom.isFull) this.#shut(1013, 'too many large messages');
   }
 
   #arrived(): void {

@@ -3,8 +3,10 @@ import { MAX_BODY_BYTES } from '../body.ts';
 
 /** A message is a request body with an envelope. */
 export const MAX_MESSAGE_BYTES = MAX_BODY_BYTES;
-/** Of the messages of all connections of a node: those that arrive, wait or are served. */
+/** Of all connections of a node: messages that arrive, wait or are served, and the requests made of them. */
 export const MAX_BUFFERED_MESSAGE_BYTES = 512 * 1024 * 1024;
+/** When there is no room for more, connections on which less than this has come are left alone. */
+export const SMALL_MESSAGE_BYTES = 64 * 1024;
 
 export const MAX_CONNECTIONS = 4_096;
 /** An agent has one connection for each conversation that runs. */
