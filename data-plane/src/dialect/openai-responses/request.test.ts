@@ -392,7 +392,7 @@ describe('a request to an upstream', () => {
   });
 
   it('sends no reasoning that its issuer did not give, and none that nothing of its turn follows', () => {
-    const foreign = { dialect: 'anthropic-messages', value: 'sig' } as const;
+    const foreign = { dialect: 'openai-chat', value: { encrypted_content: 'sig' } } as const;
     const own = { dialect: 'openai-responses', value: { encrypted_content: 'gAAA' } } as const;
     const { body, losses } = encoded({
       messages: [
