@@ -92,6 +92,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
     laneTo: lanes.to,
     candidates: plan.candidates,
     maxOutputTokens: admitted.terms.addedLimit,
+    model,
     streamTerms: facts.stream ? { wantsStreamUsage: facts.wantsStreamUsage, model } : undefined,
     delivery,
   });

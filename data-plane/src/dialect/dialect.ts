@@ -125,7 +125,10 @@ export interface AnswerFacts {
 /** A whole JSON answer on its way to the client. */
 export interface Answer {
   readonly facts: AnswerFacts;
-  /** As the client is to get it, with `model` replaced (when given) and the cost added to the usage (where there is a usage object). */
+  /**
+   * As the client is to get it, with `model` replaced (when given) and the cost added to the usage (where there is a usage object). By now
+   * the answer is paid for, so nothing may fail here.
+   */
   rewrite(edits: { readonly model: string | undefined; readonly costUsdLiteral: string }): Encoded;
 }
 

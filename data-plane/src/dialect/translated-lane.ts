@@ -2,6 +2,7 @@
  * Client and upstream speak different dialects: what one says goes through the canonical language into the other's words, and the answer
  * comes back the same way. Knows no dialect by name.
  */
+import { randomInt } from 'node:crypto';
 import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { EmbeddingRequest } from '../canonical/embedding.ts';
@@ -10,7 +11,7 @@ import type { Part } from '../canonical/message.ts';
 import type { Request } from '../canonical/request.ts';
 import type { Response, UsageReport } from '../canonical/response.ts';
 import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from './answer-facts.ts';
-import type { AnswerFacts, AnswerStream, Dialect, EmbeddingsCodec, StreamDecoder, StreamEncoder, StreamEnd } from './dialect.ts';
+import type { AnswerFacts, AnswerStream, Dialect, EmbeddingsCodec, Encoded, StreamDecoder, StreamEncoder, StreamEnd } from './dialect.ts';
 import type { Lane } from './lane.ts';
 
 export interface TranslationTerms {
@@ -23,12 +24,10 @@ export function translatedLane(client: Dialect, upstream: Dialect, request: Requ
   return {
     passOn: [],
     request: (encodeTerms) => upstream.encodeRequest(forModel(request, encodeTerms.capabilities), encodeTerms),
-    answer: (body) => {
+    answer: (body, { model }) => {
       const response = upstream.decodeResponse(body);
-      return {
-        facts: responseFacts(response),
-        rewrite: (edits) => client.encodeResponse(response, { ...terms, ...edits, request }),
-      };
+      const written = writable(() => client.encodeResponse(response, { ...terms, model, costUsdLiteral: COST_PLACEHOLDER, request }));
+      return { facts: responseFacts(response), rewrite: ({ costUsdLiteral }) => withCost(written, costUsdLiteral) };
     },
     stream: (streamTerms) =>
       new TranslatedStream(
@@ -45,6 +44,34 @@ function forModel(request: Request, capabilities: readonly string[]): Request {
   return isAsked ? request : { ...request, reasoning: undefined };
 }
 
+/**
+ * What stands for the cost until it is known. An answer is written before it is settled, so that one which cannot be written is not charged;
+ * and its digits are nobody's own, so that they are found wherever the dialect puts them.
+ */
+const COST_PLACEHOLDER = `0.${randomInt(1e14, 1e15)}e-99`;
+
+function withCost({ body, losses }: Encoded, costUsdLiteral: string): Encoded {
+  const bytes = body.length === 1 && body[0] !== undefined ? body[0] : Buffer.concat(body as Buffer[]);
+  const at = bytes.indexOf(COST_PLACEHOLDER);
+  if (at === -1) return { body: [bytes], losses };
+  const after = bytes.subarray(at + COST_PLACEHOLDER.length);
+  return { body: [bytes.subarray(0, at), Buffer.from(costUsdLiteral), after], losses };
+}
+
+/** What an upstream has answered and the client's dialect cannot say is the upstream's fault. */
+function writable(encode: () => Encoded): Encoded {
+  try {
+    return encode();
+  } catch (thrown) {
+    throw upstreams(GatewayError.from(thrown));
+  }
+}
+
+function upstreams(error: GatewayError): GatewayError {
+  if (error.source !== 'client') return error;
+  return new GatewayError('upstream_error', { source: 'upstream', message: "The provider's answer could not be read.", cause: error });
+}
+
 /** Embeddings of a client's dialect by an upstream's. */
 export function translatedEmbeddings(client: EmbeddingsCodec, upstream: Dialect, request: EmbeddingRequest): Lane {
   const codec = upstream.embeddings;
@@ -54,8 +81,9 @@ export function translatedEmbeddings(client: EmbeddingsCodec, upstream: Dialect,
   return {
     passOn: [],
     request: (terms) => codec.encodeRequest(request, terms),
-    answer: (body) => {
+    answer: (body, { model }) => {
       const response = codec.decodeResponse(body, request);
+      const written = writable(() => client.encodeResponse(response, { model, costUsdLiteral: COST_PLACEHOLDER, request }));
       return {
         facts: {
           usage: response.usage?.usage,
@@ -65,7 +93,7 @@ export function translatedEmbeddings(client: EmbeddingsCodec, upstream: Dialect,
           empty: false,
           countedOutputTokens: 0,
         },
-        rewrite: (edits) => client.encodeResponse(response, { ...edits, request }),
+        rewrite: ({ costUsdLiteral }) => withCost(written, costUsdLiteral),
       };
     },
     stream: () => {
@@ -215,7 +243,7 @@ class TranslatedStream implements AnswerStream {
       if (failure !== undefined) this.#break(failure);
       else if (isWhole) this.#end = FINISHED;
     } catch (thrown) {
-      this.#break(GatewayError.from(thrown));
+      this.#break(upstreams(GatewayError.from(thrown)));
     }
   }
 

@@ -20,6 +20,8 @@ type Vendor = (request: IncomingMessage, response: ServerResponse) => void;
 
 let server: Server;
 let vendors: Vendor[];
+/** Bodies that the vendors were sent. */
+let asked: string[];
 let upstream: Upstream;
 let deadlines: Deadlines;
 let timeMs: number;
@@ -30,10 +32,17 @@ beforeEach(async () => {
   deadlines = new Deadlines({ nowMs: () => timeMs });
   upstream = createUpstream({ deadlines });
   vendors = [];
+  asked = [];
   server = createServer((request, response) => {
-    request.resume();
+    let body = '';
+    request.on('data', (piece: Buffer) => {
+      body += piece.toString();
+    });
     response.on('error', () => {});
-    request.on('end', () => vendors.shift()?.(request, response));
+    request.on('end', () => {
+      asked.push(body);
+      vendors.shift()?.(request, response);
+    });
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -103,6 +112,7 @@ function run(
       laneTo: () => passThroughLane(openaiChat, 'chat', request, {}),
       candidates: options.candidates ?? [candidate('p1')],
       maxOutputTokens: undefined,
+      model: undefined,
       streamTerms: stream ? { wantsStreamUsage: false, model: undefined } : undefined,
       delivery,
     },
@@ -206,6 +216,18 @@ describe('an answer that is not what was asked for', () => {
 });
 
 describe('the next candidate', () => {
+  it('is asked in the way of its own provider', async () => {
+    const [first, second] = [candidate('p1'), candidate('p2')];
+    const older = { ...first, provider: { ...first.provider, quirks: ['max_tokens'] as const } };
+    const body = '{"model":"m-1.5","max_completion_tokens":5,"messages":[{"role":"user","content":"Hi"}]}';
+    const { running } = run([respond(503, '{}'), respond(503, '{}')], {
+      candidates: [older, second],
+      request: openaiChat.readPassThrough('chat', Buffer.from(body)),
+    });
+    await running.done;
+    expect(asked.map((text) => JSON.parse(text).max_tokens)).toEqual([5, undefined]);
+  });
+
   it('is tried after a failure that is the upstream’s, and each call leaves its trace', async () => {
     const { running } = run([respond(503, '{}'), respond(200, ANSWER)], { candidates: [candidate('p1'), candidate('p2')] });
     expect(await running.done).toMatchObject({ kind: 'answer', served: { candidate: { provider: { id: 'p2' } } } });

@@ -37,6 +37,8 @@ export interface AttemptJob {
   readonly candidates: readonly [Candidate, ...Candidate[]];
   /** Written into a request whose client gave no output limit; undefined adds none. */
   readonly maxOutputTokens: number | undefined;
+  /** The model's name as the client is to read it; undefined leaves the upstream's. */
+  readonly model: string | undefined;
   /** Edits of the answer's stream; absent for a JSON answer. */
   readonly streamTerms: StreamTerms | undefined;
   readonly delivery: Delivery | undefined;
@@ -338,7 +340,7 @@ class AnswerReader implements UpstreamHandler {
   /** Throws GatewayError for an error answer, also one in a success's clothes. */
   #wholeAnswer(): Answer {
     if (!this.#isSuccess) throw this.#upstreamError();
-    const answer = this.#lane.answer(this.#body());
+    const answer = this.#lane.answer(this.#body(), this.#job);
     if (this.#job.streamTerms === undefined) return answer;
     throw new GatewayError('upstream_error', {
       source: 'upstream',

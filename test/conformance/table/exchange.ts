@@ -64,7 +64,7 @@ export function carryRequest(
 
 export function carryAnswer(lane: Lane, answer: Buffer): Carried | Refused {
   try {
-    const { body, losses } = lane.answer(answer).rewrite({ model: SHOWN_MODEL, costUsdLiteral: COST_USD });
+    const { body, losses } = lane.answer(answer, { model: SHOWN_MODEL }).rewrite({ model: SHOWN_MODEL, costUsdLiteral: COST_USD });
     return { bytes: Buffer.concat(body), losses };
   } catch (error) {
     return refusal(error);

@@ -4,7 +4,7 @@ import type { ServiceTier } from '@meridian/domain/price';
 import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
 import { isObject, type JsonObject, withLiteral } from '../json.ts';
-import { MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
+import { JsonKeyError, JsonSyntaxError, MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
@@ -134,7 +134,8 @@ export class ChatPassThroughStream implements AnswerStream {
         if (this.#end !== RUNNING) return;
       }
     } catch (error) {
-      this.#break(GatewayError.from(error));
+      const isUpstreams = error instanceof JsonSyntaxError || error instanceof JsonKeyError;
+      this.#break(isUpstreams ? unreadable(error) : GatewayError.from(error));
     }
   }
 
