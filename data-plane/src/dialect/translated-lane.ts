@@ -48,7 +48,7 @@ function forModel(request: Request, capabilities: readonly string[]): Request {
  * What stands for the cost until it is known. An answer is written before it is settled, so that one which cannot be written is not charged;
  * and its digits are nobody's own, so that they are found wherever the dialect puts them.
  */
-const COST_PLACEHOLDER = `0.${randomInt(1e14, 1e15)}e-99`;
+const COST_PLACEHOLDER = `0.${randomInt(1e13, 1e14)}e-99`;
 
 function withCost({ body, losses }: Encoded, costUsdLiteral: string): Encoded {
   const bytes = body.length === 1 && body[0] !== undefined ? body[0] : Buffer.concat(body as Buffer[]);
