@@ -55,13 +55,13 @@ function levelOf({ effort, budgetTokens, mode }: Reasoning, isOff: boolean, { le
   const asked = isOff ? 'none' : (effort ?? nearestWord(budgetTokens ?? 0));
   if (levels.includes(asked)) {
     if (effort === undefined) lost({ name: 'reasoning_budget' });
-    return { thinkingLevel: asked };
+    return { thinkingLevel: asked.toUpperCase() };
   }
   lost({ name: effort === undefined && !isOff ? 'reasoning_budget' : 'reasoning_effort' });
   const rank = EFFORTS.indexOf(asked);
   // A word that nobody here knows is left to the provider to judge.
-  if (rank === -1) return { thinkingLevel: asked };
-  return { thinkingLevel: levels.find((level) => EFFORTS.indexOf(level) >= rank) ?? levels.at(-1) };
+  if (rank === -1) return { thinkingLevel: asked.toUpperCase() };
+  return { thinkingLevel: (levels.find((level) => EFFORTS.indexOf(level) >= rank) ?? levels.at(-1))?.toUpperCase() };
 }
 
 function nearestWord(budgetTokens: number): string {

@@ -304,7 +304,7 @@ describe('a request that is read', () => {
       toolConfig: { retrievalConfig: { languageCode: 'de' }, functionCallingConfig: { mode: 'ANY' } },
       generationConfig: {
         temperature: 1,
-        thinkingConfig: { thinkingLevel: 'low', includeThoughts: true },
+        thinkingConfig: { thinkingLevel: 'LOW', includeThoughts: true },
         speechConfig: { a: 1 },
         responseJsonSchema: { type: 'object' },
         responseMimeType: 'application/json',
@@ -467,19 +467,19 @@ describe('a request that is written', () => {
   });
 
   it.each([
-    [{ effort: 'high', budgetTokens: undefined }, 'gemini-3-flash-preview', { thinkingLevel: 'high', includeThoughts: true }, []],
-    [{ effort: 'none', budgetTokens: undefined }, 'gemini-3-flash-preview', { thinkingLevel: 'minimal' }, ['reasoning_effort']],
+    [{ effort: 'high', budgetTokens: undefined }, 'gemini-3-flash-preview', { thinkingLevel: 'HIGH', includeThoughts: true }, []],
+    [{ effort: 'none', budgetTokens: undefined }, 'gemini-3-flash-preview', { thinkingLevel: 'MINIMAL' }, ['reasoning_effort']],
     [
       { effort: 'medium', budgetTokens: undefined },
       'gemini-3-pro-preview',
-      { thinkingLevel: 'high', includeThoughts: true },
+      { thinkingLevel: 'HIGH', includeThoughts: true },
       ['reasoning_effort'],
     ],
-    [{ effort: 'xhigh', budgetTokens: undefined }, 'gemini-4', { thinkingLevel: 'high', includeThoughts: true }, ['reasoning_effort']],
+    [{ effort: 'xhigh', budgetTokens: undefined }, 'gemini-4', { thinkingLevel: 'HIGH', includeThoughts: true }, ['reasoning_effort']],
     [
       { effort: undefined, budgetTokens: 5_000 },
       'gemini-3-flash-preview',
-      { thinkingLevel: 'medium', includeThoughts: true },
+      { thinkingLevel: 'MEDIUM', includeThoughts: true },
       ['reasoning_budget'],
     ],
     [{ effort: undefined, budgetTokens: undefined, mode: 'adaptive' }, 'gemini-3-flash-preview', { includeThoughts: true }, []],
