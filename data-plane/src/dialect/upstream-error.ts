@@ -67,15 +67,17 @@ function isClientError(status: number): boolean {
   return status === 400 || status === 404 || status === 413 || status === 422;
 }
 
-/** Some providers answer 400 to a bad key; it is ours, so the client is not told. */
+/** Some providers answer 400 to a bad key, or to an account without credit; both are ours, so the client is not told. */
 function namesBadKey(body: ErrorBody): boolean {
   if (body.code === 'API_KEY_INVALID' || body.code === 'invalid_api_key') return true;
   const { message } = body;
-  return message !== undefined && BAD_KEY.test(message);
+  return message !== undefined && (BAD_KEY.test(message) || NO_CREDIT.test(message));
 }
 
 const BAD_KEY =
   /\b(incorrect|invalid|expired|missing|no|wrong|unknown|provide a valid|pass a valid)\s+api[ _-]?key|api[ _-]?key\b.{0,40}\b(not valid|invalid|not found|expired|incorrect|revoked|missing|disabled)/i;
+
+const NO_CREDIT = /credit balance is too low/i;
 
 const CONTEXT_OVERFLOW =
   /context[ _]length|maximum context|context window|prompt is too long|too many tokens|exceeds? the (maximum|max).{0,40}tokens|input token count/i;

@@ -1,6 +1,7 @@
 import { GatewayError } from '@meridian/domain/error';
 import { ERROR_CODES, type ErrorCode } from '@meridian/domain/error-code';
 import { describe, expect, it } from 'vitest';
+import { readUpstreamError } from '../upstream-error.ts';
 import { renderError, renderStreamError } from './error.ts';
 
 /** The types that this protocol publishes, and the one that it sends besides. */
@@ -69,5 +70,22 @@ describe('errors', () => {
     const text = renderStreamError(new GatewayError('overloaded'), 'req_1').toString('utf8');
     expect(text).toMatch(/^event: error\ndata: \{"type":"error",.*\}\n\n$/);
     expect(JSON.parse(text.split('data: ')[1] ?? '')).toMatchObject({ error: { type: 'overloaded_error' }, request_id: 'req_1' });
+  });
+
+  it.each([
+    [529, 'overloaded_error', 'Overloaded', 'upstream_error'],
+    [400, 'invalid_request_error', 'Your credit balance is too low to access the Anthropic API.', 'upstream_error'],
+    [401, 'authentication_error', 'invalid x-api-key', 'upstream_error'],
+    [404, 'not_found_error', 'model: claude-x', 'model_not_found'],
+    [400, 'invalid_request_error', 'messages: text content blocks must be non-empty', 'invalid_request_error'],
+  ])('of this provider are read: %i %s', (status, type, message, code) => {
+    const body = Buffer.from(JSON.stringify({ type: 'error', error: { type, message }, request_id: 'req_x' }));
+    expect(readUpstreamError(status, {}, body)).toMatchObject({ code });
+  });
+
+  it('of a prompt that was too long for this provider look to its clients as they would there', () => {
+    const message = 'prompt is too long: 210000 tokens > 200000 maximum';
+    const body = Buffer.from(JSON.stringify({ type: 'error', error: { type: 'invalid_request_error', message } }));
+    expect(rendered(readUpstreamError(400, {}, body)).body.error).toMatchObject({ type: 'invalid_request_error', message });
   });
 });

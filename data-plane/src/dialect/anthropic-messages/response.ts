@@ -8,6 +8,7 @@ import type { Response, UsageReport } from '../../canonical/response.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
+import { parseExact } from '../exact-json.ts';
 import { isObject, type JsonObject, rest, text, withLiteral } from '../json.ts';
 import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
 import { withoutUpstreamCost } from '../upstream-cost.ts';
@@ -129,7 +130,7 @@ const RESPONSE_KEYS = ['id', 'type', 'role', 'model', 'content', 'stop_reason', 
 /** Throws GatewayError `upstream_error` as `readAnswer` does, and on a stop reason that is not known. */
 export function decodeResponse(body: Buffer): Response {
   const { facts } = readAnswer('chat', body);
-  const fields: unknown = JSON.parse(body.toString('utf8'));
+  const fields = parseExact(body.toString('utf8'));
   if (!isObject(fields)) throw new GatewayError('upstream_error', { source: 'upstream', cause: 'an answer that is not an object' });
   const parts = readAnswerParts(fields.content);
   const answered = parts.some((part) => part.type === 'tool_call' && part.name === JSON_ANSWER_TOOL);
