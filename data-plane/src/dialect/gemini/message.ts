@@ -75,12 +75,12 @@ function sides(contents: readonly unknown[]): readonly Side[] {
 }
 
 /** The parts of an answer, or of one in the history. `mintId` names the calls that have no id, by their place. */
-export function readModelParts(values: readonly unknown[], mintId: (place: number) => string): readonly Part[] {
+export function readModelParts(values: readonly unknown[], mintId: (place: number, call: JsonObject) => string): readonly Part[] {
   const parts: Part[] = [];
   let calls = 0;
   const pieces = new CallPieces();
   for (const value of [...values.flatMap((one) => pieces.take(one)), ...pieces.end()]) {
-    const part = readPart(value, () => mintId(calls++));
+    const part = readPart(value, (call) => mintId(calls++, call));
     const carriers = KEEPS_SIGNATURE.has(part.type) ? [] : signaturesOf(value);
     const before = parts.at(-1);
     if (part.type === 'reasoning' && before?.type === 'reasoning' && before.text !== '' && before.carriers.length === 0) {
@@ -110,7 +110,7 @@ export function signaturesOf(part: unknown): readonly ReasoningCarrier[] {
 const PART_KEYS = ['text', 'thought', 'thoughtSignature', 'inlineData', 'fileData', 'functionCall'];
 
 /** One part; `mintId` is asked for the id of a call without one. */
-export function readPart(value: unknown, mintId: () => string): Part {
+export function readPart(value: unknown, mintId: (call: JsonObject) => string): Part {
   if (typeof value === 'string') return plainText(value);
   if (!isObject(value)) return { type: 'foreign', dialect: DIALECT, value: { value } };
   const part = fieldsOf(value);
@@ -125,7 +125,7 @@ export function readPart(value: unknown, mintId: () => string): Part {
   if (isObject(part.functionCall)) {
     const call = fieldsOf(part.functionCall);
     const told = text(call.id) ?? '';
-    const { id, carriers } = told === '' ? { id: mintId(), carriers: [] } : unpackCallId(told);
+    const { id, carriers } = told === '' ? { id: mintId(call), carriers: [] } : unpackCallId(told);
     return readCall(call, id, [...signaturesOf(part), ...carriers], others);
   }
   const signature = signaturesOf(part);

@@ -3,6 +3,7 @@ import type { Loss } from '../../canonical/loss.ts';
 import type { Request, ResponseFormat } from '../../canonical/request.ts';
 import type { Encoded, EncodeRequestTerms, RequestPlace } from '../dialect.ts';
 import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
+import { loseUnknownFields } from '../unknown-fields.ts';
 import { writeConversation } from './contents.ts';
 import { fromOpenApi, toOpenApi } from './json-schema.ts';
 import { readContents, readSystem } from './message.ts';
@@ -132,7 +133,7 @@ export function encodeRequest(request: Request, terms: EncodeRequestTerms): Enco
   };
   const isOurs = request.dialect === DIALECT;
   const ways = waysOf(terms.model);
-  if (!isOurs) for (const field of Object.keys(request.rest)) lost({ name: 'unknown_field', at: field });
+  if (!isOurs) loseUnknownFields(request, lost);
   if (request.parallelToolCalls === false && request.tools.length > 0) lost({ name: 'parallel_tool_calls' });
   if (request.user !== undefined) lost({ name: 'user' });
   if (request.promptCacheKey !== undefined) lost({ name: 'prompt_cache_key' });

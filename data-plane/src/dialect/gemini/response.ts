@@ -11,7 +11,7 @@ import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
 import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
-import { idMint } from './call-ids.ts';
+import { type IdMint, idMint } from './call-ids.ts';
 import { readCitations, TextPlaces, writeGrounding } from './citations.ts';
 import { hasFinished, readBlockReason, readFinish, writeFinish } from './finish.ts';
 import { readLogprobs, writeLogprobs } from './logprobs.ts';
@@ -170,9 +170,9 @@ function readBlocked(fields: JsonObject): Choice {
   return { index: 0, parts: [], finish, logprobs: undefined, rest: NO_REST };
 }
 
-function readCandidate(candidate: JsonObject, place: number, mint: (choice: number, call: number) => string): Choice {
+function readCandidate(candidate: JsonObject, place: number, mint: IdMint): Choice {
   const index = number(candidate.index) ?? place;
-  const parts = readModelParts(listOf(fieldsOf(candidate.content).parts), (call) => mint(index, call));
+  const parts = readModelParts(listOf(fieldsOf(candidate.content).parts), (at, call) => mint(index, at, call));
   const calls = parts.some((part) => part.type === 'tool_call');
   return {
     index,

@@ -103,6 +103,9 @@ describe('a decoded stream', () => {
     const stream = sse(answer([call, call]), answer([call], { finishReason: 'STOP' }));
     expect(new Set(ids(stream)).size).toBe(3);
     expect(ids(stream)).toEqual(ids(stream));
+    const nameless = sse({ ...answer([call, call], { finishReason: 'STOP' }), responseId: undefined });
+    expect(new Set(ids(nameless)).size).toBe(2);
+    expect(ids(nameless)).toEqual(ids(nameless));
     expect(ids(sse({ ...answer([call], { finishReason: 'STOP' }), responseId: 'another' }))).not.toEqual(ids(stream).slice(0, 1));
   });
 

@@ -55,7 +55,7 @@ export class GeminiStreamDecoder implements StreamDecoder {
   #usage: JsonObject | undefined;
   #modelVersion: unknown;
   readonly #candidates = new Map<number, Candidate>();
-  #mint = idMint(undefined);
+  #mint = idMint('');
 
   push(bytes: Buffer): StreamEvent[] {
     return this.#run(() => this.#splitter.push(bytes));
@@ -176,7 +176,7 @@ export class GeminiStreamDecoder implements StreamDecoder {
   }
 
   #readPart(value: unknown, choice: number, state: Candidate, logprobs: unknown): void {
-    const part = readPart(value, () => this.#mint(choice, state.calls));
+    const part = readPart(value, (call) => this.#mint(choice, state.calls, call));
     const events = this.#events;
     switch (part.type) {
       case 'text':
