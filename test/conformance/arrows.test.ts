@@ -35,6 +35,7 @@ const DATA_PLANE: Readonly<Record<string, readonly string[]>> = {
   config: [],
   'request-path': [
     'admission',
+    'canonical',
     'config',
     'dialect',
     'exchange',
