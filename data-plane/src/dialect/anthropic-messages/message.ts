@@ -254,12 +254,8 @@ function cacheControl(part: { readonly cacheControl?: CacheControl }): JsonObjec
   return part.cacheControl === undefined ? {} : { cache_control: part.cacheControl };
 }
 
-function othersOf(part: { readonly rest: JsonObject }, { isOurs, at, lose }: BlockTerms): JsonObject {
-  if (isOurs) return part.rest;
-  for (const [field, value] of Object.entries(part.rest)) {
-    if (value !== null && value !== undefined) lose({ name: 'unknown_field', at: `${at}.${field}` });
-  }
-  return NO_REST;
+function othersOf(part: { readonly rest: JsonObject }, { isOurs }: BlockTerms): JsonObject {
+  return isOurs ? part.rest : NO_REST;
 }
 
 /** An empty text, or one of blanks, is refused. */

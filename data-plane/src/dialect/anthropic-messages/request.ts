@@ -4,7 +4,9 @@ import type { Message } from '../../canonical/message.ts';
 import type { Request, ResponseFormat } from '../../canonical/request.ts';
 import { boundedToolName } from '../../canonical/tool-name.ts';
 import type { Encoded, EncodeRequestTerms } from '../dialect.ts';
+import { parseExact } from '../exact-json.ts';
 import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
+import { loseUnknownFields } from '../unknown-fields.ts';
 import { limitCacheBreakpoints } from './cache-breakpoints.ts';
 import { strictSchema } from './json-schema.ts';
 import { readContent } from './message.ts';
@@ -42,7 +44,7 @@ const OUTPUT_CONFIG_READ = ['effort', 'format'];
 export function decodeRequest(body: Buffer): Request {
   // The same checks, limits and messages as in the other lane.
   const { facts } = readPassThrough('chat', body);
-  const fields: unknown = JSON.parse(body.toString('utf8'));
+  const fields = parseExact(body.toString('utf8'));
   if (!isObject(fields) || !Array.isArray(fields.messages)) throw invalid('The request body must be a JSON object.');
   const { choice, parallelToolCalls } = readToolChoice(fields.tool_choice);
   const reasoning = readReasoning(fields.thinking, fields.output_config);
@@ -194,9 +196,7 @@ function refuseImpossible({ choices, outputModalities = [] }: Request): void {
 function loseUnsaid(request: Request, isOurs: boolean, lose: (loss: Loss) => void): void {
   const { sampling, logprobs, logitBias, verbosity, promptCacheKey, metadata, imageOutput, serviceTier } = request;
   if (!isOurs) {
-    for (const [field, value] of Object.entries(request.rest)) {
-      if (value !== null && value !== undefined) lose({ name: 'unknown_field', at: field });
-    }
+    loseUnknownFields(request, lose);
     if (metadata !== undefined) lose({ name: 'metadata' });
   }
   if (sampling.seed !== undefined) lose({ name: 'seed' });

@@ -5,6 +5,7 @@ import type { Loss } from '../../canonical/loss.ts';
 import type { CacheControl, Rest, ToolCallPart } from '../../canonical/message.ts';
 import type { FunctionTool, HostedTool, Tool, ToolChoice } from '../../canonical/tool.ts';
 import { boundedToolName } from '../../canonical/tool-name.ts';
+import { parseExact } from '../exact-json.ts';
 import { invalid, isObject, type JsonObject, rest, text } from '../json.ts';
 import { strictSchema } from './json-schema.ts';
 import type { ModelWays } from './models.ts';
@@ -69,7 +70,6 @@ export function writeTools(tools: readonly Tool[], isOurs: boolean, ways: ModelW
       continue;
     }
     const others = isOurs ? tool.rest : {};
-    if (!isOurs) for (const field of Object.keys(tool.rest)) lose({ name: 'unknown_field', at: `tools[${index}].${field}` });
     if (tool.kind === 'custom' && grammarOf(tool.format) !== undefined) lose({ name: 'tool_grammar', at: `tools[${index}]` });
     written.push({ ...others, ...functionTool(tool.kind === 'custom' ? asFunction(tool) : tool, index, ways, lose) });
   }
@@ -185,7 +185,7 @@ export function upstreamCallId(id: string): string {
 export function readArguments(argumentsText: string): JsonObject {
   if (argumentsText.trim() === '') return {};
   try {
-    const value: unknown = JSON.parse(argumentsText);
+    const value = parseExact(argumentsText);
     if (isObject(value)) return value;
   } catch {
     // A call that was cut off by a limit.

@@ -24,7 +24,7 @@ export function writeTurns(messages: readonly Message[], isOurs: boolean, ways: 
   const turns: Turn[] = [];
   for (const [index, message] of messages.entries()) {
     const at = `messages[${index}]`;
-    loseFields(message, isOurs, at, lose);
+    if (message.name !== undefined) lose({ name: 'message_name', at });
     const blocks = message.parts.flatMap((part) => writeBlocks(part, { isOurs, at, lose }));
     if (message.role === 'system' || message.role === 'developer') {
       const texts = blocks.filter((block) => isOurs || block.type === 'text');
@@ -53,14 +53,6 @@ function append(turns: Turn[], role: Turn['role'], blocks: readonly JsonObject[]
   const last = turns.at(-1);
   if (last?.role === role) last.content.push(...blocks);
   else turns.push({ role, content: [...blocks] });
-}
-
-function loseFields({ name, rest }: Message, isOurs: boolean, at: string, lose: (loss: Loss) => void): void {
-  if (name !== undefined) lose({ name: 'message_name', at });
-  if (isOurs) return;
-  for (const [field, value] of Object.entries(rest)) {
-    if (value !== null && value !== undefined) lose({ name: 'unknown_field', at: `${at}.${field}` });
-  }
 }
 
 /** A turn of the model is to be continued, as it stands or after results, and its thinking does not stand before it. */

@@ -107,7 +107,6 @@ export function writeMessages(messages: readonly Message[], terms: MessageTerms)
   let hoisted: Part[] = [];
   for (const [index, message] of messages.entries()) {
     const at = `messages[${index}]`;
-    if (!terms.isOurs) for (const field of Object.keys(message.rest)) terms.lose({ name: 'unknown_field', at: `${at}.${field}` });
     if (message.role === 'tool') {
       for (const part of message.parts) {
         if (part.type !== 'tool_result') continue;

@@ -6,6 +6,7 @@ import type { Request, ResponseFormat } from '../../canonical/request.ts';
 import { boundedToolName } from '../../canonical/tool-name.ts';
 import type { Encoded, EncodeRequestTerms } from '../dialect.ts';
 import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
+import { loseUnknownFields } from '../unknown-fields.ts';
 import { type MessageTerms, readMessages, writeMessages } from './message.ts';
 import { takesSampling } from './models.ts';
 import { readPassThrough } from './pass-through-request.ts';
@@ -167,7 +168,7 @@ class RequestWriter {
   write(): Encoded {
     const { tools } = this.#request;
     const terms = this.#messageTerms();
-    if (!this.#isOurs) for (const field of Object.keys(this.#request.rest)) this.#lose({ name: 'unknown_field', at: field });
+    if (!this.#isOurs) loseUnknownFields(this.#request, this.#lose);
     const messages = writeMessages(this.#request.messages, terms);
     const instruction = this.#formatInstruction();
     const limit = this.#request.maxOutputTokens ?? this.#terms.maxOutputTokens;

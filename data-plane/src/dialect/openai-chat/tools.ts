@@ -94,7 +94,6 @@ export function writeTools(tools: readonly Tool[], terms: CallTerms): readonly J
       if (!isParameter(tool.value)) written.push(tool.value);
       continue;
     }
-    if (!terms.isOurs) for (const field of Object.keys(tool.rest)) terms.lose({ name: 'unknown_field', at: `tools[${index}].${field}` });
     written.push(tool.kind === 'function' ? writeFunction(tool, index, terms) : writeCustom(tool, index, terms));
   }
   return written;

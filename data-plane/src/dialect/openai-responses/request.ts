@@ -5,6 +5,7 @@ import type { Message } from '../../canonical/message.ts';
 import type { Reasoning, Request, ResponseFormat } from '../../canonical/request.ts';
 import type { Encoded, EncodeRequestTerms } from '../dialect.ts';
 import { invalid, isObject, type JsonObject, number, rest, text } from '../json.ts';
+import { loseUnknownFields } from '../unknown-fields.ts';
 import { readInput, writeInput } from './message.ts';
 import { takesSampling } from './models.ts';
 import { readPassThrough } from './pass-through-request.ts';
@@ -144,7 +145,7 @@ export function encodeRequest(asked: Request, terms: EncodeRequestTerms): Encode
   const lose = (loss: Loss): void => void losses.push(loss);
   const request = withAnsweredCalls(asked);
   const isOurs = request.dialect === DIALECT;
-  if (!isOurs) for (const field of Object.keys(request.rest)) lose({ name: 'unknown_field', at: field });
+  if (!isOurs) loseUnknownFields(request, lose);
   refuse(request);
   nameLosses(request, isOurs, lose);
   const { instructions, messages } = withoutInstructions(request.messages);
