@@ -117,14 +117,16 @@ function answerTarget(name: DialectName): Target {
     dialect: name,
     run({ answers }, random) {
       const bytes = brokenJson(pick(answers, random()), random);
-      const passing = guarded('a passing answer', ['upstream'], () => upstream.readAnswer('chat', bytes));
+      // An error in a success's clothes may be the client's own fault.
+      const blamed: GatewayError['source'][] = bytes.includes('"error"') ? ['upstream', 'client'] : ['upstream'];
+      const passing = guarded('a passing answer', blamed, () => upstream.readAnswer('chat', bytes));
       if (passing !== undefined) {
         const written = guarded('its rewriting', ['upstream'], () => passing.rewrite({ model: 'shown', costUsdLiteral: COST }));
         if (written !== undefined) withinGrowth('a passing answer', bytes.length, sizeOf(written.body));
       }
       for (const client of DIALECT_NAMES) {
         const lane = translatedLane(dialectOf(client), upstream, plainRequest(dialectOf(client)), LANE_TERMS);
-        const answer = guarded('an answer', ['upstream'], () => lane.answer(bytes, { model: 'shown' }));
+        const answer = guarded('an answer', blamed, () => lane.answer(bytes, { model: 'shown' }));
         if (answer === undefined) continue;
         const { body } = answer.rewrite({ model: 'shown', costUsdLiteral: COST });
         withinGrowth(`for ${client}`, bytes.length, sizeOf(body));
