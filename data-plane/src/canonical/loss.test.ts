@@ -1,0 +1,47 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { LOSSES, lossHeader } from './loss.ts';
+
+const PAGE = join(import.meta.dirname, '../../LOSSES.md');
+const NAMES = {
+  'openai-chat': 'Chat',
+  'openai-responses': 'Responses',
+  'anthropic-messages': 'Messages',
+  gemini: 'Gemini',
+} as const;
+
+/** The page for users, of which the table is a part. */
+function pageOf(before: string): string {
+  const rows = Object.entries(LOSSES).map(([name, { what, to }]) => {
+    const lostTo = new Set<string>(to);
+    const marks = Object.keys(NAMES).map((dialect) => (lostTo.has(dialect) ? '×' : ' '));
+    return `| \`${name}\` | ${what} | ${marks.join(' | ')} |`;
+  });
+  const head = [`| name | what is lost | ${Object.values(NAMES).join(' | ')} |`, `|---|---|${'---|'.repeat(Object.keys(NAMES).length)}`];
+  const prose = before.slice(0, before.indexOf('| name |'));
+  return `${prose}${[...head, ...rows].join('\n')}\n`;
+}
+
+describe('the page of losses', () => {
+  it('has the rows of the table (MERIDIAN_WRITE_LOSSES=1 writes them)', () => {
+    const page = readFileSync(PAGE, 'utf8');
+    if (process.env.MERIDIAN_WRITE_LOSSES === '1') writeFileSync(PAGE, pageOf(page));
+    else expect(page).toBe(pageOf(page));
+  });
+});
+
+describe('the header', () => {
+  it('names each loss once, with its place where that is told', () => {
+    expect(lossHeader([])).toBeUndefined();
+    expect(lossHeader([{ name: 'top_k' }, { name: 'unknown_field', at: 'store' }, { name: 'top_k' }])).toBe('top_k, unknown_field(store)');
+  });
+
+  it('is cut where it would be long, and says by how many', () => {
+    const many = Array.from({ length: 100 }, (_, index) => ({ name: 'unknown_field', at: `messages[${index}].field` }) as const);
+    const header = lossHeader(many) ?? '';
+    expect(header.length).toBeLessThan(1_010);
+    const [, left] = /, \+(\d+)$/.exec(header) ?? [];
+    expect(header.split(', ').length - 1 + Number(left)).toBe(100);
+  });
+});
