@@ -1,6 +1,7 @@
 /** The error answers of providers, whichever of the known shapes they have, as our errors. */
 import { GatewayError } from '@meridian/domain/error';
 import { isObject, type JsonObject } from './json.ts';
+import { JsonKeyError, JsonSyntaxError } from './json-scanner.ts';
 
 /** Longer texts of providers are cut. */
 const MAX_PUBLIC_MESSAGE_CHARACTERS = 2_000;
@@ -177,4 +178,10 @@ export function publicText(text: string): string {
   let clean = text.slice(0, MAX_PUBLIC_MESSAGE_CHARACTERS * 2);
   for (const secret of SECRETS) clean = clean.replace(secret, '[redacted]');
   return clean.slice(0, MAX_PUBLIC_MESSAGE_CHARACTERS);
+}
+
+/** What was thrown while an upstream's stream was read: JSON that is none is the upstream's fault, and anything else that is not an error of ours a bug. */
+export function streamFailure(thrown: unknown): GatewayError {
+  if (!(thrown instanceof JsonSyntaxError) && !(thrown instanceof JsonKeyError)) return GatewayError.from(thrown);
+  return new GatewayError('upstream_error', { source: 'upstream', message: "The provider's stream could not be read.", cause: thrown });
 }

@@ -5,7 +5,7 @@ import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../diale
 import { isObject, type JsonObject, text } from '../json.ts';
 import { MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
-import { errorFromAnswer } from '../upstream-error.ts';
+import { errorFromAnswer, streamFailure } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
 import { hasFinished } from './finish.ts';
 import { costEdit } from './response.ts';
@@ -117,7 +117,7 @@ export class MessagesPassThroughStream implements AnswerStream {
         if (this.#end !== RUNNING) return;
       }
     } catch (error) {
-      this.#break(GatewayError.from(error));
+      this.#break(streamFailure(error));
     }
   }
 

@@ -4,25 +4,15 @@ import type { ServiceTier } from '@meridian/domain/price';
 import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
 import { isObject, type JsonObject, withLiteral } from '../json.ts';
-import {
-  JsonCursor,
-  JsonKeyError,
-  JsonSyntaxError,
-  MemberSearch,
-  type Span,
-  scanObject,
-  splice,
-  stringBytesAt,
-  valueAt,
-} from '../json-scanner.ts';
+import { JsonCursor, MemberSearch, type Span, scanObject, splice, stringBytesAt, valueAt } from '../json-scanner.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
-import { errorFromAnswer } from '../upstream-error.ts';
+import { errorFromAnswer, streamFailure } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
 import { streamError } from './error.ts';
 import { hasFinished } from './finish.ts';
 import type { Framing } from './framing.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
-import { blockFinish, readContent, unreadable } from './response.ts';
+import { blockFinish, readContent } from './response.ts';
 import { isFailure, readAnswerEvent } from './stream.ts';
 import { readAnswerUsage, reasoningTokens, servedTier } from './usage.ts';
 
@@ -180,8 +170,7 @@ export class GeminiPassThroughStream implements AnswerStream {
         if (this.#end !== RUNNING) return;
       }
     } catch (error) {
-      const isUpstreams = error instanceof JsonSyntaxError || error instanceof JsonKeyError;
-      this.#break(isUpstreams ? unreadable(error) : GatewayError.from(error));
+      this.#break(streamFailure(error));
     }
   }
 

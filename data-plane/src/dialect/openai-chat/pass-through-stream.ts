@@ -4,9 +4,9 @@ import type { ServiceTier } from '@meridian/domain/price';
 import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
 import { isObject, type JsonObject, withLiteral } from '../json.ts';
-import { JsonKeyError, JsonSyntaxError, MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
+import { MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
-import { errorFromAnswer } from '../upstream-error.ts';
+import { errorFromAnswer, streamFailure } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
 import { hasFinished } from './finish.ts';
 import { contentBytes, hasContent } from './response.ts';
@@ -134,8 +134,7 @@ export class ChatPassThroughStream implements AnswerStream {
         if (this.#end !== RUNNING) return;
       }
     } catch (error) {
-      const isUpstreams = error instanceof JsonSyntaxError || error instanceof JsonKeyError;
-      this.#break(isUpstreams ? unreadable(error) : GatewayError.from(error));
+      this.#break(streamFailure(error));
     }
   }
 

@@ -127,7 +127,7 @@ export class ResponsesPassThroughStream implements AnswerStream {
         if (this.#end !== RUNNING) return;
       }
     } catch (error) {
-      this.#break(GatewayError.from(error));
+      this.#break(streamFailure(error));
     }
   }
 
