@@ -55,7 +55,7 @@ export function readBlock(block: unknown, param: string): readonly Part[] {
     case 'document':
       return readDocument(block, cached, param);
     case 'search_result':
-      return [{ type: 'text', text: searchResultText(block), ...cached, citations: [], rest: rest(block, ['cache_control']) }];
+      return [{ ...plainText(searchResultText(block)), ...cached, rest: rendered(block) }];
     case 'thinking':
       return [
         { type: 'reasoning', text: text(block.thinking) ?? '', carriers: readProof({ type: 'thinking', signature: block.signature }) },
@@ -116,7 +116,19 @@ function readDocument(block: JsonObject, cached: { readonly cacheControl?: Cache
   const pictures = inner.filter((part) => part.type !== 'text');
   const texts = inner.flatMap((part) => (part.type === 'text' ? [part.text] : []));
   const joined = plainText([...(title === undefined ? [] : [title]), ...texts].join('\n\n'));
-  return pictures.length > 0 ? [joined, ...pictures] : [{ ...joined, ...cached, rest: rest(block, ['cache_control']) }];
+  return pictures.length > 0 ? [joined, ...pictures] : [{ ...joined, ...cached, rest: rendered(block) }];
+}
+
+/** The block of which a text is the rendering: beside the fields by name, which are what a rendering does not tell. */
+const WHOLE = Symbol('block');
+const RENDERED_KEYS = ['type', 'source', 'title', 'content', 'cache_control'];
+
+function rendered(block: JsonObject): JsonObject {
+  return Object.assign({ ...rest(block, RENDERED_KEYS) }, { [WHOLE]: rest(block, ['cache_control']) });
+}
+
+function wholeOf(others: { readonly [WHOLE]?: JsonObject }): JsonObject | undefined {
+  return others[WHOLE];
 }
 
 function searchResultText(block: JsonObject): string {
@@ -262,8 +274,8 @@ function othersOf(part: { readonly rest: JsonObject }, { isOurs }: BlockTerms): 
 function writeText(part: TextPart, terms: BlockTerms): readonly JsonObject[] {
   if (part.text.trim() === '') return [];
   const others = othersOf(part, terms);
-  // A block of another kind, of which the text is only a rendering.
-  if (typeof others.type === 'string') return [{ ...others, ...cacheControl(part) }];
+  const whole = wholeOf(others);
+  if (whole !== undefined) return [{ ...whole, ...cacheControl(part) }];
   const citations = part.citations.map(({ rest: own }) => own).filter((own) => LOCATIONS.has(own.type));
   return [{ ...others, type: 'text', text: part.text, ...(citations.length === 0 ? {} : { citations }), ...cacheControl(part) }];
 }
