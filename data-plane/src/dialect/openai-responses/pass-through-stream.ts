@@ -8,6 +8,7 @@ import { isObject, type JsonObject, withLiteral } from '../json.ts';
 import { type Edit, MemberSearch, type Span, scanObject, splice, stringBytesAt, valueAt } from '../json-scanner.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { withoutUpstreamCost } from '../upstream-cost.ts';
+import { streamFailure } from '../upstream-error.ts';
 import { failureEvents } from './error.ts';
 import { failureOf } from './finish.ts';
 import { hasContent } from './response.ts';
