@@ -1,5 +1,5 @@
 /** Pictures, sounds, films and documents, to and from parts of a content. */
-import type { AudioPart, FilePart, ImagePart, MediaSource, Part, Rest, VideoPart } from '../../canonical/message.ts';
+import type { AudioPart, FilePart, ImagePart, MediaSource, Rest, VideoPart } from '../../canonical/message.ts';
 import { invalid, type JsonObject, NO_REST, text } from '../json.ts';
 import { sniffedMediaType } from '../media-type.ts';
 import { fieldsOf, standardBase64 } from './proto-json.ts';
@@ -65,6 +65,21 @@ export function writeMedia(part: MediaPart, isOurs: boolean, param: string): Jso
   return { ...others, ...writeSource(part, text(mimeType), param) };
 }
 
+/** A part of an answer; undefined for what the client could not get at: a file that another provider keeps, or nothing at all. */
+export function writeAnswerMedia(part: MediaPart): JsonObject | undefined {
+  const { source } = part;
+  switch (source.from) {
+    case 'base64':
+      return source.data === '' ? undefined : { inlineData: { mimeType: mediaTypeOf(part, source), data: source.data } };
+    case 'url':
+      return source.url === '' ? undefined : { fileData: { fileUri: source.url } };
+    case 'id':
+      return isGoogleFile(source.id) ? { fileData: { fileUri: source.id } } : undefined;
+    default:
+      return source satisfies never;
+  }
+}
+
 function writeSource(part: MediaPart, toldType: string | undefined, param: string): JsonObject {
   const { source } = part;
   switch (source.from) {
@@ -98,9 +113,4 @@ const DEFAULT_TYPES = { image: 'png', audio: 'wav', video: 'mp4' } as const;
 export function resolutionOf(detail: string | undefined): JsonObject | undefined {
   const resolution = DETAILS.find(([word]) => word === detail && word !== 'auto')?.[1];
   return resolution === undefined ? undefined : { level: resolution };
-}
-
-/** What of an answer another dialect has a form for, as its stream carries it. */
-export function isStreamed(part: Part): part is ImagePart | AudioPart {
-  return part.type === 'image' || part.type === 'audio';
 }

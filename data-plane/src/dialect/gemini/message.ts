@@ -3,7 +3,7 @@ import { packCallId, unpackCallId } from '../../canonical/call-id.ts';
 import { packCarrier, unpackCarrier } from '../../canonical/carrier.ts';
 import type { Message, Part, ReasoningCarrier, ReasoningPart, TextPart, ToolCallPart, ToolResultPart } from '../../canonical/message.ts';
 import { invalid, isObject, type JsonObject, NO_REST, rest, text } from '../json.ts';
-import { isStreamed, readFileData, readInlineData, writeMedia } from './media.ts';
+import { type MediaPart, readFileData, readInlineData, writeAnswerMedia, writeMedia } from './media.ts';
 import { CallPieces } from './partial-calls.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
 import { DIALECT } from './schema.ts';
@@ -219,13 +219,14 @@ export function writeModelParts(parts: readonly Part[], terms: PartTerms): JsonO
         break;
       }
       case 'audio':
-        written.push(part.source.from === 'id' && part.transcript !== undefined ? { text: part.transcript } : writeOne(part, terms));
-        break;
       case 'image':
       case 'video':
-      case 'file':
-        written.push(writeOne(part, terms));
+      case 'file': {
+        const medium = writeMedium(part, terms);
+        if (medium === undefined) terms.lost('unknown_part', part.type);
+        else written.push(medium);
         break;
+      }
       case 'foreign':
         if (part.dialect === DIALECT) written.push(part.value);
         else terms.lost('unknown_part', part.type);
@@ -240,9 +241,10 @@ export function writeModelParts(parts: readonly Part[], terms: PartTerms): JsonO
   return written;
 }
 
-function writeOne(part: Parameters<typeof writeMedia>[0], terms: PartTerms): JsonObject {
-  // Media of an answer have no members beside them that this dialect knows.
-  return writeMedia(part, terms.isOurs && !isStreamed(part), terms.param);
+function writeMedium(part: MediaPart, terms: PartTerms): JsonObject | undefined {
+  // Speech that its provider keeps is known by its words.
+  if (part.type === 'audio' && part.source.from === 'id' && part.transcript !== undefined) return { text: part.transcript };
+  return terms.toClient ? writeAnswerMedia(part) : writeMedia(part, terms.isOurs, terms.param);
 }
 
 /** Thinking, or a signature alone, which belongs to what stands before it. */

@@ -11,13 +11,13 @@ export function readThinking(value: unknown): Reasoning | undefined {
   const budget = integer(config.thinkingBudget);
   const level = text(config.thinkingLevel)?.toLowerCase();
   const effort = level === undefined || level === 'thinking_level_unspecified' ? undefined : level;
-  const show = typeof config.includeThoughts === 'boolean' ? (config.includeThoughts ? 'auto' : 'none') : undefined;
-  if (budget === undefined && effort === undefined && show === undefined) return undefined;
+  if (budget === undefined && effort === undefined && typeof config.includeThoughts !== 'boolean') return undefined;
   return {
     effort,
     budgetTokens: budget !== undefined && budget > 0 ? budget : undefined,
     ...(budget === 0 ? { mode: 'off' } : budget === -1 ? { mode: 'adaptive' } : {}),
-    ...(show === undefined ? {} : { show }),
+    // This dialect shows no thinking by itself.
+    show: config.includeThoughts === true ? 'auto' : 'none',
   };
 }
 

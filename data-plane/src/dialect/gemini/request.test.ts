@@ -141,8 +141,8 @@ describe('a request that is read', () => {
   });
 
   it.each([
-    [{ thinkingBudget: 0 }, { effort: undefined, budgetTokens: undefined, mode: 'off' }],
-    [{ thinkingBudget: -1 }, { effort: undefined, budgetTokens: undefined, mode: 'adaptive' }],
+    [{ thinkingBudget: 0 }, { effort: undefined, budgetTokens: undefined, mode: 'off', show: 'none' }],
+    [{ thinkingBudget: -1 }, { effort: undefined, budgetTokens: undefined, mode: 'adaptive', show: 'none' }],
     [
       { thinking_budget: 512, include_thoughts: false },
       { effort: undefined, budgetTokens: 512, show: 'none' },

@@ -270,6 +270,22 @@ describe('an answer that is written', () => {
     expect(JSON.stringify(written(response, { request }))).not.toContain(upstreamName);
   });
 
+  it('shows pictures wherever they are, and never fails on one', () => {
+    const image = (source: Extract<Part, { type: 'image' }>['source']): Part => ({ type: 'image', source, detail: undefined, rest: {} });
+    const response = withParts(
+      image({ from: 'base64', mediaType: 'image/png', data: 'AAAA' }),
+      image({ from: 'url', url: 'https://a.example/b.png' }),
+      image({ from: 'url', url: '' }),
+      image({ from: 'id', id: 'file-1' }),
+    );
+    expect(written(response).candidates).toMatchObject([
+      {
+        content: { parts: [{ inlineData: { mimeType: 'image/png', data: 'AAAA' } }, { fileData: { fileUri: 'https://a.example/b.png' } }] },
+      },
+    ]);
+    expect(encodeResponse(response, TERMS).losses).toEqual(Array(2).fill({ name: 'unknown_part', at: 'image' }));
+  });
+
   it('names the parts that it cannot show', () => {
     const { losses } = encodeResponse(
       withParts({ type: 'foreign', dialect: 'anthropic-messages', value: { type: 'server_tool_use' } }),
