@@ -1,4 +1,7 @@
-/** The official OpenAI SDK over a WebSocket, against a model of each upstream dialect: several turns, with tools. */
+/** The official OpenAI SDKs over a WebSocket, against a model of each upstream dialect: several turns, with tools. */
+import { execFile, execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import OpenAI from 'openai';
 import type { Response, ResponsesClientEvent } from 'openai/resources/responses/responses';
 import { ResponsesWS } from 'openai/resources/responses/ws';
@@ -67,3 +70,26 @@ describe.each(['gpt-5.4-mini', 'gpt-5.3-codex', 'claude-sonnet-4-6', 'gemini-3.5
     });
   },
 );
+
+function missingPython(): string | undefined {
+  try {
+    execFileSync('python3', ['-c', 'import openai, websockets'], { stdio: 'ignore' });
+    return undefined;
+  } catch {
+    return 'python3 with the packages openai and websockets is not here: skipped';
+  }
+}
+
+const missing = missingPython();
+describe.skipIf(missing !== undefined)(`a WebSocket of the Python SDK${missing === undefined ? '' : ` (${missing})`}`, () => {
+  it.each(['gpt-5.3-codex', 'claude-sonnet-4-6'])('holds a conversation with %s', async (model) => {
+    const script = fileURLToPath(new URL('responses_websocket.py', import.meta.url));
+    const { stdout } = await promisify(execFile)('python3', [script, `${stage.world.url('us')}/v1`, stage.world.apiKey, model]);
+    expect(JSON.parse(stdout)).toEqual({
+      first: 'You said: Tell me about Lisbon.',
+      second: 'You said: And about Porto.',
+      grows: true,
+      lost: [400, 'previous_response_not_found'],
+    });
+  });
+});
