@@ -50,7 +50,9 @@ function checkSignature(part: JsonObject, at: string): void {
   if (typeof signature !== 'string' || !/^[A-Za-z0-9+/_-]*={0,2}$/.test(signature)) {
     throw refused(`Invalid value at '${at}.thought_signature' (TYPE_BYTES), Base64 decoding failed for "${String(signature)}"`);
   }
-  if (!isSigned('gemini thought', '', signature)) throw refused('Corrupted thought signature.');
+  // Bytes may come in either alphabet, whatever alphabet they were given in: Google's Python SDK sends them in the other one.
+  const issued = Buffer.from(signature, 'base64').toString('base64');
+  if (!isSigned('gemini thought', '', issued)) throw refused('Corrupted thought signature.');
 }
 
 /** What a tool's response says: its one text where it has only that, else its JSON. */
