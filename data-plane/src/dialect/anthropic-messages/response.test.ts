@@ -177,6 +177,12 @@ describe('an upstream’s answer', () => {
     expect(() => decodeResponse(bytes({ ...MESSAGE, stop_reason: 'tired' }))).toThrow(expect.objectContaining({ code: 'upstream_error' }));
   });
 
+  it.each([[['text']], [[{ type: 'tool_result', content: 5 }]], [[null]]])('is an error of the provider with the content %j', (content) => {
+    expect(() => decodeResponse(bytes({ ...MESSAGE, content }))).toThrow(
+      expect.objectContaining({ code: 'upstream_error', source: 'upstream' }),
+    );
+  });
+
   it('is text that stops where the model had to answer by a tool', () => {
     const content = [{ type: 'tool_use', id: 't', name: 'meridian_json_answer', input: { a: [1] } }];
     expect(decodeResponse(bytes({ ...MESSAGE, content, stop_reason: 'tool_use' })).choices[0]).toMatchObject({

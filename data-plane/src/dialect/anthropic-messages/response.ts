@@ -159,8 +159,8 @@ export function decodeResponse(body: Buffer): Response {
 function readAnswerParts(content: unknown): readonly Part[] {
   const parts: Part[] = [];
   let offset = 0;
-  for (const [index, block] of (Array.isArray(content) ? content : []).entries()) {
-    for (const part of readBlock(block, `content[${index}]`)) {
+  for (const block of Array.isArray(content) ? content : []) {
+    for (const part of readAnswerBlock(block)) {
       if (part.type !== 'text') {
         parts.push(part);
         continue;
@@ -173,6 +173,15 @@ function readAnswerParts(content: unknown): readonly Part[] {
     }
   }
   return parts;
+}
+
+/** What is wrong with a block of an answer is no fault of the client's. */
+function readAnswerBlock(block: unknown): readonly Part[] {
+  try {
+    return readBlock(block, 'content');
+  } catch (error) {
+    throw new GatewayError('upstream_error', { source: 'upstream', message: "The provider's answer could not be read.", cause: error });
+  }
 }
 
 /** Undefined where nothing was counted. */
