@@ -17,6 +17,8 @@ export interface UpstreamAnswer {
 }
 
 export interface JudgedAnswer {
+  /** What the upstream wrote, and what it says. */
+  readonly answer: Buffer;
   readonly told: AnswerReading;
   /** Undefined where the answer ended as an error of ours. */
   readonly got: AnswerReading | undefined;
@@ -35,7 +37,7 @@ export function judgeAnswer(
 ): JudgedAnswer {
   const told = readAnswer(upstream.name, answer, isStream, true);
   const asked = carryRequest(client, upstream, request, upstreamTerms(upstream.name, undefined), via);
-  if (isRefused(asked)) return failed(told, asked.error, [{ of: 'request', what: asked.error.message }]);
+  if (isRefused(asked)) return failed(answer, told, asked.error, [{ of: 'request', what: asked.error.message }]);
   const differences: Difference[] = [];
   let carried: Carried;
   if (isStream) {
@@ -48,7 +50,7 @@ export function judgeAnswer(
     if (isRefused(outcome)) {
       const { error } = outcome;
       const isExpected = told.error !== undefined;
-      return failed(told, error, isExpected ? [] : [{ of: 'error', what: `${error.message} ${String(error.cause)}` }]);
+      return failed(answer, told, error, isExpected ? [] : [{ of: 'error', what: `${error.message} ${String(error.cause)}` }]);
     }
     carried = outcome;
   }
@@ -56,9 +58,9 @@ export function judgeAnswer(
   const tellsUsage = client.name !== 'openai-chat' || !isStream || asked.wantsUsage;
   differences.push(...compareAnswers(told, got, { client: client.name, upstream: upstream.name, via, isStream, tellsUsage }));
   const losses = [...new Set(carried.losses.map(({ name }) => name))];
-  return { told, got, bytes: carried.bytes, error: undefined, losses, differences };
+  return { answer, told, got, bytes: carried.bytes, error: undefined, losses, differences };
 }
 
-function failed(told: AnswerReading, error: GatewayError, differences: readonly Difference[]): JudgedAnswer {
-  return { told, got: undefined, bytes: Buffer.alloc(0), error, losses: [], differences };
+function failed(answer: Buffer, told: AnswerReading, error: GatewayError, differences: readonly Difference[]): JudgedAnswer {
+  return { answer, told, got: undefined, bytes: Buffer.alloc(0), error, losses: [], differences };
 }

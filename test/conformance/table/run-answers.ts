@@ -59,14 +59,25 @@ function clientsOf(upstream: DialectName, isStream: boolean): readonly (readonly
   });
 }
 
-export function runOwnAnswers(): Row[] {
-  return [...CHAT_ANSWERS, ...RESPONSES_ANSWERS, ...MESSAGES_ANSWERS, ...GEMINI_ANSWERS].flatMap((one) => {
-    const upstream = dialectOf(one.upstream);
-    return clientsOf(one.upstream, one.events !== undefined).flatMap(([client, via]) => runOwn(one, client, upstream, via));
-  });
+/** One answer on its way to one client. */
+export interface CarriedAnswer {
+  readonly kind: 'answer' | 'stream' | 'recorded answer' | 'recorded stream';
+  readonly number: number;
+  readonly what: string;
+  readonly client: Dialect;
+  readonly upstream: Dialect;
+  readonly via: Via;
+  readonly judged: JudgedAnswer;
+  readonly complaints: readonly string[];
 }
 
-function runOwn(one: AnswerCase, client: Dialect, upstream: Dialect, via: Via): Row[] {
+export function carriedOwnAnswers(): CarriedAnswer[] {
+  return [...CHAT_ANSWERS, ...RESPONSES_ANSWERS, ...MESSAGES_ANSWERS, ...GEMINI_ANSWERS].flatMap((one) =>
+    clientsOf(one.upstream, one.events !== undefined).map(([client, via]) => carryOwn(one, client, dialectOf(one.upstream), via)),
+  );
+}
+
+function carryOwn(one: AnswerCase, client: Dialect, upstream: Dialect, via: Via): CarriedAnswer {
   const isStream = one.events !== undefined;
   const bytes = isStream ? framedEvents(one.upstream, one.events) : Buffer.from(JSON.stringify(one.body));
   const request = plainRequest(client.name, isStream, one.withoutUsage !== true, one.asked?.[client.name] ?? {});
@@ -74,7 +85,7 @@ function runOwn(one: AnswerCase, client: Dialect, upstream: Dialect, via: Via): 
   const lost = via === 'bytes' ? [] : (one.lost?.[client.name] ?? []);
   const unasked = via === 'bytes' ? [] : (one.unasked?.[client.name] ?? []);
   const differences = lost === 'refuse' ? [] : judged.differences.filter(({ of }) => !lost.includes(of) && !unasked.includes(of));
-  const complaints = differences.map(({ of, what }) => `${of}: ${what}`);
+  const complaints = differences.map(told);
   if (lost === 'refuse') {
     if (judged.error === undefined) complaints.push('it was not refused');
   } else if (lost.length > 0 && !isStream && judged.error === undefined && judged.losses.length === 0) {
@@ -82,32 +93,49 @@ function runOwn(one: AnswerCase, client: Dialect, upstream: Dialect, via: Via): 
   }
   if (judged.got !== undefined && via === 'words')
     complaints.push(...(one.check?.(judged.got, client.name, judged.bytes.toString('utf8')) ?? []));
-  const kind = isStream ? ('stream' as const) : ('answer' as const);
-  return rowsOf(kind, one.number, one.what, client, upstream, via, judged, complaints);
+  return { kind: isStream ? 'stream' : 'answer', number: one.number, what: one.what, client, upstream, via, judged, complaints };
+}
+
+export function carriedRecordedAnswers(): CarriedAnswer[] {
+  return recordings().flatMap(({ name, dialect, status, isStream, answer }) => {
+    if (status >= 400) return [];
+    const upstream = dialectOf(dialect);
+    return clientsOf(dialect, isStream).map(([client, via]) => {
+      const judged = judgeAnswer(client, upstream, via, plainRequest(client.name, isStream, true, {}), { bytes: answer, isStream });
+      const unexplained = judged.differences.filter(
+        ({ of }) =>
+          !(of === 'foreign' && judged.losses.includes('unknown_part')) &&
+          !(of === 'citations' && judged.losses.includes('citations')) &&
+          // Nobody can ask for these in that dialect.
+          !(of === 'logprobs' && client.name === 'anthropic-messages'),
+      );
+      const kind = isStream ? ('recorded stream' as const) : ('recorded answer' as const);
+      return { kind, number: 0, what: name, client, upstream, via, judged, complaints: unexplained.map(told) };
+    });
+  });
+}
+
+export function runOwnAnswers(): Row[] {
+  return carriedOwnAnswers().flatMap(rowsOf);
+}
+
+export function runRecordedAnswers(): Row[] {
+  return carriedRecordedAnswers().flatMap(rowsOf);
 }
 
 /** A row for the answer, and one for the turn after it where there can be one. */
-function rowsOf(
-  kind: Row['kind'],
-  number: number,
-  what: string,
-  client: Dialect,
-  upstream: Dialect,
-  via: Via,
-  judged: JudgedAnswer,
-  complaints: readonly string[],
-): Row[] {
-  const framing = client.streamContentType === undefined || !kind.endsWith('stream') ? '' : ', as one JSON array';
-  const row = { number, what: `${what}${framing}`, client: client.name, upstream: upstream.name, via };
-  const first: Row = { ...row, kind, result: resultOf(judged), complaints };
+function rowsOf({ kind, number, what, client, upstream, via, judged, complaints }: CarriedAnswer): Row[] {
+  const row = { number, what, client: client.name, upstream: upstream.name, via };
+  // One dialect frames its streams in two ways.
+  const inFraming = (list: readonly string[]): string[] =>
+    list.map((complaint) => (client.streamContentType === undefined ? complaint : `as one JSON array: ${complaint}`));
+  const first: Row = { ...row, kind, result: resultOf(judged), complaints: inFraming(complaints) };
   if (judged.got === undefined) return [first];
   const next = judgeNextTurn(client.name, upstream.name, judged.told, judged.got, via);
   if (next === undefined) return [first];
   const nextKind = kind.startsWith('recorded') ? ('recorded next turn' as const) : ('next turn' as const);
-  return [
-    first,
-    { ...row, kind: nextKind, what: kind.endsWith('stream') ? `${row.what} (stream)` : what, result: 'pass', complaints: next.map(told) },
-  ];
+  const nextWhat = kind.endsWith('stream') ? `${what} (stream)` : what;
+  return [first, { ...row, kind: nextKind, what: nextWhat, result: 'pass', complaints: inFraming(next.map(told)) }];
 }
 
 function told({ of, what }: Difference): string {
@@ -118,23 +146,4 @@ function resultOf({ error, losses, told: { error: failure, isWhole } }: JudgedAn
   if (error !== undefined) return String(error.status);
   if (failure !== undefined || !isWhole) return 'error';
   return losses.length === 0 ? 'pass' : losses.join(', ');
-}
-
-export function runRecordedAnswers(): Row[] {
-  return recordings().flatMap(({ name, dialect, status, isStream, answer }) => {
-    const upstream = dialectOf(dialect);
-    if (status >= 400) return [];
-    return clientsOf(dialect, isStream).flatMap(([client, via]) => {
-      const judged = judgeAnswer(client, upstream, via, plainRequest(client.name, isStream, true, {}), { bytes: answer, isStream });
-      const unexplained = judged.differences.filter(
-        ({ of }) =>
-          !(of === 'foreign' && judged.losses.includes('unknown_part')) &&
-          !(of === 'citations' && judged.losses.includes('citations')) &&
-          // Nobody can ask for these in that dialect.
-          !(of === 'logprobs' && client.name === 'anthropic-messages'),
-      );
-      const kind = isStream ? ('recorded stream' as const) : ('recorded answer' as const);
-      return rowsOf(kind, 0, name, client, upstream, via, judged, unexplained.map(told));
-    });
-  });
 }

@@ -10,13 +10,36 @@ import { type Judged, judgeRequest } from './judge-request.ts';
 import { recordings } from './recordings.ts';
 import type { Row } from './row.ts';
 
+/** One request on its way to one upstream. */
+export interface CarriedRequest {
+  readonly kind: 'request' | 'recorded request';
+  readonly number: number;
+  readonly what: string;
+  readonly client: DialectName;
+  readonly upstream: DialectName;
+  readonly via: Via;
+  readonly judged: Judged;
+  readonly complaints: readonly string[];
+}
+
 export function runOwnRequests(): Row[] {
+  return carriedOwnRequests().map(rowOf);
+}
+
+export function runRecordedRequests(): Row[] {
+  return carriedRecordedRequests().map(rowOf);
+}
+
+function rowOf({ judged, ...row }: CarriedRequest): Row {
+  return { ...row, result: resultOf(judged) };
+}
+
+export function carriedOwnRequests(): CarriedRequest[] {
   return [...MESSAGE_CASES, ...TOOL_CASES, ...PARAMETER_CASES].flatMap((one) =>
     DIALECT_NAMES.flatMap((client) => {
       const asked = one.asked[client];
-      return asked === undefined
-        ? []
-        : DIALECT_NAMES.flatMap((upstream) => runOwn(one, clientRequest(client, asked, one.isStream === true), client, upstream));
+      if (asked === undefined) return [];
+      return DIALECT_NAMES.map((upstream) => carryOwn(one, clientRequest(client, asked, one.isStream === true), client, upstream));
     }),
   );
 }
@@ -26,7 +49,7 @@ export function clientRequest(client: DialectName, asked: Json, isStream: boolea
   return { body: { model: 'client-model', ...asked, ...(isStream ? { stream: true } : {}) }, place: { stream: isStream } };
 }
 
-function runOwn(one: RequestCase, request: ClientRequest, client: DialectName, upstream: DialectName): Row[] {
+function carryOwn(one: RequestCase, request: ClientRequest, client: DialectName, upstream: DialectName): CarriedRequest {
   // Between two ends of one dialect the upstream judges.
   const via: Via = client === upstream ? 'bytes' : 'words';
   const judged = judgeRequest(client, upstream, request, one.models?.[upstream], via);
@@ -41,7 +64,7 @@ function runOwn(one: RequestCase, request: ClientRequest, client: DialectName, u
     for (const name of judged.losses) if (!expected.includes(name)) complaints.push(`${name} is lost without need`);
     if (via === 'words') complaints.push(...(one.check?.(judged.body, upstream, client) ?? []));
   }
-  return [{ kind: 'request', number: one.number, what: one.what, client, upstream, via, result: resultOf(judged), complaints }];
+  return { kind: 'request', number: one.number, what: one.what, client, upstream, via, judged, complaints };
 }
 
 function resultOf({ refusal, losses }: Judged): string {
@@ -53,19 +76,17 @@ function resultOf({ refusal, losses }: Judged): string {
 const REFUSED_ELSEWHERE =
   /service_tier|holds nothing|run by another provider|cannot be used|only the provider|stop sequence|file|fetch|inline|audio|video|answers|choices|`n`|result|no form|does not take|cannot be|previous_response_id|conversation|[Ss]tore/;
 
-export function runRecordedRequests(): Row[] {
+export function carriedRecordedRequests(): CarriedRequest[] {
   return recordings().flatMap(({ name, dialect, request, status }) => {
     if (request === undefined || status >= 400) return [];
     const place = { ...(request.model === undefined ? {} : { model: request.model }), stream: request.isStream };
-    return DIALECT_NAMES.flatMap((upstream) => {
+    return DIALECT_NAMES.map((upstream) => {
       const via = dialect === upstream ? ('bytes' as const) : ('words' as const);
       const judged = judgeRequest(dialect, upstream, { body: request.body, place }, undefined, via);
       const complaints = judged.unexplained.map(({ of, what }) => `${of}: ${what}`);
       if (judged.refusal !== undefined && !REFUSED_ELSEWHERE.test(judged.refusal.message))
         complaints.push(`refused: ${judged.refusal.message}`);
-      return [
-        { kind: 'recorded request' as const, number: 0, what: name, client: dialect, upstream, via, result: resultOf(judged), complaints },
-      ];
+      return { kind: 'recorded request' as const, number: 0, what: name, client: dialect, upstream, via, judged, complaints };
     });
   });
 }

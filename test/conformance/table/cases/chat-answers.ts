@@ -129,7 +129,7 @@ export const CHAT_ANSWERS: readonly AnswerCase[] = [
   },
   {
     number: 1,
-    what: 'two calls beside a text',
+    what: 'a text and two calls',
     upstream: UPSTREAM,
     body: answer(
       { content: 'Looking.', tool_calls: [wholeCall('call_a', '{"city":"Paris"}'), wholeCall('call_b', '{"city": "Rome"}')] },

@@ -413,7 +413,7 @@ export const MESSAGE_CASES: readonly RequestCase[] = [
       },
       gemini: { contents: [{ role: 'user', parts: [{ inlineData: { mimeType: 'audio/wav', data: WAV } }] }] },
     },
-    outcome: { 'anthropic-messages': 'refuse' },
+    outcome: { 'anthropic-messages': 'refuse', 'openai-responses': 'refuse' },
   },
   {
     number: 37,
@@ -469,6 +469,8 @@ export const MESSAGE_CASES: readonly RequestCase[] = [
         ],
       },
     },
+    // That it may be cited is asked for in a field of its own.
+    outcome: { 'openai-chat': ['unknown_field'], 'openai-responses': ['unknown_field'], gemini: ['unknown_field'] },
   },
   {
     number: 18,
@@ -488,8 +490,8 @@ export const MESSAGE_CASES: readonly RequestCase[] = [
       },
       'openai-responses': {
         input: [
-          { role: 'user', content: 'Look.' },
           { type: 'an_item_of_tomorrow', value: 1 },
+          { role: 'user', content: 'Look.' },
         ],
       },
     },

@@ -9,6 +9,9 @@ const THINKERS = {
   gemini: 'gemini-3.1-pro-preview',
 } as const;
 
+/** Whether thinking is shown can be said in three of the dialects. */
+const SHOWN = { 'openai-chat': ['reasoning_show'] } as const;
+
 const efforts = (word: string): RequestCase['asked'] =>
   question('Think', {
     'openai-chat': { reasoning_effort: word },
@@ -121,13 +124,16 @@ export const PARAMETER_CASES: readonly RequestCase[] = [
       'openai-responses': { metadata: { a: 'b' }, prompt_cache_key: 'k', text: { verbosity: 'low' } },
     }),
     outcome: {
+      // It takes labels of what it stores, and nothing is stored.
+      'openai-chat': ['metadata'],
       'anthropic-messages': ['metadata', 'prompt_cache_key', 'verbosity'],
       gemini: ['metadata', 'prompt_cache_key', 'verbosity'],
     },
     check: (body, upstream) => {
       if (upstream !== 'openai-chat' && upstream !== 'openai-responses') return [];
       const verbosity = upstream === 'openai-chat' ? body.verbosity : objectAt(body, 'text').verbosity;
-      return unless(body.prompt_cache_key === 'k' && objectAt(body, 'metadata').a === 'b' && verbosity === 'low', 'one of them is gone');
+      const isLabelled = upstream === 'openai-chat' || objectAt(body, 'metadata').a === 'b';
+      return unless(body.prompt_cache_key === 'k' && isLabelled && verbosity === 'low', 'one of them is gone');
     },
   },
   {
@@ -269,8 +275,9 @@ export const PARAMETER_CASES: readonly RequestCase[] = [
     what: 'effort low',
     models: THINKERS,
     asked: efforts('low'),
+    outcome: SHOWN,
   },
-  { number: 50, what: 'effort high', models: THINKERS, asked: efforts('high') },
+  { number: 50, what: 'effort high', models: THINKERS, asked: efforts('high'), outcome: SHOWN },
   {
     number: 50,
     what: 'no thinking',
@@ -281,6 +288,8 @@ export const PARAMETER_CASES: readonly RequestCase[] = [
       'anthropic-messages': { thinking: { type: 'disabled' } },
       gemini: { generationConfig: { thinkingConfig: { thinkingBudget: 0 } } },
     }),
+    // Not every model that speaks it can be told not to think.
+    outcome: { 'openai-chat': ['reasoning_effort', 'reasoning_show'] },
   },
   {
     number: 50,
@@ -306,7 +315,7 @@ export const PARAMETER_CASES: readonly RequestCase[] = [
       gemini: { generationConfig: { thinkingConfig: { thinkingBudget: 2_048 } } },
     }),
     outcome: {
-      'openai-chat': ['reasoning_budget'],
+      'openai-chat': ['reasoning_budget', 'reasoning_show'],
       'openai-responses': ['reasoning_budget'],
       'anthropic-messages': ['reasoning_budget'],
       gemini: ['reasoning_budget'],

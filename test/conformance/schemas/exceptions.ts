@@ -1,0 +1,60 @@
+/** Where our answers say more than a provider describes, and where a description has not caught up with its provider. */
+import type { DialectName } from '@meridian/domain/dialect';
+
+interface Extension {
+  /** Components that may have it. */
+  readonly schemas: readonly string[];
+  readonly field: string;
+  readonly reason: string;
+}
+
+const COST = 'what the request has cost';
+const THINKING = 'thinking, as everybody but OpenAI writes it in this dialect';
+const MESSAGE = ['ChatCompletionResponseMessage', 'ChatCompletionStreamResponseDelta'];
+
+export const EXTENSIONS: Readonly<Record<DialectName, readonly Extension[]>> = {
+  'openai-chat': [
+    { schemas: ['CompletionUsage'], field: 'cost_usd', reason: COST },
+    { schemas: ['CompletionUsage'], field: 'server_tool_use', reason: 'searches of the provider, which are paid for apart' },
+    { schemas: ['CompletionUsage'], field: 'image_tokens', reason: 'tokens of images, which are paid for apart' },
+    { schemas: ['CompletionUsage'], field: 'video_tokens', reason: 'tokens of videos, which are paid for apart' },
+    { schemas: MESSAGE, field: 'reasoning_content', reason: THINKING },
+    { schemas: MESSAGE, field: 'reasoning_details', reason: 'proofs of thinking, which the next turn must bring back' },
+    { schemas: ['ChatCompletionRequestAssistantMessage'], field: 'reasoning_content', reason: THINKING },
+    { schemas: MESSAGE, field: 'images', reason: 'images in an answer, as OpenRouter writes them' },
+    { schemas: ['ChatCompletionStreamResponseDelta'], field: 'annotations', reason: 'in messages they are described, in deltas forgotten' },
+    {
+      schemas: ['ChatCompletionMessageToolCall', 'ChatCompletionMessageToolCallChunk'],
+      field: 'extra_content',
+      reason: 'Gemini’s signature of a call, as Google writes it in this dialect',
+    },
+  ],
+  'openai-responses': [
+    { schemas: ['Usage'], field: 'cost_usd', reason: COST },
+    { schemas: ['ResponseFunctionCallArgumentsDoneStreamingEvent'], field: 'name', reason: 'OpenAI tells it, Open Responses forgets it' },
+    { schemas: ['ErrorStreamingEvent'], field: 'code', reason: 'OpenAI’s own form, beside the other' },
+    { schemas: ['ErrorStreamingEvent'], field: 'message', reason: 'OpenAI’s own form, beside the other' },
+    { schemas: ['ErrorStreamingEvent'], field: 'param', reason: 'OpenAI’s own form, beside the other' },
+  ],
+  'anthropic-messages': [
+    { schemas: ['Usage', 'MessageDeltaUsage'], field: 'cost_usd', reason: COST },
+    { schemas: ['Usage', 'MessageDeltaUsage'], field: 'output_tokens_details', reason: 'the newest models tell what was thought' },
+    { schemas: ['MessageDeltaUsage'], field: 'cache_creation', reason: 'here all usage is told at the end, when it is known' },
+    { schemas: ['MessageDeltaUsage'], field: 'service_tier', reason: 'here all usage is told at the end, when it is known' },
+    { schemas: ['MessageDeltaUsage'], field: 'inference_geo', reason: 'here all usage is told at the end, when it is known' },
+  ],
+  gemini: [{ schemas: ['UsageMetadata'], field: 'costUsd', reason: COST }],
+};
+
+/** Items of an answer that Open Responses leaves to each provider, and that OpenAI has. */
+export const UNDESCRIBED_ITEMS: ReadonlySet<unknown> = new Set(['image_generation_call', 'custom_tool_call']);
+
+/** Rules of requests that a client's own wish can break, or that a description has not caught up with. */
+export const KNOWN_OF_REQUESTS: readonly RegExp[] = [
+  // The upstream refuses so small a limit of output, and says so.
+  /max_output_tokens must be >= 16/,
+  // What the assistant said is taken without the id and status that it is described with.
+  /^\/input\/n\/content\/n\/type must be equal .* \("(output_text|refusal)"\)$/,
+  // The newest models take system messages among the others.
+  /^\/messages\/n\/role must be equal to one of the allowed values user,assistant \("system"\)$/,
+];
