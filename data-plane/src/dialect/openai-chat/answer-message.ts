@@ -3,7 +3,7 @@ import type { Loss } from '../../canonical/loss.ts';
 import type { Part } from '../../canonical/message.ts';
 import type { Tool } from '../../canonical/tool.ts';
 import type { JsonObject } from '../json.ts';
-import { writeCitation } from './citations.ts';
+import { hasAddress, writeCitation } from './citations.ts';
 import { writeAudio, writeImage } from './media.ts';
 import { writeCarrier } from './reasoning.ts';
 import { writeClientCall } from './tools.ts';
@@ -27,7 +27,10 @@ export function writeAnswerMessage(
     switch (part.type) {
       case 'text':
         content = (content ?? '') + part.text;
-        annotations.push(...part.citations.map((citation) => writeCitation(citation, isOurs)));
+        for (const citation of part.citations) {
+          if (isOurs || hasAddress(citation)) annotations.push(writeCitation(citation, isOurs));
+          else lose({ name: 'citations' });
+        }
         break;
       case 'reasoning': {
         const isAfter = content !== undefined || calls.length > 0;

@@ -13,6 +13,11 @@ export function readCitation(annotation: JsonObject): Citation {
   };
 }
 
+/** Annotations are of addresses only: a place in a document that the client sent has none. */
+export function hasAddress({ url }: Citation): boolean {
+  return url !== undefined && url !== '';
+}
+
 /** Every annotation has a place here: a source of another dialect that has none stands at the begin of the text. */
 export function writeCitation({ url, title, start, end, rest: others }: Citation, isOurs: boolean): JsonObject {
   const fields = isOurs

@@ -6,7 +6,7 @@ import type { UsageReport } from '../../canonical/response.ts';
 import type { EncodeStreamTerms, StreamEncoder } from '../dialect.ts';
 import { type JsonObject, NO_REST, withLiteral } from '../json.ts';
 import { answerId } from './answer-id.ts';
-import { writeCitation } from './citations.ts';
+import { hasAddress, writeCitation } from './citations.ts';
 import { writeFinish } from './finish.ts';
 import { writeAudio, writeImage } from './media.ts';
 import { writeCarrier } from './reasoning.ts';
@@ -102,7 +102,8 @@ export class ChatStreamEncoder implements StreamEncoder {
         this.#delta(event.choice, { refusal: event.text });
         break;
       case 'citation':
-        this.#delta(event.choice, { annotations: [writeCitation(event.citation, this.#isOurs)] });
+        if (this.#isOurs || hasAddress(event.citation))
+          this.#delta(event.choice, { annotations: [writeCitation(event.citation, this.#isOurs)] });
         break;
       case 'media': {
         const { part } = event;
