@@ -58,11 +58,11 @@ function isYoutube(url: string): boolean {
 
 /**
  * A part of a content. `isOurs`: its other members are of this dialect. Throws GatewayError 400 for what would have to be fetched first,
- * and for what another provider keeps.
+ * for what another provider keeps, and for what is not of the kind that it is sent as.
  */
 export function writeMedia(part: MediaPart, isOurs: boolean, param: string): JsonObject {
   const { mimeType, ...others } = isOurs ? part.rest : NO_REST;
-  return { ...others, ...writeSource(part, text(mimeType), param) };
+  return { ...others, ...writeSource(part, isOurs, text(mimeType), param) };
 }
 
 /** A part of an answer; undefined for what the client could not get at: a file that another provider keeps, or nothing at all. */
@@ -80,16 +80,25 @@ export function writeAnswerMedia(part: MediaPart): JsonObject | undefined {
   }
 }
 
-function writeSource(part: MediaPart, toldType: string | undefined, param: string): JsonObject {
+function writeSource(part: MediaPart, isOurs: boolean, toldType: string | undefined, param: string): JsonObject {
   const { source } = part;
+  // Another protocol's picture was admitted as one: what Google keeps, or finds on YouTube, can be a film of hours.
+  const mayRefer = isOurs || part.type === 'file' || part.type === 'video';
   switch (source.from) {
-    case 'base64':
-      return { inlineData: { mimeType: mediaTypeOf(part, source), data: source.data } };
+    case 'base64': {
+      const mimeType = mediaTypeOf(part, source);
+      if (part.type !== 'file' && !mimeType.toLowerCase().startsWith(`${part.type}/`)) {
+        throw invalid(`What is sent as ${part.type} is of the type '${mimeType.slice(0, 128)}'. Send it as what it is.`, param);
+      }
+      return { inlineData: { mimeType, data: source.data } };
+    }
     case 'id':
-      if (isGoogleFile(source.id)) return { fileData: { fileUri: source.id, mimeType: toldType } };
+      if (mayRefer && isGoogleFile(source.id)) return { fileData: { fileUri: source.id, mimeType: toldType } };
       throw invalid(`The file '${source.id.slice(0, 128)}' is kept by another provider. Send what is in it inline.`, param);
     case 'url':
-      if (isGoogleFile(source.url) || isYoutube(source.url)) return { fileData: { fileUri: source.url, mimeType: toldType } };
+      if (mayRefer && (isGoogleFile(source.url) || isYoutube(source.url))) {
+        return { fileData: { fileUri: source.url, mimeType: toldType } };
+      }
       throw invalid(`This model does not fetch '${source.url.slice(0, 256)}'. Send what is there inline, as a data URL in base64.`, param);
     default:
       return source satisfies never;

@@ -623,6 +623,20 @@ describe('a request that is written', () => {
     expect(refusal(() => encode({ choices: 9 }))).toContain('n:');
   });
 
+  it.each<[string, Extract<Part, { type: 'image' }>['source'], string]>([
+    ['a film', { from: 'base64', mediaType: 'video/mp4', data: 'AAAA' }, 'video/mp4'],
+    ['a document', { from: 'base64', mediaType: 'application/pdf', data: Buffer.from('%PDF-1.7 x').toString('base64') }, 'application/pdf'],
+    ['a page of text', { from: 'base64', mediaType: 'text/html', data: 'AAAA' }, 'text/html'],
+    ['a film on YouTube', { from: 'url', url: 'https://www.youtube.com/watch?v=1' }, 'https://www.youtube.com/watch?v=1'],
+    ['a file of Google’s by its address', { from: 'url', url: 'gs://a/film.mp4' }, 'gs://a/film.mp4'],
+    ['a file of Google’s by its id', { from: 'id', id: 'gs://a/film.mp4' }, 'gs://a/film.mp4'],
+  ])('sends no %s that another protocol calls a picture, since it was admitted at the price of one', (_, source, named) => {
+    const image: Part = { type: 'image', source, detail: undefined, rest: {} };
+    const asked = (parts: Part[]): string => refusal(() => encode({ messages: [message('user', ...parts)] }));
+    expect(asked([image])).toContain(named);
+    expect(refusal(() => encode({ messages: [message('assistant', call('c1', 'f')), result('c1', image)] }))).toContain(named);
+  });
+
   it('asks for the detail of a picture where the model knows it', () => {
     const image: Part = { type: 'image', source: { from: 'base64', mediaType: 'image/png', data: PNG }, detail: 'low', rest: {} };
     expect(encode({ messages: [message('user', image)] }).body.contents[0]?.parts[0]).toMatchObject({
