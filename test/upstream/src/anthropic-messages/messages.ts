@@ -184,7 +184,7 @@ function checkPairs(turns: Array<Turn & { index: number }>): void {
   });
 }
 
-/** With thinking on, the last turn of the assistant that called tools starts with its thinking. */
+/** With thinking by a budget, the last turn of the assistant that called tools starts with its thinking; adaptive thinking does without. */
 function checkThinkingFirst(turns: Array<Turn & { index: number }>): void {
   const turn = turns.findLast(({ role }) => role === 'assistant');
   const [first] = turn?.blocks ?? [];
@@ -197,14 +197,14 @@ function checkThinkingFirst(turns: Array<Turn & { index: number }>): void {
 }
 
 /** Reads the turns of a request, or throws the ApiError Anthropic would answer. */
-export function readConversation(value: JsonValue | undefined, traits: Traits, thinking: boolean): Conversation {
+export function readConversation(value: JsonValue | undefined, traits: Traits, thinking: 'off' | 'adaptive' | 'enabled'): Conversation {
   if (value === undefined) throw refused('messages: Field required');
   if (!Array.isArray(value)) throw refused('messages: Input should be a valid list');
   if (value.length === 0) throw refused('messages: at least one message is required');
   const turns = value.map((turn, index) => readTurn(turn, index, index === value.length - 1, traits));
   const merged = mergedTurns(turns.filter(({ role }) => role !== 'system'));
   if (merged[0]?.role !== 'user') throw refused('messages: first message must use the "user" role');
-  if (merged.at(-1)?.role === 'assistant' && (thinking || !traits.prefill)) {
+  if (merged.at(-1)?.role === 'assistant' && (thinking !== 'off' || !traits.prefill)) {
     throw refused('This model does not support assistant message prefill. The conversation must end with a user message.');
   }
   const conversation: Conversation = { messages: [], cachedMessages: 0, documents: [] };
@@ -267,6 +267,6 @@ export function readConversation(value: JsonValue | undefined, traits: Traits, t
   if (last?.role === 'assistant' && typeof words === 'string' && words !== words.trimEnd()) {
     throw refused('messages: final assistant content cannot end with trailing whitespace');
   }
-  if (thinking) checkThinkingFirst(merged);
+  if (thinking === 'enabled') checkThinkingFirst(merged);
   return conversation;
 }

@@ -147,6 +147,8 @@ function readEffort(body: JsonObject, model: string): string | null {
 
 interface Thinking {
   thinking: MessagesRequest['thinking'];
+  /** How it was asked for. */
+  way: 'off' | 'adaptive' | 'enabled';
   tokens: number;
 }
 
@@ -154,9 +156,9 @@ function readThinking(body: JsonObject, model: string, maxTokens: number, choice
   const traits = traitsOf(model);
   const effort = readEffort(body, model);
   const { thinking } = body;
-  if (!present(thinking)) return { thinking: 'off', tokens: 0 };
+  if (!present(thinking)) return { thinking: 'off', way: 'off', tokens: 0 };
   if (!isObject(thinking)) throw refused('thinking: Input should be a valid dictionary or object to extract fields from');
-  if (thinking.type === 'disabled') return { thinking: 'off', tokens: 0 };
+  if (thinking.type === 'disabled') return { thinking: 'off', way: 'off', tokens: 0 };
   if (thinking.type !== 'enabled' && thinking.type !== 'adaptive') {
     throw refused(
       `thinking: Input tag '${String(thinking.type)}' found using 'type' does not match any of the expected tags: 'adaptive', 'disabled', 'enabled'`,
@@ -171,7 +173,7 @@ function readThinking(body: JsonObject, model: string, maxTokens: number, choice
   const shown = hidden ? 'hidden' : 'shown';
   if (thinking.type === 'adaptive') {
     if (!traits.adaptive) throw refused('adaptive thinking is not supported on this model');
-    return { thinking: shown, tokens: effortTokens(effort ?? 'high') };
+    return { thinking: shown, way: 'adaptive', tokens: effortTokens(effort ?? 'high') };
   }
   if (!traits.budget) {
     throw refused(
@@ -189,7 +191,7 @@ function readThinking(body: JsonObject, model: string, maxTokens: number, choice
   if (budget >= maxTokens) {
     throw refused(`\`max_tokens\` must be greater than \`thinking.budget_tokens\`. ${HELP}#max-tokens-and-context-window-size`);
   }
-  return { thinking: shown, tokens: effortTokens(effort ?? 'medium') };
+  return { thinking: shown, way: 'enabled', tokens: effortTokens(effort ?? 'medium') };
 }
 
 function readStops(value: JsonValue | undefined): string[] {
@@ -272,7 +274,7 @@ export function readMessagesRequest(body: JsonObject, counting: boolean): Messag
   const offered = Array.isArray(body.tools) && body.tools.length > 0;
   const { choice, parallel } = readToolChoice(body.tool_choice, tools, offered);
   const thinking = readThinking(body, model, maxTokens ?? Number.POSITIVE_INFINITY, choice);
-  const conversation = readConversation(body.messages, traits, thinking.thinking !== 'off');
+  const conversation = readConversation(body.messages, traits, thinking.way);
   const marks = cacheMarks(body);
   if (marks.count > MOST_CACHE_MARKS) {
     throw refused(`A maximum of ${MOST_CACHE_MARKS} blocks with cache_control may be provided. Found ${marks.count}.`);

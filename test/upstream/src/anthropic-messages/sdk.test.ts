@@ -268,7 +268,7 @@ const REFUSALS: Array<[string, object, string]> = [
   ],
   [
     'calls without their thinking',
-    { thinking: { type: 'adaptive' }, messages: answered(result) },
+    { thinking: budget, messages: answered(result) },
     'Expected `thinking` or `redacted_thinking`, but found `tool_use`',
   ],
   [

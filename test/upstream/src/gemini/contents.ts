@@ -1,5 +1,6 @@
 // Reads the contents of a Gemini request: their parts, the pairs of calls and responses, and the signatures of calls.
 
+import { hash } from 'node:crypto';
 import { isObject, type JsonObject, type JsonValue } from '../json-value.ts';
 import { emptyMessage, type Message, type PastCall } from '../model-request.ts';
 import { isSigned } from '../signature.ts';
@@ -8,6 +9,8 @@ import type { Traits } from './models.ts';
 
 /** Values that Google takes in place of a signature, for calls that another model made. */
 const WITHOUT_SIGNATURE = new Set(['skip_thought_signature_validator', 'context_engineering_is_the_way_to_go']);
+/** The SHA-256 of a signature that Google did issue, which LangChain sends where it has kept none. */
+const LANGCHAIN_SIGNATURE_SHA256 = '95961e890e24085525fd6971146dd82dc41b406e594bb3f048b599dfe3f44eeb';
 
 interface Turn {
   role: string;
@@ -52,7 +55,8 @@ function checkSignature(part: JsonObject, at: string): void {
   }
   // Bytes may come in either alphabet, whatever alphabet they were given in: Google's Python SDK sends them in the other one.
   const issued = Buffer.from(signature, 'base64').toString('base64');
-  if (!isSigned('gemini thought', '', issued)) throw refused('Corrupted thought signature.');
+  if (!isSigned('gemini thought', '', issued) && hash('sha256', signature) !== LANGCHAIN_SIGNATURE_SHA256)
+    throw refused('Corrupted thought signature.');
 }
 
 /** What a tool's response says: its one text where it has only that, else its JSON. */
