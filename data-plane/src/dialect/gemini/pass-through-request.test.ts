@@ -90,7 +90,7 @@ describe('the facts of a request', () => {
   it('shows what is counted beside text', () => {
     const { facts } = chat({
       ...HI,
-      tools: [{ googleSearch: {} }, { googleMaps: {} }, { somethingNew: {} }, { codeExecution: {} }],
+      tools: [{ googleSearch: {} }, { googleMaps: {} }, { somethingNew: {} }, { constructor: {} }, { codeExecution: {} }],
       generationConfig: { responseModalities: ['TEXT', 'IMAGE'], candidateCount: 2 },
     });
     expect(facts.images).toBe(2);
@@ -98,6 +98,7 @@ describe('the facts of a request', () => {
       ['image_out', 2],
       ['per_tool_call:web_search', 16],
       ['per_tool_call:google_maps', 16],
+      ['per_tool_call', 16],
       ['per_tool_call', 16],
     ]);
   });
@@ -117,6 +118,14 @@ describe('the facts of a request', () => {
     ['one name in both spellings', '{"contents":[{}],"generationConfig":{},"generation_config":{}}', 'generationConfig'],
     ['an escaped name', '{"\\u0063ontents":[]}', 'contents'],
     ['a limit twice', '{"contents":[{}],"generationConfig":{"maxOutputTokens":1,"max_output_tokens":2}}', 'maxOutputTokens'],
+    ['candidates in both spellings', '{"contents":[{}],"generationConfig":{"candidateCount":1,"candidate_count":8}}', 'candidateCount'],
+    ['candidates twice', '{"contents":[{}],"generationConfig":{"candidateCount":8,"candidateCount":1}}', 'candidateCount'],
+    [
+      'modalities in both spellings',
+      '{"contents":[{}],"generationConfig":{"responseModalities":["TEXT"],"response_modalities":["IMAGE"]}}',
+      'responseModalities',
+    ],
+    ['modalities by number', '{"contents":[{}],"generationConfig":{"responseModalities":[2]}}', 'generationConfig.responseModalities'],
     ['a limit that is none', '{"contents":[{}],"generationConfig":{"maxOutputTokens":-1}}', 'generationConfig.maxOutputTokens'],
     ['too many candidates', '{"contents":[{}],"generationConfig":{"candidateCount":9}}', 'generationConfig.candidateCount'],
     ['a tier that is none', '{"contents":[{}],"serviceTier":"slow"}', 'serviceTier'],

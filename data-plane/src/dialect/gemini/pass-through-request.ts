@@ -123,7 +123,7 @@ function readChat(body: Buffer, place: RequestPlace): PassThroughRequest {
   const config = readConfig(body, spans.get('generationConfig'));
   const choices = optionalPositive(config.values.candidateCount, 'generationConfig.candidateCount', MAX_CHOICES) ?? 1;
   const maxOutputTokens = optionalPositive(config.values.maxOutputTokens, 'generationConfig.maxOutputTokens');
-  const modalities = listOf(config.values.responseModalities).map(enumWord);
+  const modalities = readModalities(config.values.responseModalities);
   if (modalities.includes('AUDIO')) tally.unbounded ??= 'generationConfig.responseModalities';
   const cached = field('cachedContent');
   if (cached !== undefined && cached !== null && cached !== '') noteReference(tally, 'cachedContent');
@@ -154,10 +154,20 @@ function readChat(body: Buffer, place: RequestPlace): PassThroughRequest {
   return { facts, rewrite: (edits) => splice(body, chatEdits(body, spans, config, facts, edits)) };
 }
 
+/** In capitals. Google takes the numbers of an enumeration for its words, too; no client writes them. */
+function readModalities(value: unknown): readonly string[] {
+  return listOf(value).map((item) => {
+    const word = enumWord(item);
+    if (word !== undefined) return word;
+    const param = 'generationConfig.responseModalities';
+    throw invalid(`The parameter '${param}' must be an array of strings.`, param);
+  });
+}
+
 /** A model calls a tool of its provider as often as it likes; more than this is seen with none. */
 const HOSTED_TOOL_CALLS = 16;
 
-function beyondText(tally: InputTally, modalities: readonly unknown[], choices: number): readonly ShownMeter[] {
+function beyondText(tally: InputTally, modalities: readonly string[], choices: number): readonly ShownMeter[] {
   const shown: ShownMeter[] = [];
   if (tally.audio !== undefined) shown.push({ meter: 'audio_in', param: tally.audio, atMost: undefined });
   if (tally.vision !== undefined) shown.push({ meter: 'image_in', param: tally.vision, atMost: undefined });
@@ -272,14 +282,14 @@ function walkBlob(cursor: JsonCursor, param: string, tally: InputTally): void {
 }
 
 /** Tools that Google runs, and what their calls are counted on. The model reads what they bring. */
-const HOSTED_TOOLS: Readonly<Partial<Record<string, Meter>>> = {
-  googleSearch: 'per_tool_call:web_search',
-  googleSearchRetrieval: 'per_tool_call:web_search',
-  enterpriseWebSearch: 'per_tool_call:web_search',
-  googleMaps: 'per_tool_call:google_maps',
-  fileSearch: 'per_tool_call:file_search',
-  mcpServers: 'per_tool_call:mcp',
-};
+const HOSTED_TOOLS: ReadonlyMap<string, Meter> = new Map([
+  ['googleSearch', 'per_tool_call:web_search'],
+  ['googleSearchRetrieval', 'per_tool_call:web_search'],
+  ['enterpriseWebSearch', 'per_tool_call:web_search'],
+  ['googleMaps', 'per_tool_call:google_maps'],
+  ['fileSearch', 'per_tool_call:file_search'],
+  ['mcpServers', 'per_tool_call:mcp'],
+]);
 /** They cost what the model reads and writes for them, and no more. */
 const FREE_TOOLS: ReadonlySet<string> = new Set(['urlContext', 'codeExecution']);
 /** Each is noted, and priced, apart: a body of nothing else would take seconds of everybody's time. No provider has near so many. */
@@ -308,7 +318,7 @@ function walkTools(cursor: JsonCursor, tally: InputTally): void {
       if (tally.hostedTools.length === MAX_HOSTED_TOOLS) {
         throw invalid(`A request may ask for at most ${MAX_HOSTED_TOOLS} tools that the provider runs.`, 'tools');
       }
-      tally.hostedTools.push({ meter: HOSTED_TOOLS[name] ?? 'per_tool_call', param });
+      tally.hostedTools.push({ meter: HOSTED_TOOLS.get(name) ?? 'per_tool_call', param });
     });
   });
 }
@@ -322,7 +332,8 @@ interface Config {
   readonly hasMembers: boolean;
 }
 
-const LIMIT_KEY: ReadonlySet<string> = new Set(['maxOutputTokens']);
+/** What bounds the cost of an answer: of one that stands twice, in whichever spelling, the upstream might read the other. */
+const CONFIG_KEYS: ReadonlySet<string> = new Set(['maxOutputTokens', 'candidateCount', 'responseModalities']);
 
 function readConfig(body: Buffer, span: Span | undefined): Config {
   if (span === undefined) return { values: {}, span, limitSpan: undefined, hasMembers: false };
@@ -337,9 +348,9 @@ function readConfig(body: Buffer, span: Span | undefined): Config {
   cursor.openObject();
   for (let first = true; cursor.nextKey(first); first = false) {
     members++;
-    const key = knownMember(cursor, LIMIT_KEY);
-    const limit = cursor.skipValue();
-    if (key !== undefined) noteOnce(spans, key, limit);
+    const key = knownMember(cursor, CONFIG_KEYS);
+    const span = cursor.skipValue();
+    if (key !== undefined) noteOnce(spans, key, span);
   }
   return { values: fieldsOf(value), span, limitSpan: spans.get('maxOutputTokens'), hasMembers: members > 0 };
 }
