@@ -55,6 +55,19 @@ export const KNOWN_OF_REQUESTS: readonly RegExp[] = [
   /max_output_tokens must be >= 16/,
   // What the assistant said is taken without the id and status that it is described with.
   /^\/input\/n\/content\/n\/type must be equal .* \("(output_text|refusal)"\)$/,
+  // Sound is described for chat alone; a provider whose models hear in this dialect writes it in the same way.
+  /^\/input\/n\/content\/n\/type must be equal .* \("input_audio"\)$/,
   // The newest models take system messages among the others.
   /^\/messages\/n\/role must be equal to one of the allowed values user,assistant \("system"\)$/,
+];
+
+/** The same of answers. */
+export const KNOWN_OF_ANSWERS: readonly RegExp[] = [
+  // Calls of custom tools are described in whole answers and forgotten in chunks.
+  /^\/choices\/n\/delta\/tool_calls\/n\/type must be equal to one of the allowed values function \("custom"\)$/,
+  /^\/choices\/n\/delta\/tool_calls\/n must NOT have unevaluated properties custom /,
+  // Of the tools that a response repeats, Open Responses describes functions alone.
+  /^(\/response)?\/tools\/n .* \(\{"type":"custom",/,
+  // The schema of a format is described as null; OpenAI's own answers repeat it.
+  /^(\/response)?\/text\/format\/(type|schema) .*/,
 ];

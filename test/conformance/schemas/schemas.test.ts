@@ -10,7 +10,7 @@ import { hasRecordings, recordings } from '../table/recordings.ts';
 import { type CarriedAnswer, carriedOwnAnswers, carriedRecordedAnswers } from '../table/run-answers.ts';
 import { type CarriedRequest, carriedOwnRequests, carriedRecordedRequests } from '../table/run-requests.ts';
 import { readSse } from '../table/sse-reading.ts';
-import { KNOWN_OF_REQUESTS, UNDESCRIBED_ITEMS } from './exceptions.ts';
+import { KNOWN_OF_ANSWERS, KNOWN_OF_REQUESTS, UNDESCRIBED_ITEMS } from './exceptions.ts';
 import { hasSchemas, type Kind, ProviderSchemas } from './provider-schemas.ts';
 
 if (!hasSchemas) console.log('the providers’ schemas: skipped, ../shared/specs is not there');
@@ -39,7 +39,7 @@ function problemsOf(schemas: ProviderSchemas, dialect: DialectName, bytes: Buffe
   return valuesOf(bytes, isStream).flatMap(([kind, value]) => {
     if (!isDescribed(dialect, value)) return [];
     const problem = schemas.problem(kind, value);
-    return problem === undefined ? [] : [problem];
+    return problem === undefined || KNOWN_OF_ANSWERS.some((known) => known.test(problem)) ? [] : [problem];
   });
 }
 

@@ -75,6 +75,36 @@ export function judgeNextTurn(
   return found;
 }
 
+/**
+ * The turn after an answer, sent to an upstream that has not given it: what was said and called must be there, and nothing that only its
+ * issuer can read. Undefined where there is nothing that could come back.
+ */
+export function judgeMovedTurn(
+  client: DialectName,
+  upstream: DialectName,
+  told: AnswerReading,
+  got: AnswerReading,
+): Difference[] | undefined {
+  const [choice] = told.choices;
+  const [shown] = got.choices;
+  if (choice === undefined || shown === undefined || choice.proofs.length === 0 || told.choices.length > 1) return undefined;
+  if (got.replay.length === 0 || choice.foreign.length + choice.media.length > 0 || !told.isWhole) return undefined;
+  if (choice.text + choice.refusal === '' && choice.calls.length === 0) return undefined;
+  const request = nextRequest(client, got, shown.calls);
+  const outcome = carryRequest(dialectOf(client), dialectOf(upstream), request, upstreamTerms(upstream, undefined), 'words');
+  if (isRefused(outcome)) return [{ of: 'refusal', what: outcome.error.message }];
+  const text = outcome.bytes.toString('utf8');
+  const body: unknown = JSON.parse(text);
+  const reading = readRequest(upstream, isJson(body) ? body : {}, false);
+  const found: Difference[] = reading.problems.map((what) => ({ of: 'rules', what }));
+  for (const proof of choice.proofs)
+    if (text.includes(proof)) found.push({ of: 'proofs', what: `${proof.slice(0, 40)}… is sent to another` });
+  const turn = reading.turns.find(({ role }) => role === 'assistant');
+  if (squeezed(turn?.text ?? '') !== squeezed(choice.text + choice.refusal)) found.push({ of: 'text', what: `it became ${turn?.text}` });
+  if (turn?.calls.length !== choice.calls.length) found.push({ of: 'calls', what: `${choice.calls.length} became ${turn?.calls.length}` });
+  return found;
+}
+
 function squeezed(text: string): string {
   return text.replace(/\s+/g, '');
 }

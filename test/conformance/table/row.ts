@@ -13,6 +13,8 @@ export interface Row {
     | 'recorded answer'
     | 'recorded stream'
     | 'recorded next turn'
+    | 'moved turn'
+    | 'recorded moved turn'
     | 'recorded error';
   /** Of the hard case of translation that it shows; 0 for what was recorded. */
   readonly number: number;

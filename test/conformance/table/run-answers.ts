@@ -3,6 +3,7 @@ import type { Dialect } from '@meridian/data-plane/dialect/dialect';
 import { dialectOf, type Spoken } from '@meridian/data-plane/dialect/registry';
 import { DIALECT_NAMES, type DialectName } from '@meridian/domain/dialect';
 import { type AnswerCase, framedEvents } from './cases/answer-case.ts';
+import { ASKED_ANSWERS } from './cases/asked-answers.ts';
 import { CHAT_ANSWERS } from './cases/chat-answers.ts';
 import { GEMINI_ANSWERS } from './cases/gemini-answers.ts';
 import { MESSAGES_ANSWERS } from './cases/messages-answers.ts';
@@ -11,7 +12,7 @@ import type { Difference } from './compare-answers.ts';
 import type { ClientRequest, Via } from './exchange.ts';
 import type { Json } from './json.ts';
 import { type JudgedAnswer, judgeAnswer } from './judge-answer.ts';
-import { judgeNextTurn } from './next-turn.ts';
+import { judgeMovedTurn, judgeNextTurn } from './next-turn.ts';
 import { recordings } from './recordings.ts';
 import type { Row } from './row.ts';
 
@@ -68,12 +69,16 @@ export interface CarriedAnswer {
   readonly upstream: Dialect;
   readonly via: Via;
   readonly judged: JudgedAnswer;
+  /** There is no turn after it. */
+  readonly isFinal: boolean;
   readonly complaints: readonly string[];
 }
 
 export function carriedOwnAnswers(): CarriedAnswer[] {
-  return [...CHAT_ANSWERS, ...RESPONSES_ANSWERS, ...MESSAGES_ANSWERS, ...GEMINI_ANSWERS].flatMap((one) =>
-    clientsOf(one.upstream, one.events !== undefined).map(([client, via]) => carryOwn(one, client, dialectOf(one.upstream), via)),
+  return [...CHAT_ANSWERS, ...RESPONSES_ANSWERS, ...MESSAGES_ANSWERS, ...GEMINI_ANSWERS, ...ASKED_ANSWERS].flatMap((one) =>
+    clientsOf(one.upstream, one.events !== undefined)
+      .filter(([client]) => one.onlyFor?.includes(client.name) !== false)
+      .map(([client, via]) => carryOwn(one, client, dialectOf(one.upstream), via)),
   );
 }
 
@@ -93,7 +98,8 @@ function carryOwn(one: AnswerCase, client: Dialect, upstream: Dialect, via: Via)
   }
   if (judged.got !== undefined && via === 'words')
     complaints.push(...(one.check?.(judged.got, client.name, judged.bytes.toString('utf8')) ?? []));
-  return { kind: isStream ? 'stream' : 'answer', number: one.number, what: one.what, client, upstream, via, judged, complaints };
+  const isFinal = one.isFinal === true || one.asked !== undefined;
+  return { kind: isStream ? 'stream' : 'answer', number: one.number, what: one.what, client, upstream, via, judged, isFinal, complaints };
 }
 
 export function carriedRecordedAnswers(): CarriedAnswer[] {
@@ -110,7 +116,7 @@ export function carriedRecordedAnswers(): CarriedAnswer[] {
           !(of === 'logprobs' && client.name === 'anthropic-messages'),
       );
       const kind = isStream ? ('recorded stream' as const) : ('recorded answer' as const);
-      return { kind, number: 0, what: name, client, upstream, via, judged, complaints: unexplained.map(told) };
+      return { kind, number: 0, what: name, client, upstream, via, judged, isFinal: false, complaints: unexplained.map(told) };
     });
   });
 }
@@ -123,19 +129,36 @@ export function runRecordedAnswers(): Row[] {
   return carriedRecordedAnswers().flatMap(rowsOf);
 }
 
-/** A row for the answer, and one for the turn after it where there can be one. */
-function rowsOf({ kind, number, what, client, upstream, via, judged, complaints }: CarriedAnswer): Row[] {
-  const row = { number, what, client: client.name, upstream: upstream.name, via };
+/** A row for the answer, and those for the turn after it, to the same upstream and to others, where there can be one. */
+function rowsOf({ kind, number, what, client, upstream, via, judged, isFinal, complaints }: CarriedAnswer): Row[] {
+  const row = { number, client: client.name, via };
   // One dialect frames its streams in two ways.
   const inFraming = (list: readonly string[]): string[] =>
     list.map((complaint) => (client.streamContentType === undefined ? complaint : `as one JSON array: ${complaint}`));
-  const first: Row = { ...row, kind, result: resultOf(judged), complaints: inFraming(complaints) };
-  if (judged.got === undefined) return [first];
-  const next = judgeNextTurn(client.name, upstream.name, judged.told, judged.got, via);
-  if (next === undefined) return [first];
-  const nextKind = kind.startsWith('recorded') ? ('recorded next turn' as const) : ('next turn' as const);
+  const first: Row = { ...row, what, upstream: upstream.name, kind, result: resultOf(judged), complaints: inFraming(complaints) };
+  if (judged.got === undefined || isFinal) return [first];
+  const isRecorded = kind.startsWith('recorded');
   const nextWhat = kind.endsWith('stream') ? `${what} (stream)` : what;
-  return [first, { ...row, kind: nextKind, what: nextWhat, result: 'pass', complaints: inFraming(next.map(told)) }];
+  const rows = [first];
+  const next = judgeNextTurn(client.name, upstream.name, judged.told, judged.got, via);
+  if (next !== undefined) {
+    const nextKind = isRecorded ? ('recorded next turn' as const) : ('next turn' as const);
+    rows.push({ ...row, kind: nextKind, what: nextWhat, upstream: upstream.name, result: 'pass', complaints: inFraming(next.map(told)) });
+  }
+  for (const other of via === 'words' ? DIALECT_NAMES : []) {
+    const moved = other === upstream.name ? undefined : judgeMovedTurn(client.name, other, judged.told, judged.got);
+    if (moved === undefined) continue;
+    const movedKind = isRecorded ? ('recorded moved turn' as const) : ('moved turn' as const);
+    rows.push({
+      ...row,
+      kind: movedKind,
+      what: `${nextWhat}, of ${upstream.name}`,
+      upstream: other,
+      result: 'pass',
+      complaints: inFraming(moved.map(told)),
+    });
+  }
+  return rows;
 }
 
 function told({ of, what }: Difference): string {

@@ -19,6 +19,10 @@ export interface AnswerCase {
   readonly unasked?: PerDialect<readonly string[]>;
   /** What a client must read; each text is a complaint. */
   readonly check?: (got: AnswerReading, client: DialectName, bytes: string) => readonly string[];
+  /** Clients that can have asked for it; absent: all. */
+  readonly onlyFor?: readonly DialectName[];
+  /** There is no turn after it. */
+  readonly isFinal?: boolean;
   /** In the client's request, for answers that depend on it. */
   readonly asked?: PerDialect<Json>;
 }

@@ -413,7 +413,7 @@ export const MESSAGE_CASES: readonly RequestCase[] = [
       },
       gemini: { contents: [{ role: 'user', parts: [{ inlineData: { mimeType: 'audio/wav', data: WAV } }] }] },
     },
-    outcome: { 'anthropic-messages': 'refuse', 'openai-responses': 'refuse' },
+    outcome: { 'anthropic-messages': 'refuse' },
   },
   {
     number: 37,
