@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { packCallId } from '../../canonical/call-id.ts';
 import { packCarrier } from '../../canonical/carrier.ts';
+import { IMAGE_MAX_TOKENS } from '../input-bounds.ts';
 import { readPassThrough } from './pass-through-request.ts';
 
 const messages = [{ role: 'user', content: 'Hello' }];
@@ -194,6 +195,13 @@ describe('the bound of the input', () => {
     expect(bound([{ type: 'input_audio', input_audio: { data: 'A'.repeat(160_000), format: 'mp3' } }])).toBeGreaterThan(7_000);
   });
 
+  it('counts the pictures beside a content like those in it', () => {
+    const picture = { type: 'image_url', image_url: { url: 'https://x.y/a.png' } };
+    const { facts } = chat({ messages: [{ role: 'assistant', content: 'x', images: [picture, picture] }] });
+    expect(facts.inputTokensBound).toBeGreaterThan(2 * IMAGE_MAX_TOKENS);
+    expect(facts.needs).toContain('vision');
+  });
+
   it('says so where only the context bounds what the model reads', () => {
     const file = [{ type: 'file', file: { file_data: 'A'.repeat(10_000) } }];
     expect(chat({ messages: [{ role: 'user', content: file }] }).facts).toMatchObject({ readsBeyondBody: true, unbounded: undefined });
@@ -228,6 +236,11 @@ describe('what cannot be bounded', () => {
     [`${document}.file`, user({ type: 'file', file: { file_id: 'file-1' } }), true],
     [document, user({ type: 'video_url', video_url: { url: 'https://example.com/a.mp4' } }), true],
     [document, user({ type: 'document_url', document_url: 'https://example.com/a.pdf' }), true],
+    [
+      'messages[0].images[0].file',
+      { messages: [{ role: 'user', content: 'x', images: [{ type: 'file', file: { file_data: 'https://example.com/a.pdf' } }] }] },
+      true,
+    ],
     ['messages[0].audio', { messages: [{ role: 'assistant', audio: { id: 'audio_1' } }] }, true],
     ['modalities', { modalities: ['text', 'audio'], audio: { voice: 'alloy', format: 'wav' } }, false],
   ])('%s is named', (param, fields, readsBeyondBody) => {

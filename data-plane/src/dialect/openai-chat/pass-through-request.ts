@@ -242,8 +242,9 @@ function walkMessages(cursor: JsonCursor, tally: InputTally): void {
       // media that was recognised is taken out of the byte count, each with its maximum put in.
       const key = cursor.key();
       const kind = cursor.peek();
-      if (key === 'content' && kind === 'array') {
-        walkParts(cursor, tally, param);
+      // Pictures of an earlier answer are parts like those of a content.
+      if ((key === 'content' || key === 'images') && kind === 'array') {
+        walkParts(cursor, tally, `${param}.${key}`);
         continue;
       }
       // Speech of an earlier answer, which the provider has kept.
@@ -259,11 +260,11 @@ function walkMessages(cursor: JsonCursor, tally: InputTally): void {
   }
 }
 
-function walkParts(cursor: JsonCursor, tally: InputTally, message: string): void {
+function walkParts(cursor: JsonCursor, tally: InputTally, list: string): void {
   cursor.openArray();
   let parts = 0;
   for (let first = true; cursor.nextElement(first); first = false) {
-    const param = `${message}.content[${parts++}]`;
+    const param = `${list}[${parts++}]`;
     if (cursor.peek() !== 'object') {
       cursor.skipValue();
       continue;
