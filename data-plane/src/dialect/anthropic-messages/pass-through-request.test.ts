@@ -63,6 +63,19 @@ describe('facts of a request', () => {
     expect(facts.inputTokensBound).toBeLessThan(IMAGE_MAX_TOKENS + 1_000);
   });
 
+  it('see what a tool of the provider has fetched', () => {
+    const document = { type: 'document', source: { type: 'base64', media_type: 'application/pdf', data: 'JVBERi0=' } };
+    const fetched = { type: 'web_fetch_tool_result', tool_use_id: 't', content: { type: 'web_fetch_result', url: 'u', content: document } };
+    expect(factsOf({ messages: [{ role: 'assistant', content: [fetched] }] }).readsBeyondBody).toBe(true);
+  });
+
+  it("see pictures and documents in the system's words", () => {
+    const image = { type: 'image', source: { type: 'url', url: 'https://a/b.png' } };
+    expect(factsOf({ system: [image, image] }).inputTokensBound).toBeGreaterThan(2 * IMAGE_MAX_TOKENS);
+    const document = { type: 'document', source: { type: 'url', url: 'https://a/b.pdf' } };
+    expect(factsOf({ system: [document] })).toMatchObject({ readsBeyondBody: true, unbounded: 'system[0]' });
+  });
+
   it('keep the bytes of anything that only calls itself a picture by its source', () => {
     const document = { type: 'document', source: { type: 'base64', media_type: 'application/pdf', data: 'A'.repeat(10_000) } };
     const facts = factsOf({ messages: [{ role: 'user', content: [document] }] });

@@ -88,6 +88,7 @@ function read(body: Buffer, hasLimit: boolean): PassThroughRequest {
     const start = cursor.position;
     if (key === 'messages') walkMessages(cursor, tally);
     else if (key === 'tools') tools = walkTools(cursor, tally);
+    else if (key === 'system' && cursor.peek() === 'array') walkBlocks(cursor, tally, 'system');
     else cursor.skipValue();
     if (key !== undefined) noteOnce(spans, key, { start, end: cursor.position });
   }
@@ -167,7 +168,7 @@ function walkMessages(cursor: JsonCursor, tally: InputTally): void {
   }
 }
 
-/** The blocks of a message, of a result, or of a document: each of these can hold the others. */
+/** The blocks of a message, of the system's words, of a result, or of a document: each of these can hold the others. */
 function walkBlocks(cursor: JsonCursor, tally: InputTally, param: string): void {
   cursor.openArray();
   let blocks = 0;
@@ -190,6 +191,8 @@ function walkBlock(cursor: JsonCursor, tally: InputTally, param: string): void {
     const key = cursor.key();
     const kind = cursor.peek();
     if (key === 'content' && kind === 'array') walkBlocks(cursor, tally, `${param}.content`);
+    // What a tool of the provider has fetched stands in an object of its own, and in it a document.
+    else if (key === 'content' && kind === 'object') walkBlock(cursor, tally, `${param}.content`);
     else if (key === 'source' && kind === 'object') source = walkSource(cursor, tally, `${param}.source`);
     else {
       const span = cursor.skipValue();
