@@ -94,11 +94,8 @@ function readSource(source: unknown): MediaSource | undefined {
   if (source.type === 'url') return { from: 'url', url: text(source.url) ?? '' };
   if (source.type === 'file') return { from: 'id', id: text(source.file_id) ?? '' };
   if (source.type === 'text') {
-    return {
-      from: 'base64',
-      mediaType: text(source.media_type) ?? 'text/plain',
-      data: Buffer.from(text(source.data) ?? '').toString('base64'),
-    };
+    // It was admitted by its bytes, so it is a text whatever it says, or begins with.
+    return { from: 'base64', mediaType: 'text/plain', data: Buffer.from(text(source.data) ?? '').toString('base64') };
   }
   return undefined;
 }
@@ -302,7 +299,8 @@ function writeFile(part: FilePart, terms: BlockTerms): JsonObject {
   const others = othersOf(part, terms);
   const titled = name === undefined || name === '' ? {} : { title: name.slice(0, MAX_TITLE_CHARACTERS) };
   if (source.from !== 'base64') return { ...others, type: 'document', source: referred(source, terms), ...titled, ...cacheControl(part) };
-  const mediaType = sniffedMediaType(source.data) ?? source.mediaType;
+  // A text is bounded by its bytes; the pages of a document that is sent as one would not be.
+  const mediaType = source.mediaType.startsWith('text/') ? source.mediaType : (sniffedMediaType(source.data) ?? source.mediaType);
   if (IMAGE_TYPES.has(mediaType)) {
     return { type: 'image', source: { type: 'base64', media_type: mediaType, data: source.data }, ...cacheControl(part) };
   }

@@ -176,6 +176,12 @@ describe('a client’s request', () => {
     expect(messages[1]?.parts).toMatchObject([{ type: 'tool_result', callId: 'functions.f:0', parts: [] }]);
   });
 
+  it('has a text document as a text, whatever it says that it is', () => {
+    const block = { type: 'document', source: { type: 'text', media_type: 'application/pdf', data: '%PDF-1.7 x' } };
+    const [asked] = decode({ messages: [{ role: 'user', content: [block] }] }).messages;
+    expect(asked?.parts).toMatchObject([{ type: 'file', source: { mediaType: 'text/plain' } }]);
+  });
+
   it('has documents of every kind, and a search result, in words', () => {
     const blocks = [
       { type: 'document', source: { type: 'base64', media_type: 'application/pdf', data: 'JVBERi0=' }, title: 'T' },
@@ -402,6 +408,8 @@ describe('an upstream’s conversation', () => {
         file({ from: 'base64', mediaType: '', data: Buffer.from('%PDF-1.4').toString('base64') }, 'a.pdf'),
         file({ from: 'base64', mediaType: 'text/csv', data: Buffer.from('a;b').toString('base64') }),
         file({ from: 'base64', mediaType: 'image/png', data: PNG }),
+        // A text was admitted by its bytes, so no pages are drawn of it.
+        file({ from: 'base64', mediaType: 'text/plain', data: Buffer.from('%PDF-1.4').toString('base64') }),
       ),
     ]);
     expect(body.messages[0].content).toEqual([
@@ -410,6 +418,7 @@ describe('an upstream’s conversation', () => {
       { type: 'document', title: 'a.pdf', source: { type: 'base64', media_type: 'application/pdf', data: 'JVBERi0xLjQ=' } },
       { type: 'document', source: { type: 'text', media_type: 'text/plain', data: 'a;b' } },
       { type: 'image', source: { type: 'base64', media_type: 'image/png', data: PNG } },
+      { type: 'document', source: { type: 'text', media_type: 'text/plain', data: '%PDF-1.4' } },
     ]);
   });
 

@@ -110,6 +110,8 @@ function mediaTypeOf(part: MediaPart, { mediaType, data }: MediaSource & { reado
   const family = part.type === 'file' ? '' : `${part.type}/`;
   const isPlausible = mediaType !== '' && !mediaType.endsWith('/*') && mediaType !== 'application/octet-stream';
   if (part.type === 'audio' && isPlausible) return mediaType;
+  // A text was admitted by its bytes: no pages are drawn of it, whatever it begins with.
+  if (mediaType.startsWith('text/')) return mediaType;
   const sniffed = sniffedMediaType(data);
   if (sniffed?.startsWith(family) === true && (part.type === 'image' || !isPlausible)) return sniffed;
   if (isPlausible) return mediaType;

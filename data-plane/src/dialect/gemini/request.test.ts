@@ -600,6 +600,13 @@ describe('a request that is written', () => {
       { type: 'audio', source: { from: 'base64', mediaType: 'audio/mp3', data: 'AAAA' }, transcript: undefined, rest: {} },
       { type: 'video', source: { from: 'url', url: 'https://www.youtube.com/watch?v=1' }, rest: {} },
       { type: 'file', source: { from: 'id', id: 'gs://a/b.pdf' }, name: undefined, rest: {} },
+      // Admitted by its bytes, it is no document.
+      {
+        type: 'file',
+        source: { from: 'base64', mediaType: 'text/*', data: Buffer.from('%PDF-1.7 x').toString('base64') },
+        name: undefined,
+        rest: {},
+      },
     ];
     const { body, losses } = encode({ messages: [message('user', ...parts)] });
     expect(body.contents[0]?.parts).toMatchObject([
@@ -608,6 +615,7 @@ describe('a request that is written', () => {
       { inlineData: { mimeType: 'audio/mp3' } },
       { fileData: { fileUri: 'https://www.youtube.com/watch?v=1' } },
       { fileData: { fileUri: 'gs://a/b.pdf' } },
+      { inlineData: { mimeType: 'text/*' } },
     ]);
     expect(losses).toEqual(['file_name']);
   });
