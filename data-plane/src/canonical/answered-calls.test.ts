@@ -96,4 +96,19 @@ describe('a conversation with tool calls', () => {
     expect(() => withAnsweredCalls(request(messages, 'gemini'))).toThrow(expect.objectContaining({ param: 'contents' }));
     expect(() => withAnsweredCalls(request(messages, 'openai-responses'))).toThrow(expect.objectContaining({ param: 'input' }));
   });
+
+  it('takes a body full of messages, of calls, or of results with one id, in one pass', () => {
+    const many = 60_000;
+    const pieces = Array.from(
+      { length: many },
+      (_, index): Message => ({ ...message('assistant', text('a')), rest: { [`k${index}`]: 1 } }),
+    );
+    const [turn, answer] = arranged(message('assistant', call('a')), ...pieces, message('tool', result('a')));
+    expect([turn?.parts.length, Object.keys(turn?.rest ?? {}).length, answer?.role]).toEqual([many + 1, many, 'tool']);
+
+    const results = Array.from({ length: many }, () => message('tool', result('a')));
+    const calls = message('assistant', ...Array.from({ length: many }, () => call('a')));
+    expect(arranged(calls, ...results)).toHaveLength(many + 1);
+    expect(() => arranged(...results, calls, ...results)).toThrow("No tool call before it has the id 'a'");
+  });
 });

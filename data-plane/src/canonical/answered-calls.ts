@@ -25,6 +25,14 @@ interface Result {
   readonly index: number;
 }
 
+/** The results of the calls with one id, in their order: a client may use an id again. */
+interface Queue {
+  readonly list: Result[];
+  /** Those before it are taken, or orphans. */
+  next: number;
+  orphan: Result | undefined;
+}
+
 function answered(messages: readonly Message[], param: string): readonly Message[] {
   const results = resultsByCall(messages);
   const written: Message[] = [];
@@ -36,38 +44,48 @@ function answered(messages: readonly Message[], param: string): readonly Message
       else if (left.length > 0) written.push({ ...message, role: message.role === 'tool' ? 'user' : message.role, parts: left });
       continue;
     }
-    for (let next = messages[index + 1]; next?.role === 'assistant'; next = messages[++index + 1]) {
-      message = { ...message, parts: [...message.parts, ...next.parts], rest: { ...message.rest, ...next.rest } };
-    }
+    const first = index;
+    while (messages[index + 1]?.role === 'assistant') index++;
+    if (index > first) message = oneTurn(messages.slice(first, index + 1), message);
     written.push(message);
     for (const part of message.parts) {
       if (part.type === 'tool_call') written.push(resultMessage(take(results, part.id, index, param)));
     }
   }
-  for (const [orphan] of results.values()) {
+  for (const { list, next, orphan = list[next] } of results.values()) {
     if (orphan !== undefined) throw refused(`No tool call before it has the id '${shown(orphan.part.callId)}' of a tool result.`, param);
   }
   return written;
 }
 
-function resultsByCall(messages: readonly Message[]): Map<string, Result[]> {
-  const found = new Map<string, Result[]>();
+/** In one pass, since a client can send as many of them as a body holds. */
+function oneTurn(messages: readonly Message[], first: Message): Message {
+  const rest: Record<string, unknown> = {};
+  for (const message of messages) Object.assign(rest, message.rest);
+  return { ...first, parts: messages.flatMap(({ parts }) => parts), rest };
+}
+
+function resultsByCall(messages: readonly Message[]): Map<string, Queue> {
+  const found = new Map<string, Queue>();
   for (const [index, source] of messages.entries()) {
     for (const part of source.parts) {
       if (part.type !== 'tool_result') continue;
-      const list = found.get(part.callId);
-      if (list === undefined) found.set(part.callId, [{ part, source, index }]);
-      else list.push({ part, source, index });
+      const queue = found.get(part.callId);
+      if (queue === undefined) found.set(part.callId, { list: [{ part, source, index }], next: 0, orphan: undefined });
+      else queue.list.push({ part, source, index });
     }
   }
   return found;
 }
 
-/** The first result of a call that comes after it. One before it stays, and has no call. */
-function take(results: Map<string, Result[]>, callId: string, index: number, param: string): Result {
-  const list = results.get(callId) ?? [];
-  const at = list.findIndex((result) => result.index > index);
-  const [result] = at === -1 ? [] : list.splice(at, 1);
+/** The first result of a call that comes after it. One before it has no call: those to come stand even later. */
+function take(results: Map<string, Queue>, callId: string, index: number, param: string): Result {
+  const queue = results.get(callId);
+  let result = queue?.list[queue.next++];
+  while (queue !== undefined && result !== undefined && result.index <= index) {
+    queue.orphan ??= result;
+    result = queue.list[queue.next++];
+  }
   if (result === undefined) throw refused(`The tool call '${shown(callId)}' has no tool result after it.`, param);
   return result;
 }
