@@ -2,6 +2,7 @@
 import { GatewayError } from '@meridian/domain/error';
 import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
+import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, text } from '../json.ts';
 import { MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
@@ -9,7 +10,6 @@ import { errorFromAnswer, streamFailure } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
 import { hasFinished } from './finish.ts';
 import { costEdit } from './response.ts';
-import { parseEvent } from './stream-decoder.ts';
 import { readUsage, reasoningTokens, servedTier } from './usage.ts';
 
 const RUNNING: StreamEnd = { state: 'running' };

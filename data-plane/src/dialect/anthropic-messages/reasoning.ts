@@ -1,5 +1,6 @@
 /** How much a model is to think: `thinking` and `output_config.effort`, to and from the canonical language. */
 import type { Loss } from '../../canonical/loss.ts';
+import { nearestEffort } from '../../canonical/reasoning-effort.ts';
 import type { Reasoning } from '../../canonical/request.ts';
 import { isObject, type JsonObject, number, text } from '../json.ts';
 import type { ModelWays } from './models.ts';
@@ -94,12 +95,7 @@ function effortFor({ effort, budgetTokens }: Reasoning, ways: ModelWays, lose: (
   }
   if (budgetTokens === undefined || ways.thinking !== 'adaptive') return undefined;
   lose({ name: 'reasoning_budget' });
-  return effortOf(budgetTokens);
-}
-
-function effortOf(budgetTokens: number): string {
-  if (budgetTokens <= 4_096) return 'low';
-  return budgetTokens <= 16_384 ? 'medium' : 'high';
+  return nearestEffort(budgetTokens);
 }
 
 /** Shares of the output limit, for models that are told a budget and clients that name an effort. */

@@ -3,6 +3,7 @@ import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { StreamEvent } from '../../canonical/event.ts';
 import type { StreamDecoder } from '../dialect.ts';
+import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, number, rest, text } from '../json.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
@@ -320,19 +321,4 @@ function whole({ block, input, content }: OpenBlock & { readonly kind: 'foreign'
   } catch {
     return told;
   }
-}
-
-export function parseEvent(data: Buffer): JsonObject {
-  let event: unknown;
-  try {
-    event = JSON.parse(data.toString('utf8'));
-  } catch (error) {
-    throw unreadable(error);
-  }
-  if (!isObject(event)) throw unreadable('an event that is not an object');
-  return event;
-}
-
-function unreadable(cause: unknown): GatewayError {
-  return new GatewayError('upstream_error', { source: 'upstream', message: "The provider's stream could not be read.", cause });
 }

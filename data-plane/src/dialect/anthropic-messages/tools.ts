@@ -6,6 +6,7 @@ import type { CacheControl, Rest, ToolCallPart } from '../../canonical/message.t
 import type { FunctionTool, HostedTool, Tool, ToolChoice } from '../../canonical/tool.ts';
 import { boundedToolName } from '../../canonical/tool-name.ts';
 import { parseExact } from '../exact-json.ts';
+import { refusedTool } from '../hosted-tool.ts';
 import { invalid, isObject, type JsonObject, rest, text } from '../json.ts';
 import { strictSchema } from './json-schema.ts';
 import type { ModelWays } from './models.ts';
@@ -61,10 +62,7 @@ export function writeTools(tools: readonly Tool[], isOurs: boolean, ways: ModelW
   const mcpServers: unknown[] = [];
   for (const [index, tool] of tools.entries()) {
     if (tool.kind === 'hosted') {
-      if (tool.dialect !== DIALECT) {
-        const type = text(tool.value.type) ?? 'unknown';
-        throw invalid(`The tool '${type}' is run by another provider and cannot be used with this model.`, 'tools');
-      }
+      if (tool.dialect !== DIALECT) throw refusedTool(tool);
       if (tool.value.type === MCP_SERVER) mcpServers.push(tool.value.server);
       else written.push(tool.value);
       continue;

@@ -1,5 +1,6 @@
 /** How much a model thinks: levels of Gemini 3, budgets of Gemini 2.5, and the words and budgets of everybody. */
 import type { Loss } from '../../canonical/loss.ts';
+import { nearestEffort } from '../../canonical/reasoning-effort.ts';
 import type { Reasoning } from '../../canonical/request.ts';
 import { type JsonObject, text } from '../json.ts';
 import type { ModelWays } from './models.ts';
@@ -52,7 +53,7 @@ export function writeThinking(reasoning: Reasoning | undefined, ways: ModelWays,
 function levelOf({ effort, budgetTokens, mode }: Reasoning, isOff: boolean, { levels }: ModelWays, lost: (loss: Loss) => void): JsonObject {
   if (effort === undefined && budgetTokens === undefined && !isOff) return {};
   if (mode === 'adaptive' && effort === undefined) return {};
-  const asked = isOff ? 'none' : (effort ?? nearestWord(budgetTokens ?? 0));
+  const asked = isOff ? 'none' : (effort ?? nearestEffort(budgetTokens ?? 0));
   if (levels.includes(asked)) {
     if (effort === undefined) lost({ name: 'reasoning_budget' });
     return { thinkingLevel: asked.toUpperCase() };
@@ -62,10 +63,6 @@ function levelOf({ effort, budgetTokens, mode }: Reasoning, isOff: boolean, { le
   // A word that nobody here knows is left to the provider to judge.
   if (rank === -1) return { thinkingLevel: asked.toUpperCase() };
   return { thinkingLevel: (levels.find((level) => EFFORTS.indexOf(level) >= rank) ?? levels.at(-1))?.toUpperCase() };
-}
-
-function nearestWord(budgetTokens: number): string {
-  return budgetTokens <= 1_024 ? 'low' : budgetTokens <= 8_192 ? 'medium' : 'high';
 }
 
 function budgetOf(

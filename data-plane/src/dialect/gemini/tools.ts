@@ -5,6 +5,7 @@ import type { ReasoningCarrier, Rest, ToolCallPart } from '../../canonical/messa
 import type { Request } from '../../canonical/request.ts';
 import type { FunctionTool, HostedTool, Tool, ToolChoice } from '../../canonical/tool.ts';
 import { boundedToolName } from '../../canonical/tool-name.ts';
+import { refusedTool } from '../hosted-tool.ts';
 import { invalid, isObject, type JsonObject, NO_REST, rest, text } from '../json.ts';
 import { fromOpenApi, toOpenApi } from './json-schema.ts';
 import type { ModelWays } from './models.ts';
@@ -92,10 +93,7 @@ export function writeTools({ dialect, tools }: Request, ways: ModelWays, lost: (
     else if (tool.dialect === DIALECT) {
       const { type: _, ...settings } = tool.value;
       hosted.push(settings);
-    } else {
-      const name = text(tool.value.type) ?? 'unknown';
-      throw invalid(`The tool '${name}' is run by another provider and cannot be used with this model.`, 'tools');
-    }
+    } else throw refusedTool(tool);
   }
   return functions.length === 0 ? hosted : [{ functionDeclarations: functions }, ...hosted];
 }

@@ -1,5 +1,6 @@
 /** Pictures, sounds, films and documents, to and from the canonical language. */
 import type { AudioPart, FilePart, ImagePart, MediaSource, Part, VideoPart } from '../../canonical/message.ts';
+import { readUrl, writeUrl } from '../data-url.ts';
 import { invalid, isObject, type JsonObject, rest, text } from '../json.ts';
 
 /** Types of content parts that are media, each with the member of its name. */
@@ -48,28 +49,6 @@ export function writeAudio(part: AudioPart, isOurs: boolean): JsonObject {
   const { source, transcript } = part;
   const bytes = source.from === 'base64' ? { data: source.data } : source.from === 'id' ? { id: source.id } : { url: source.url };
   return { ...(isOurs ? part.rest : {}), ...bytes, transcript };
-}
-
-const DATA_URL = /^data:([^;,]*);base64,/;
-
-function readUrl(url: string): MediaSource {
-  const mediaType = DATA_URL.exec(url.slice(0, 256));
-  return mediaType === null
-    ? { from: 'url', url }
-    : { from: 'base64', mediaType: mediaType[1] ?? '', data: url.slice(mediaType[0].length) };
-}
-
-function writeUrl(source: MediaSource): string {
-  switch (source.from) {
-    case 'url':
-      return source.url;
-    case 'base64':
-      return `data:${source.mediaType};base64,${source.data}`;
-    case 'id':
-      return source.id;
-    default:
-      return source satisfies never;
-  }
 }
 
 /** The part and the member that make up a picture of an answer. */

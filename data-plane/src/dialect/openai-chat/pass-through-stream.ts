@@ -3,6 +3,7 @@ import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
+import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, withLiteral } from '../json.ts';
 import { MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
@@ -204,7 +205,7 @@ export class ChatPassThroughStream implements AnswerStream {
   }
 
   #takeParsed(event: SseEvent, data: Buffer): void {
-    const chunk = parseChunk(data);
+    const chunk = parseEvent(data);
     const failure = chunk.error;
     this.#readFacts(chunk);
     const carriesUsage = this.#readUsage(chunk);
@@ -316,21 +317,6 @@ export class ChatPassThroughStream implements AnswerStream {
 
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
-
-function parseChunk(data: Buffer): JsonObject {
-  let chunk: unknown;
-  try {
-    chunk = JSON.parse(data.toString('utf8'));
-  } catch (error) {
-    throw unreadable(error);
-  }
-  if (!isObject(chunk)) throw unreadable('an event that is not an object');
-  return chunk;
-}
-
-function unreadable(cause: unknown): GatewayError {
-  return new GatewayError('upstream_error', { source: 'upstream', message: "The provider's stream could not be read.", cause });
-}
 
 /** New data in the event's own framing, its name and line ends aside. */
 function dataEvent(event: SseEvent, data: Buffer): Buffer {

@@ -4,6 +4,7 @@ import type { ServiceTier } from '@meridian/domain/price';
 import type { StreamEvent } from '../../canonical/event.ts';
 import type { Citation, Part } from '../../canonical/message.ts';
 import type { StreamDecoder } from '../dialect.ts';
+import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, number, rest, text } from '../json.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
@@ -19,6 +20,7 @@ import { type Piece, ThinkTags } from './think-tags.ts';
 import { readCallHead } from './tools.ts';
 
 const DIALECT = 'openai-chat';
+const DONE = Buffer.from('[DONE]');
 /** What stands in every chunk beside what is read; `obfuscation` is padding that differs from chunk to chunk. */
 const CHUNK_KEYS = ['id', 'object', 'created', 'model', 'choices', 'usage', 'service_tier', 'obfuscation', 'x_groq', ...SOURCE_KEYS];
 /** More calls in one choice are no answer any more. */
@@ -99,12 +101,12 @@ export class ChatStreamDecoder implements StreamDecoder {
 
   #read(event: SseEvent): void {
     if (event.data === undefined || event.data.length === 0) return;
-    const data = event.data.toString('utf8');
-    if (data === '[DONE]') {
+    const { data } = event;
+    if (data.equals(DONE)) {
       this.#end({ type: 'end' });
       return;
     }
-    const chunk = parseChunk(data);
+    const chunk = parseEvent(data);
     if (event.name === 'error' || (chunk.error !== undefined && chunk.error !== null)) {
       this.#end({ type: 'error', error: errorFromAnswer(chunk) });
       return;
@@ -287,20 +289,4 @@ export class ChatStreamDecoder implements StreamDecoder {
     open.hasArguments = true;
     this.#events.push({ type: 'tool_call_arguments', choice: open.choice, call: open.call, text: '{}' });
   }
-}
-
-function parseChunk(data: string): JsonObject {
-  let chunk: unknown;
-  try {
-    chunk = JSON.parse(data);
-  } catch (error) {
-    throw new GatewayError('upstream_error', { source: 'upstream', message: "The provider's stream could not be read.", cause: error });
-  }
-  if (!isObject(chunk))
-    throw new GatewayError('upstream_error', {
-      source: 'upstream',
-      message: "The provider's stream could not be read.",
-      cause: 'an event that is not an object',
-    });
-  return chunk;
 }

@@ -5,6 +5,7 @@ import type { Loss } from '../../canonical/loss.ts';
 import type { ReasoningCarrier, Rest, ToolCallPart } from '../../canonical/message.ts';
 import type { CustomTool, FunctionTool, Tool, ToolChoice } from '../../canonical/tool.ts';
 import { boundedToolName, originalToolName } from '../../canonical/tool-name.ts';
+import { refusedTool } from '../hosted-tool.ts';
 import { invalid, isObject, type JsonObject, NO_REST, rest, text } from '../json.ts';
 import { asksForNothing, INPUT_FROM_ELSEWHERE } from './schema.ts';
 
@@ -87,10 +88,7 @@ export function writeTools(tools: readonly Tool[], terms: CallTerms): readonly J
   const written: JsonObject[] = [];
   for (const [index, tool] of tools.entries()) {
     if (tool.kind === 'hosted') {
-      if (tool.dialect !== DIALECT) {
-        const name = (text(tool.value.type) ?? Object.keys(tool.value)[0] ?? 'unknown').slice(0, 128);
-        throw invalid(`The tool '${name}' is run by another provider and cannot be used with this model.`, 'tools');
-      }
+      if (tool.dialect !== DIALECT) throw refusedTool(tool);
       if (!isParameter(tool.value)) written.push(tool.value);
       continue;
     }

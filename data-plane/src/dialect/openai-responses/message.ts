@@ -17,6 +17,7 @@ import type {
 } from '../../canonical/message.ts';
 import type { Request } from '../../canonical/request.ts';
 import { boundedToolName } from '../../canonical/tool-name.ts';
+import { readUrl, writeUrl } from '../data-url.ts';
 import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
 import { isCall } from './finish.ts';
 import { MAX_CALL_ID_CHARACTERS } from './schema.ts';
@@ -37,14 +38,20 @@ export function readInput(input: unknown, instructions: unknown): readonly Messa
   if (typeof instructions === 'string' && instructions !== '') messages.push(plainMessage('system', instructions));
   if (typeof input === 'string') messages.push(plainMessage('user', input));
   if (!Array.isArray(input)) return messages;
+  let turn: Part[] | undefined;
   for (const [index, item] of input.entries()) {
     const param = `input[${index}]`;
     if (!isObject(item)) throw invalid(`The parameter '${param}' must be an object.`, param);
     const message = readItem(item, param);
-    const last = messages.at(-1);
-    if (message.role === 'assistant' && last?.role === 'assistant') {
-      messages[messages.length - 1] = { ...last, parts: [...last.parts, ...message.parts] };
-    } else if (message.role !== 'assistant' || message.parts.length > 0) messages.push(message);
+    if (message.role !== 'assistant') {
+      turn = undefined;
+      messages.push(message);
+    } else if (turn !== undefined) {
+      for (const part of message.parts) turn.push(part);
+    } else if (message.parts.length > 0) {
+      turn = [...message.parts];
+      messages.push({ ...message, parts: turn });
+    }
   }
   return messages;
 }
@@ -178,12 +185,6 @@ function readFile(part: JsonObject): FilePart {
   };
 }
 
-/** A URL, `data:` ones taken apart. */
-function readUrl(url: string): MediaSource {
-  const match = /^data:([^;,]*)(?:;[^,]*)?;base64,/i.exec(url);
-  return match === null ? { from: 'url', url } : { from: 'base64', mediaType: match[1] ?? '', data: url.slice(match[0].length) };
-}
-
 export function readCitation(annotation: JsonObject): Citation {
   return {
     url: text(annotation.url),
@@ -216,7 +217,7 @@ export function writeInput(messages: readonly Message[], terms: WriteTerms): rea
     if (message.role === 'assistant') writeAssistant(message.parts, items, at, terms);
     else writeOther(message, items, custom, at, terms);
   }
-  return items.filter((_, index) => hasFollower(items, index));
+  return withFollowers(items);
 }
 
 /** Ids of the calls of custom tools, whose results are items of another type. */
@@ -229,10 +230,14 @@ function customCalls(messages: readonly Message[]): ReadonlySet<string> {
 }
 
 /** Reasoning that nothing of the same turn follows is refused: its answer never came. */
-function hasFollower(items: readonly JsonObject[], index: number): boolean {
-  if (items[index]?.type !== 'reasoning') return true;
-  const next = items.slice(index + 1).find((item) => item.type !== 'reasoning');
-  return next !== undefined && (isCall(next) || next.role === 'assistant');
+function withFollowers(items: readonly JsonObject[]): readonly JsonObject[] {
+  let isFollowed = false;
+  const kept = items.toReversed().filter((item) => {
+    if (item.type === 'reasoning') return isFollowed;
+    isFollowed = isCall(item) || item.role === 'assistant';
+    return true;
+  });
+  return kept.reverse();
 }
 
 function writeAssistant(parts: readonly Part[], items: JsonObject[], at: string, terms: WriteTerms): void {
@@ -425,17 +430,4 @@ function ending(mediaType: string): string {
 function ownFile(id: string, { dialect }: Request): string {
   if (dialect === DIALECT) return id;
   throw invalid(`The file '${id.slice(0, 64)}' is stored with another provider and cannot be used with this model.`);
-}
-
-function writeUrl(source: MediaSource): string {
-  switch (source.from) {
-    case 'url':
-      return source.url;
-    case 'base64':
-      return `data:${source.mediaType};base64,${source.data}`;
-    case 'id':
-      return source.id;
-    default:
-      return source satisfies never;
-  }
 }

@@ -4,6 +4,7 @@ import type { ServiceTier } from '@meridian/domain/price';
 import type { Usage } from '@meridian/domain/usage';
 import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
+import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, withLiteral } from '../json.ts';
 import { type Edit, MemberSearch, type Span, scanObject, splice, stringBytesAt, valueAt } from '../json-scanner.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
@@ -275,21 +276,6 @@ function numberAt(data: Buffer, at: number): number {
     value = Math.min(value * 10 + byte - ZERO, Number.MAX_SAFE_INTEGER);
   }
   return value;
-}
-
-function parseEvent(data: Buffer): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(data.toString('utf8'));
-  } catch (error) {
-    throw unreadable(error);
-  }
-  if (!isObject(value)) throw unreadable('an event that is not an object');
-  return value;
-}
-
-function unreadable(cause: unknown): GatewayError {
-  return new GatewayError('upstream_error', { source: 'upstream', message: "The provider's stream could not be read.", cause });
 }
 
 /** New data in the event's own framing, its line ends aside. */

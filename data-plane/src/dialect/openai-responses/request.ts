@@ -2,12 +2,13 @@
 import { withAnsweredCalls } from '../../canonical/answered-calls.ts';
 import type { Loss } from '../../canonical/loss.ts';
 import type { Message } from '../../canonical/message.ts';
+import { nearestEffort } from '../../canonical/reasoning-effort.ts';
 import type { Reasoning, Request, ResponseFormat } from '../../canonical/request.ts';
 import type { Encoded, EncodeRequestTerms } from '../dialect.ts';
 import { invalid, isObject, type JsonObject, number, rest, text } from '../json.ts';
+import { takesSampling } from '../openai-models.ts';
 import { loseUnknownFields } from '../unknown-fields.ts';
 import { readInput, writeInput } from './message.ts';
-import { takesSampling } from './models.ts';
 import { readPassThrough } from './pass-through-request.ts';
 import { DEFAULT_EFFORT } from './schema.ts';
 import { readToolChoice, readTools, writeTool, writeToolChoice } from './tools.ts';
@@ -235,12 +236,6 @@ function writeText({ format, verbosity }: Request): JsonObject | undefined {
   return { format: format === undefined ? undefined : writeFormat(format), verbosity };
 }
 
-/** Budgets up to these ask for this effort. */
-const BUDGETS: readonly (readonly [number, string])[] = [
-  [2_048, 'low'],
-  [8_192, 'medium'],
-];
-
 function writeReasoning(reasoning: Reasoning | undefined, lose: (loss: Loss) => void): JsonObject | undefined {
   if (reasoning === undefined) return undefined;
   const { budgetTokens, mode, show } = reasoning;
@@ -248,7 +243,7 @@ function writeReasoning(reasoning: Reasoning | undefined, lose: (loss: Loss) => 
   if (mode === 'off') effort = effort === 'none' ? effort : undefined;
   else if (effort === undefined && budgetTokens !== undefined) {
     lose({ name: 'reasoning_budget' });
-    effort = BUDGETS.find(([most]) => budgetTokens <= most)?.[1] ?? 'high';
+    effort = nearestEffort(budgetTokens);
   } else if (effort === undefined && mode === 'adaptive') effort = 'high';
   if (effort === 'max') {
     lose({ name: 'reasoning_effort' });

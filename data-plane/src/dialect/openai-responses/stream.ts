@@ -8,6 +8,7 @@ import type { Finish } from '../../canonical/finish.ts';
 import type { Citation, ImagePart } from '../../canonical/message.ts';
 import type { UsageReport } from '../../canonical/response.ts';
 import type { EncodeStreamTerms, StreamDecoder, StreamEncoder } from '../dialect.ts';
+import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, NO_REST, number, text } from '../json.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { failureEvents, idSuffix, responseId, sseEvent } from './error.ts';
@@ -19,6 +20,7 @@ import { type ResponseHead, responseObject, withUsage } from './response-object.
 import { servedTier } from './schema.ts';
 import { type ClientCall, callItem, clientCall, readArguments } from './tools.ts';
 
+const DONE = Buffer.from('[DONE]');
 /** More items in one answer are no answer any more. */
 const MAX_OUTPUT_ITEMS = 4_096;
 /** Of text, arguments and pictures of one answer, which the last events repeat. */
@@ -93,9 +95,9 @@ export class ResponsesStreamDecoder implements StreamDecoder {
 
   #read(event: SseEvent): void {
     if (event.data === undefined || event.data.length === 0) return;
-    const data = event.data.toString('utf8');
+    const { data } = event;
     // One vendor ends its streams like the older protocol; the response has ended before.
-    if (data === '[DONE]') return;
+    if (data.equals(DONE)) return;
     const value = parseEvent(data);
     const type = text(value.type) ?? event.name ?? '';
     if (type === 'error' || event.name === 'error') {
@@ -314,21 +316,6 @@ export class ResponsesStreamDecoder implements StreamDecoder {
     this.#hasContent = true;
     this.#events.push(event);
   }
-}
-
-function parseEvent(data: string): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(data);
-  } catch (error) {
-    throw new GatewayError('upstream_error', { source: 'upstream', message: "The provider's stream could not be read.", cause: error });
-  }
-  if (isObject(value)) return value;
-  throw new GatewayError('upstream_error', {
-    source: 'upstream',
-    message: "The provider's stream could not be read.",
-    cause: 'an event that is not an object',
-  });
 }
 
 interface OpenMessage {

@@ -5,6 +5,7 @@ import type { ToolCallPart } from '../../canonical/message.ts';
 import type { Request } from '../../canonical/request.ts';
 import type { FunctionTool, Tool, ToolChoice } from '../../canonical/tool.ts';
 import { boundedToolName, originalToolName } from '../../canonical/tool-name.ts';
+import { refusedTool } from '../hosted-tool.ts';
 import { invalid, isObject, type JsonObject, NO_REST, rest, text } from '../json.ts';
 
 const DIALECT = 'openai-responses';
@@ -69,10 +70,7 @@ export function writeTool(tool: Tool, isOurs: boolean): JsonObject {
     }
     case 'hosted':
       if (tool.dialect === DIALECT) return tool.value;
-      throw invalid(
-        `The tool '${text(tool.value.type) ?? Object.keys(tool.value)[0] ?? 'unknown'}' is run by another provider and cannot be used with this model.`,
-        'tools',
-      );
+      throw refusedTool(tool);
     default:
       return tool satisfies never;
   }

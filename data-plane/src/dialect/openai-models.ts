@@ -1,4 +1,4 @@
-/** What differs between the models behind this protocol, by the names that upstreams give them. */
+/** What differs between the models behind OpenAI's protocols, by the names that upstreams give them. */
 
 /** Thinking models of OpenAI's, whichever prefix a vendor puts before the name; the chat variants of a family do not think. */
 const THINKING = /(^|[/.])(o\d|gpt-([5-9]|\d\d))(?!.*-chat)/;
