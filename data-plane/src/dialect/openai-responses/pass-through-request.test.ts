@@ -86,6 +86,25 @@ describe('a request that is passed through', () => {
     );
   });
 
+  it('takes the ids of calls away that have lost their reasoning, wherever they stand, and of no others', () => {
+    const call = { type: 'function_call', name: 'f', arguments: '{}' };
+    const output = { type: 'function_call_output', call_id: 'call_1', output: 'x' };
+    const reasoning = (encrypted_content: string | null) => ({ type: 'reasoning', id: 'rs_1', summary: [], encrypted_content });
+    const first = { id: 'fc_1', ...call, call_id: 'call_1' };
+    const last = { ...call, call_id: 'call_1', id: 'fc_1' };
+    const bare = { ...call, call_id: 'call_1' };
+    for (const indent of [0, 1]) {
+      const input = (...items: object[]): unknown =>
+        JSON.parse(rewritten(JSON.stringify({ model: 'm', input: items }, undefined, indent))).input;
+      for (const made of [first, last]) {
+        expect(input(user('Hi'), made, output)).toEqual([user('Hi'), bare, output]);
+        expect(input(reasoning(null), made, output)).toEqual([bare, output]);
+        expect(input(reasoning('gAAA'), made, last, output, first)).toEqual([reasoning('gAAA'), made, last, output, bare]);
+      }
+      expect(input({ ...output, id: 'fco_1' }, bare)).toEqual([{ ...output, id: 'fco_1' }, bare]);
+    }
+  });
+
   it('gives ids of calls as upstreams take them, the same at the call and its output', () => {
     const carried = packCallId('call_', { id: 'toolu_1', carriers: [{ dialect: 'gemini', value: 'sig' }] });
     const long = 'x'.repeat(90);

@@ -50,6 +50,8 @@ interface InputTally {
   readsBeyondBody: boolean;
   /** The first parameter whose cost the body does not bound. */
   unbounded: string | undefined;
+  /** The calls that come next were reasoned about in an item that stays. */
+  reasoned: boolean;
   /** What must change in the input before an upstream of this dialect gets it. */
   readonly edits: Edit[];
 }
@@ -89,6 +91,7 @@ function read(body: Buffer): PassThroughRequest {
     hostedTools: [],
     readsBeyondBody: false,
     unbounded: undefined,
+    reasoned: false,
     edits: [],
   };
   const cursor = openBody(body);
@@ -238,7 +241,10 @@ function walkItem(cursor: JsonCursor, tally: InputTally, param: string): boolean
   const spans = new Map<string, Span>();
   tally.itemBytes = 0;
   cursor.openObject();
-  for (let first = true; cursor.nextKey(first); first = false) {
+  /** The member `id` with the comma before it, or behind it where it is the first. */
+  let id: { readonly start: number; readonly first: boolean; end: number } | undefined;
+  for (let first = true, before = cursor.position; cursor.nextKey(first); first = false, before = cursor.position) {
+    if (id?.first === true && id.end === before) id.end = cursor.keyStart - 1;
     const key = itemKey(cursor, param);
     const start = cursor.position;
     if ((key === 'content' || key === 'output') && cursor.peek() === 'array') walkParts(cursor, tally, `${param}.${key}`);
@@ -249,6 +255,7 @@ function walkItem(cursor: JsonCursor, tally: InputTally, param: string): boolean
     if (key === undefined) continue;
     if (spans.has(key)) throw invalid(`The name '${key}' stands twice in the same object.`, `${param}.${key}`);
     spans.set(key, { start, end: cursor.position });
+    if (key === 'id') id = { start: before, first, end: cursor.position };
   }
   if (tally.itemBytes > tally.longestItemBytes) tally.longestItemBytes = tally.itemBytes;
   const typeSpan = spans.get('type');
@@ -259,8 +266,21 @@ function walkItem(cursor: JsonCursor, tally: InputTally, param: string): boolean
   if (!CLIENT_ITEMS.has(type)) walkForeign(tally, type, spans, param);
   const callId = spans.get('call_id');
   if (callId !== undefined) editCallId(body, callId, tally);
-  return type !== 'reasoning' || holdsReasoning(body, spans);
+  if (CALLS.has(type)) {
+    if (!tally.reasoned && id !== undefined) tally.edits.push({ start: id.start, end: id.end, text: '' });
+    return true;
+  }
+  if (type !== 'reasoning') {
+    tally.reasoned = false;
+    return true;
+  }
+  const stays = holdsReasoning(body, spans);
+  tally.reasoned ||= stays;
+  return stays;
 }
+
+/** By its id a call asks for the reasoning behind it; where a client has not kept that, or it is taken out, the call goes without its id. */
+const CALLS: ReadonlySet<unknown> = new Set(['function_call', 'custom_tool_call']);
 
 function itemKey(cursor: JsonCursor, param: string): string | undefined {
   try {

@@ -21,7 +21,7 @@ export const REQUEST_KEYS: ReadonlySet<string> = new Set([
 ]);
 
 /** Names in an item of the input that are read or written. */
-export const ITEM_KEYS: ReadonlySet<string> = new Set(['type', 'content', 'output', 'call_id', 'encrypted_content', 'result']);
+export const ITEM_KEYS: ReadonlySet<string> = new Set(['type', 'id', 'content', 'output', 'call_id', 'encrypted_content', 'result']);
 
 /** What the client gives or does itself. An item of another kind stands for something that the provider has read or done. */
 export const CLIENT_ITEMS: ReadonlySet<unknown> = new Set([
