@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compareBooks } from '../scenario/books.ts';
 import { describeSdk } from './sdk/cases.ts';
-import { missingPython, PythonProcess, pythonSdk } from './sdk/python.ts';
+import { IMPORT_MS, missingPython, PythonProcess, pythonSdk } from './sdk/python.ts';
 import { type Stage, startStage } from './sdk/stage.ts';
 
 const missing = missingPython(['openai', 'anthropic', 'google.genai']);
@@ -18,8 +18,8 @@ describe.skipIf(missing !== undefined)('Python', () => {
   const google = new PythonProcess('google_sdk');
   let stage: Stage;
   beforeAll(async () => {
-    stage = await startStage('eu');
-  });
+    [stage] = await Promise.all([startStage('eu'), openai.ready(), anthropic.ready(), google.ready()]);
+  }, IMPORT_MS);
   afterAll(async () => {
     await Promise.all([openai, anthropic, google].map((python) => python.stop()));
     await stage?.world.stop();

@@ -93,6 +93,12 @@ export function describeSdk(sdk: Sdk, stage: () => Stage, errorNames: ErrorNames
         expectTurn(await converse().say([{ text: 'What is this?' }, { image: PIXEL }]), 'You said: What is this? I received 1 image.');
       });
 
+      // Google's API takes no address of a picture, so the node would have to fetch it. What is only named needs an output limit there.
+      it.skipIf(dialect === 'gemini')('has the provider see an image by its URL', async () => {
+        const turn = await converse({ maxOutputTokens: 2_000 }).say([{ text: 'What is this?' }, { image: 'https://example.com/cat.png' }]);
+        expectTurn(turn, 'You said: What is this? I received 1 image.');
+      });
+
       it.each([false, true])('gives what a JSON schema asks for (stream: %s)', async (stream) => {
         const turn = await converse({ stream, json: ['city'] }).say(said('In Oslo'));
         expect(turn).toMatchObject({ calls: [], finish: finishes.stop });
@@ -159,6 +165,12 @@ export function describeSdk(sdk: Sdk, stage: () => Stage, errorNames: ErrorNames
       expect([...one, ...two].map(({ length }) => length)).toEqual([dimensions, dimensions, dimensions]);
       for (const [index, value] of (two[0] ?? []).entries()) expect(value).toBeCloseTo(one[0]?.[index] ?? Number.NaN, 5);
       expect(two[1]).not.toEqual(two[0]);
+    });
+
+    it.each(['gpt-4o-mini', 'claude-haiku-4-5'])('raises an error of its own where a stream of %s breaks', async (model) => {
+      const conversation = client().converse({ model, stream: true });
+      const broken = await raisedBy(() => conversation.say(said('one two three four five six seven eight [[sim error_event_after=8]]')));
+      expect(broken.name).toMatch(/Error$/);
     });
 
     it('lists models', async () => {

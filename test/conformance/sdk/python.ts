@@ -30,9 +30,12 @@ interface Answer {
   readonly raised?: Raised;
 }
 
+/** How long the libraries may take to be imported. */
+export const IMPORT_MS = 180_000;
+
 type Command = Readonly<Record<string, unknown>> & { readonly op: string };
 
-/** One file of libraries; started with the first command. */
+/** One file of libraries; started with the first command, or by `ready`. */
 export class PythonProcess {
   readonly #module: string;
   readonly #waiting = new Map<number, { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void }>();
@@ -53,6 +56,11 @@ export class PythonProcess {
       this.#waiting.set(id, { resolve, reject });
       child.stdin.write(`${JSON.stringify({ id, ...command })}\n`);
     });
+  }
+
+  /** When the libraries are imported, which takes many seconds on a busy machine. */
+  async ready(): Promise<void> {
+    await this.tell({ op: 'ping' });
   }
 
   /** A number that no other client or conversation of this process has. */

@@ -1,6 +1,6 @@
 """Serves the suites' commands with Python client libraries: one JSON object a line in, one a line out, in order.
 
-{"id", "op": "connect", "client", "sdk", "url", "key"} · {"id", "op": "converse", "client", "conversation", "terms"} ·
+{"id", "op": "ping"} · {"id", "op": "connect", "client", "sdk", "url", "key"} · {"id", "op": "converse", "client", "conversation", "terms"} ·
 {"id", "op": "say" | "answer_calls" | "leave", "conversation", "value"} · {"id", "op": "models" | "count_tokens" | "embed", "client", …}.
 The answer is {"id", "value"}, or {"id", "raised": {"name", "status", "message"}} with what the library raised.
 """
@@ -22,6 +22,8 @@ def main(module_name):
 
     def serve(command):
         op = command["op"]
+        if op == "ping":
+            return None
         if op == "connect":
             clients[command["client"]] = sdks[command["sdk"]](command["url"], command["key"])
         elif op == "converse":
