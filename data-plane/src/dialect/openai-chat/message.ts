@@ -123,7 +123,7 @@ export function writeMessages(messages: readonly Message[], terms: MessageTerms)
     written.push(writeMessage({ ...message, parts }, { ...terms, at }));
   }
   if (hoisted.length > 0) written.push(...writeHoisted(hoisted, { ...terms, at: `messages[${messages.length - 1}]` }));
-  if (!terms.isOurs && messages.at(-1)?.role === 'assistant') terms.lose({ name: 'prefill' });
+  if (!terms.isOurs && written.at(-1)?.role === 'assistant') terms.lose({ name: 'prefill' });
   return written;
 }
 

@@ -195,6 +195,14 @@ describe('the bound of the input', () => {
     expect(bound([{ type: 'input_audio', input_audio: { data: 'A'.repeat(160_000), format: 'mp3' } }])).toBeGreaterThan(7_000);
   });
 
+  it('leaves sound to the context whose length its bytes do not bound', () => {
+    const said = (data: string) => ({
+      messages: [{ role: 'user', content: [{ type: 'input_audio', input_audio: { data, format: 'mp3' } }] }],
+    });
+    expect(chat(said(Buffer.from('ID3 speech').toString('base64'))).facts.readsBeyondBody).toBe(false);
+    expect(chat(said(Buffer.from('fLaC silence').toString('base64'))).facts).toMatchObject({ readsBeyondBody: true, unbounded: undefined });
+  });
+
   it('counts the pictures beside a content like those in it', () => {
     const picture = { type: 'image_url', image_url: { url: 'https://x.y/a.png' } };
     const { facts } = chat({ messages: [{ role: 'assistant', content: 'x', images: [picture, picture] }] });

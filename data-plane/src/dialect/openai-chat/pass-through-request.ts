@@ -24,6 +24,7 @@ import {
   splice,
   valueAt,
 } from '../json-scanner.ts';
+import { isSteadyAudio } from '../steady-audio.ts';
 import { carriedStateEdits, mayHoldCarriedState } from './carried-state.ts';
 import {
   asksForNothing,
@@ -292,8 +293,9 @@ function walkPart(cursor: JsonCursor, tally: InputTally, param: string): void {
       break;
     }
     case 'input_audio': {
-      const { bytes } = walkMedium(cursor, 'data');
+      const { bytes, isSteady } = walkMedium(cursor, 'data');
       tally.audio ??= param;
+      if (!isSteady) tally.readsBeyondBody = true;
       tally.mediaBytes += bytes;
       tally.mediaTokens += Math.ceil(bytes / AUDIO_BYTES_PER_TOKEN);
       break;
@@ -326,30 +328,42 @@ function walkPart(cursor: JsonCursor, tally: InputTally, param: string): void {
 const FILE_REFERENCE_BYTES = 512;
 const IMAGE_DATA_URL = Buffer.from('data:image/');
 
-/** Goes over a medium, given as a string or as an object with `member`: the bytes of its inline data, and whether low detail will do. */
-function walkMedium(cursor: JsonCursor, member: 'url' | 'data'): { readonly bytes: number; readonly lowDetail: boolean } {
+interface Medium {
+  /** Of its inline data. */
+  readonly bytes: number;
+  readonly lowDetail: boolean;
+  /** Of sound: its bytes bound its length. */
+  readonly isSteady: boolean;
+}
+
+/** Goes over a medium, given as a string or as an object with `member`. */
+function walkMedium(cursor: JsonCursor, member: 'url' | 'data'): Medium {
   const kind = cursor.peek();
-  if (kind === 'string') return { bytes: inlineBytes(cursor.body, cursor.skipValue(), member), lowDetail: false };
+  if (kind === 'string') return { bytes: inlineBytes(cursor.body, cursor.skipValue(), member), lowDetail: false, isSteady: false };
   if (kind !== 'object') {
     cursor.skipValue();
-    return { bytes: 0, lowDetail: false };
+    return { bytes: 0, lowDetail: false, isSteady: false };
   }
   let bytes = 0;
   let details = 0;
   let low = false;
+  let isSteady = false;
   cursor.openObject();
   for (let first = true; cursor.nextKey(first); first = false) {
     const key = cursor.key();
     const isText = cursor.peek() === 'string';
     const span = cursor.skipValue();
     // Of a name written twice the bytes of the others stay in the count, which is a bound whichever one is read upstream.
-    if (key === member && isText) bytes = inlineBytes(cursor.body, span, member);
+    if (key === member && isText) {
+      bytes = inlineBytes(cursor.body, span, member);
+      isSteady = member === 'data' && isSteadyAudio(cursor.body, span);
+    }
     if (key === 'detail') {
       details++;
       low = isText && valueAt(cursor.body, span) === 'low';
     }
   }
-  return { bytes, lowDetail: low && details === 1 };
+  return { bytes, lowDetail: low && details === 1, isSteady };
 }
 
 function inlineBytes(body: Buffer, { start, end }: Span, member: 'url' | 'data'): number {

@@ -48,6 +48,8 @@ function readSwitch({ enable_thinking: enabled, thinking_budget: budget }: JsonO
 export interface EffortTerms {
   /** The catalogue says that the model thinks. */
   readonly thinks: boolean;
+  /** It can be told not to, by `none`. */
+  readonly takesNone: boolean;
   readonly takesEffort: boolean;
   /** Thinking is asked for by OpenRouter's object, which can say all of it. */
   readonly takesObject: boolean;
@@ -57,7 +59,10 @@ export interface EffortTerms {
 }
 
 /** The members that ask for it. */
-export function writeEffort(reasoning: Reasoning | undefined, { thinks, takesEffort, takesObject, isOurs, lose }: EffortTerms): JsonObject {
+export function writeEffort(
+  reasoning: Reasoning | undefined,
+  { thinks, takesNone, takesEffort, takesObject, isOurs, lose }: EffortTerms,
+): JsonObject {
   if (reasoning === undefined) return {};
   const { effort, budgetTokens, mode, show } = reasoning;
   if (reasoning.isDefault === true && !thinks) return {};
@@ -69,9 +74,10 @@ export function writeEffort(reasoning: Reasoning | undefined, { thinks, takesEff
     return { reasoning: { ...amount, ...(effort === undefined && budgetTokens === undefined ? { enabled: true } : {}), exclude } };
   }
   if (show !== undefined && reasoning.isDefault !== true) lose({ name: 'reasoning_show' });
-  const asked = askedEffort(reasoning);
-  // Not every model takes `none`: without a word it thinks as much as it does by itself.
-  if (mode === 'off' && asked === undefined) lose({ name: 'reasoning_effort', at: 'none' });
+  const asked = askedEffort(reasoning) ?? (mode === 'off' && takesNone ? 'none' : undefined);
+  // Others have no word for it, and think as much as they do by themselves.
+  if (mode === 'off' && asked === undefined && thinks) lose({ name: 'reasoning_effort', at: 'none' });
+  else if (mode === 'off' && effort !== undefined && effort !== 'none') lose({ name: 'reasoning_effort', at: effort });
   if (asked === undefined) return {};
   if (!takesEffort) {
     lose({ name: 'reasoning_effort' });
@@ -83,10 +89,10 @@ export function writeEffort(reasoning: Reasoning | undefined, { thinks, takesEff
   return { reasoning_effort: 'xhigh' };
 }
 
-/** An effort goes before a budget; a model that is left to decide for itself thinks as much as by `high`. */
+/** Not to think goes before an effort, and that before a budget; a model that is left to decide for itself thinks as much as by `high`. */
 function askedEffort({ effort, budgetTokens, mode }: Reasoning): string | undefined {
+  if (mode === 'off') return effort === 'none' ? effort : undefined;
   if (effort !== undefined) return effort;
-  if (mode === 'off') return undefined;
   if (budgetTokens !== undefined) return nearestEffort(budgetTokens);
   return mode === 'adaptive' ? 'high' : undefined;
 }

@@ -6,7 +6,7 @@ import type { Request, ResponseFormat } from '../../canonical/request.ts';
 import { boundedToolName } from '../../canonical/tool-name.ts';
 import type { Encoded, EncodeRequestTerms } from '../dialect.ts';
 import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
-import { takesSampling } from '../openai-models.ts';
+import { takesNoEffort, takesSampling } from '../openai-models.ts';
 import { loseUnknownFields } from '../unknown-fields.ts';
 import { type MessageTerms, readMessages, writeMessages } from './message.ts';
 import { readPassThrough } from './pass-through-request.ts';
@@ -186,6 +186,7 @@ class RequestWriter {
       response_format: this.#format(),
       ...writeEffort(this.#request.reasoning, {
         thinks: this.#terms.capabilities?.includes('reasoning') ?? false,
+        takesNone: takesNoEffort(this.#terms.model),
         takesEffort: !this.#has('no_reasoning_effort'),
         takesObject: this.#has('reasoning_object'),
         isOurs: this.#isOurs,
@@ -242,9 +243,10 @@ class RequestWriter {
   }
 
   #sampling(): JsonObject {
-    const { sampling, logprobs, stop, logitBias } = this.#request;
+    const { sampling, logprobs, stop, logitBias, reasoning } = this.#request;
+    const effort = reasoning?.mode === 'off' ? 'none' : reasoning?.effort;
     // A client of this dialect is told by the provider itself what its model refuses.
-    const refusesAll = !this.#isOurs && !takesSampling(this.#terms.model, this.#request.reasoning?.effort);
+    const refusesAll = !this.#isOurs && !takesSampling(this.#terms.model, effort);
     const noPenalties = refusesAll || this.#has('no_penalties');
     const noLogprobs = refusesAll || this.#has('no_logprobs');
     const told = this.#unless(noLogprobs, 'logprobs', logprobs);

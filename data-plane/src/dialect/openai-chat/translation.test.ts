@@ -113,13 +113,23 @@ describe('settings for an upstream', () => {
     [{ effort: undefined, budgetTokens: 1_024 }, 'low', ['reasoning_budget']],
     [{ effort: undefined, budgetTokens: 30_000 }, 'high', ['reasoning_budget']],
     [{ effort: undefined, budgetTokens: undefined, mode: 'adaptive' }, 'high', []],
-    [{ effort: undefined, budgetTokens: undefined, mode: 'off' }, undefined, ['reasoning_effort']],
+    [{ effort: undefined, budgetTokens: undefined, mode: 'off' }, undefined, []],
     [{ effort: 'max', budgetTokens: undefined }, 'xhigh', ['reasoning_effort']],
     [{ effort: 'high', budgetTokens: undefined, isDefault: true }, undefined, []],
   ] as const)('ask to think %j as %s', (reasoning, effort, lost) => {
     const { fields, losses } = encode(foreign({ reasoning }));
     expect(fields.reasoning_effort).toBe(effort);
     expect(losses.map(({ name }) => name)).toEqual(lost);
+  });
+
+  it.each([
+    ['gpt-5.4', 'none', []],
+    ['o3', undefined, [{ name: 'reasoning_effort', at: 'none' }]],
+  ])('ask %s not to think by %s', (model, effort, losses) => {
+    const request = foreign({ reasoning: { effort: undefined, budgetTokens: undefined, mode: 'off' } });
+    const written = encodeRequest(request, { ...TERMS, model, capabilities: ['reasoning'] });
+    expect(JSON.parse(Buffer.concat([...written.body]).toString()).reasoning_effort).toBe(effort);
+    expect(written.losses).toEqual(losses);
   });
 
   it('ask to think in one object where that is taken', () => {
