@@ -71,6 +71,14 @@ describe('the facts of a request', () => {
     expect(facts).toMatchObject({ needs: ['vision'], beyondText: [{ meter: 'image_in' }], readsBeyondBody: false });
   });
 
+  it('leaves sound to the context whose length its bytes do not bound', () => {
+    const said = (begin: string) => ({
+      contents: [{ parts: [{ inlineData: { mimeType: 'audio/mp3', data: Buffer.from(begin).toString('base64') } }] }],
+    });
+    expect(chat(said('ID3 speech')).facts).toMatchObject({ readsBeyondBody: false, needs: ['audio_input'] });
+    expect(chat(said('fLaC silence')).facts).toMatchObject({ readsBeyondBody: true, unbounded: undefined });
+  });
+
   it('finds pictures in the responses of functions', () => {
     const part = { functionResponse: { name: 'f', response: {}, parts: [{ inlineData: { mimeType: 'image/png', data: 'AAAA' } }] } };
     expect(chat({ contents: [{ parts: [part] }] }).facts.needs).toContain('vision');

@@ -12,6 +12,7 @@ import {
 } from '../input-bounds.ts';
 import { invalid, type JsonObject, modelName } from '../json.ts';
 import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { isSteadyAudio } from '../steady-audio.ts';
 import { camelName, enumWord, fieldsOf, integer, listOf, optionalPositive } from './proto-json.ts';
 import { bareModel, CHAT_KEYS, MAX_CHOICES, MAX_EMBEDDING_INPUT_CHARACTERS, MAX_EMBEDDING_INPUTS, requestedTier } from './schema.ts';
 import { readSingleEmbedding } from './single-embedding.ts';
@@ -250,17 +251,18 @@ function walkPart(cursor: JsonCursor, name: string, param: string, tally: InputT
 /** Of a name written twice the bytes of the others stay in the count, which is a bound whichever one is read upstream. */
 function walkBlob(cursor: JsonCursor, param: string, tally: InputTally): void {
   const { body } = cursor;
-  let bytes = 0;
+  let data: Span | undefined;
   let mediaType = '';
   let types = 0;
   eachMember(cursor, (name) => {
     const isText = cursor.peek() === 'string';
     const span = cursor.skipValue();
-    if (name === 'data' && isText) bytes = span.end - span.start - 2;
+    if (name === 'data' && isText) data = span;
     if (name !== 'mimeType' || !isText) return;
     types++;
     mediaType = stringAt(body, span) ?? '';
   });
+  const bytes = data === undefined ? 0 : data.end - data.start - 2;
   const family = types === 1 ? mediaType.slice(0, mediaType.indexOf('/')) : '';
   switch (family) {
     case 'image':
@@ -272,6 +274,7 @@ function walkBlob(cursor: JsonCursor, param: string, tally: InputTally): void {
       tally.audio ??= param;
       tally.mediaBytes += bytes;
       tally.mediaTokens += Math.ceil(bytes / AUDIO_BYTES_PER_TOKEN);
+      if (data !== undefined && !isSteadyAudio(body, data)) tally.readsBeyondBody = true;
       break;
     case 'text':
       break;

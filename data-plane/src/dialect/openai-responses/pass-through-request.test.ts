@@ -181,6 +181,16 @@ describe('what is told of a request', () => {
     });
   });
 
+  it('leave sound to the context whose length its bytes do not bound', () => {
+    const said = (begin: string) => {
+      const data = Buffer.from(begin).toString('base64');
+      const content = [{ type: 'input_audio', input_audio: { data, format: 'mp3' } }];
+      return readPassThrough('chat', Buffer.from(JSON.stringify({ model: 'm', input: [{ role: 'user', content }] }))).facts;
+    };
+    expect(said('ID3 speech')).toMatchObject({ readsBeyondBody: false, needs: ['audio_input'] });
+    expect(said('fLaC silence')).toMatchObject({ readsBeyondBody: true, unbounded: undefined });
+  });
+
   it('is what the model must be capable of, without what this gateway asks for by itself', () => {
     const picture = { type: 'input_image', image_url: 'data:image/png;base64,AAAA' };
     const speech = { type: 'input_audio', input_audio: { data: 'AAAA', format: 'wav' } };

@@ -27,6 +27,7 @@ import {
   splice,
   valueAt,
 } from '../json-scanner.ts';
+import { isSteadyAudio } from '../steady-audio.ts';
 import { CLIENT_ITEMS, CLIENT_TOOLS, DEFAULT_EFFORT, ITEM_KEYS, MAX_CALL_ID_CHARACTERS, REQUEST_KEYS, requestedTier } from './schema.ts';
 
 const REASONING_KEYS: ReadonlySet<string> = new Set(['effort']);
@@ -401,10 +402,12 @@ function walkAudio(cursor: JsonCursor, tally: InputTally, param: string): void {
   cursor.openObject();
   for (let first = true; cursor.nextKey(first); first = false) {
     const isData = cursor.key() === 'data' && cursor.peek() === 'string';
-    const { start, end } = cursor.skipValue();
+    const span = cursor.skipValue();
     if (!isData) continue;
-    tally.mediaBytes += end - start - 2;
-    tally.mediaTokens += Math.ceil((end - start) / AUDIO_BYTES_PER_TOKEN);
+    const bytes = span.end - span.start - 2;
+    tally.mediaBytes += bytes;
+    tally.mediaTokens += Math.ceil(bytes / AUDIO_BYTES_PER_TOKEN);
+    if (!isSteadyAudio(cursor.body, span)) tally.readsBeyondBody = true;
   }
 }
 
