@@ -187,6 +187,8 @@ export function fromOpenApi(given: unknown): JsonObject {
 /** JSON Schema has no other order of properties than that in which they are written. */
 function ordered<Value>(entries: readonly (readonly [string, Value])[], ordering: unknown): readonly (readonly [string, Value])[] {
   if (!Array.isArray(ordering)) return entries;
-  const place = (name: string): number => (ordering.includes(name) ? ordering.indexOf(name) : ordering.length);
+  // From the last on, so that a name which stands twice has its first place.
+  const places = new Map(ordering.map((name, index) => [name, index] as const).reverse());
+  const place = (name: string): number => places.get(name) ?? ordering.length;
   return entries.toSorted(([a], [b]) => place(a) - place(b));
 }

@@ -15,6 +15,38 @@ interface OpenCall {
   readonly name: string;
 }
 
+/** The calls of a turn: results take one each. Ids may stand twice, and are looked for in the order of the calls. */
+class OpenCalls {
+  readonly #byId = new Map<string, OpenCall[]>();
+  readonly #byName = new Map<string, OpenCall[]>();
+  readonly #taken = new Set<OpenCall>();
+
+  constructor(calls: readonly OpenCall[]) {
+    // Each list has the first call last, where it is taken from.
+    for (const call of calls.toReversed()) {
+      for (const [lists, key] of [
+        [this.#byId, call.id],
+        [this.#byName, call.name],
+      ] as const) {
+        const list = lists.get(key);
+        if (list === undefined) lists.set(key, [call]);
+        else list.push(call);
+      }
+    }
+  }
+
+  take(id: string, name: string): OpenCall | undefined {
+    const call = this.#open(this.#byId.get(id)) ?? this.#open(this.#byName.get(name));
+    if (call !== undefined) this.#taken.add(call);
+    return call;
+  }
+
+  #open(list: OpenCall[] = []): OpenCall | undefined {
+    for (let call = list.pop(); call !== undefined; call = list.pop()) if (!this.#taken.has(call)) return call;
+    return undefined;
+  }
+}
+
 /** Throws GatewayError 400: `systemInstruction` is one content, whose role says nothing. */
 export function readSystem(value: unknown): Message | undefined {
   if (value === undefined || value === null) return undefined;
@@ -32,12 +64,12 @@ function noCalls(): string {
  */
 export function readContents(value: unknown): readonly Message[] {
   const messages: Message[] = [];
-  let open: OpenCall[] = [];
+  let open = new OpenCalls([]);
   for (const { isModel, start, contents } of sides(listOf(value))) {
     const param = `contents[${start}]`;
     if (isModel) {
       const read = readModelParts(contents, (place) => `call_${start}_${place}`);
-      open = read.filter((part) => part.type === 'tool_call').map(({ id, name }) => ({ id, name }));
+      open = new OpenCalls(read.filter((part) => part.type === 'tool_call').map(({ id, name }) => ({ id, name })));
       if (read.length > 0) messages.push({ role: 'assistant', parts: read, name: undefined, rest: NO_REST });
       continue;
     }
@@ -141,22 +173,19 @@ function plainText(value: string): TextPart {
  * A result, with the id of its call: the one it names, else the first of its function that is still open, since results come in the order
  * of their calls. Takes that call from `open`.
  */
-function readResult(value: unknown, open: OpenCall[], param: string): ToolResultPart {
+function readResult(value: unknown, open: OpenCalls, param: string): ToolResultPart {
   const part = fieldsOf(value);
   const response = fieldsOf(part.functionResponse);
   const name = text(response.name) ?? '';
   const told = text(response.id) ?? '';
   const id = told === '' ? '' : unpackCallId(told).id;
-  const byId = open.findIndex((call) => call.id === id);
-  const at = byId === -1 ? open.findIndex((call) => call.name === name) : byId;
-  const call = open[at];
+  const call = open.take(id, name);
   if (call === undefined) {
     throw invalid(
       `There is no function call that the response of '${name.slice(0, 64)}' in '${param}' answers: the number of function response parts must equal that of function call parts.`,
       param,
     );
   }
-  open.splice(at, 1);
   const json = isObject(response.response) ? response.response : {};
   const { isError, shown } = readOutput(json);
   const media = listOf(response.parts).map((inner) => readPart(inner, noCalls));
