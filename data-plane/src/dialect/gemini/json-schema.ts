@@ -3,8 +3,9 @@ import { isObject, type JsonObject } from '../json.ts';
 
 /** References are followed so deep; below that anything is allowed, since this form cannot say that a schema contains itself. */
 const MAX_REFERENCE_LEVELS = 8;
-/** A schema that grows beyond this while its references are written out is cut where it stands. */
-const MAX_SCHEMAS = 4_096;
+/** Schemas of a request that grow beyond this while their references are written out are cut where they stand. */
+const MAX_REFERENCES = 4_096;
+const MAX_REFERENCED_CHARACTERS = 1024 * 1024;
 
 const KEPT = [
   'title',
@@ -51,16 +52,31 @@ const SAID_OTHERWISE: ReadonlySet<string> = new Set([
   '$comment',
 ]);
 
+/** What the references in all schemas of one request have grown to: a short one can stand for a long text, and often. */
+export class Growth {
+  #references = 0;
+  #characters = 0;
+
+  /** Whether there is room for what a reference stands for. */
+  takes(characters: number): boolean {
+    this.#references++;
+    this.#characters += characters;
+    return this.#references <= MAX_REFERENCES && this.#characters <= MAX_REFERENCED_CHARACTERS;
+  }
+}
+
 interface Walk {
   readonly definitions: JsonObject;
   readonly lost: (keyword: string) => void;
-  schemas: number;
+  readonly growth: Growth;
+  /** Of the definitions that are referred to, as JSON. */
+  readonly characters: Map<string, number>;
 }
 
 /** JSON Schema in the older form. `lost` is told each keyword that has no place in it. */
-export function toOpenApi(schema: JsonObject, lost: (keyword: string) => void): JsonObject {
+export function toOpenApi(schema: JsonObject, lost: (keyword: string) => void, growth = new Growth()): JsonObject {
   const definitions = { ...objectOf(schema.definitions), ...objectOf(schema.$defs) };
-  return write(schema, { definitions, lost, schemas: 0 }, 0);
+  return write(schema, { definitions, lost, growth, characters: new Map() }, 0);
 }
 
 function objectOf(value: unknown): JsonObject {
@@ -68,12 +84,11 @@ function objectOf(value: unknown): JsonObject {
 }
 
 function write(given: unknown, walk: Walk, references: number): JsonObject {
-  walk.schemas++;
-  if (!isObject(given) || walk.schemas > MAX_SCHEMAS) return {};
+  if (!isObject(given)) return {};
   if (typeof given.$ref === 'string') {
-    const name = given.$ref.replace(/^#\/(\$defs|definitions)\//, '');
-    const target = walk.definitions[decodeURIComponent(name).replaceAll('~1', '/').replaceAll('~0', '~')];
-    if (target === undefined || references >= MAX_REFERENCE_LEVELS) {
+    const name = definitionName(given.$ref);
+    const target = Object.hasOwn(walk.definitions, name) ? walk.definitions[name] : undefined;
+    if (target === undefined || references >= MAX_REFERENCE_LEVELS || !walk.growth.takes(charactersOf(name, target, walk))) {
       walk.lost('$ref');
       return {};
     }
@@ -108,22 +123,34 @@ function write(given: unknown, walk: Walk, references: number): JsonObject {
   return out;
 }
 
+function definitionName(reference: string): string {
+  const name = reference.replace(/^#\/(\$defs|definitions)\//, '');
+  try {
+    return decodeURIComponent(name).replaceAll('~1', '/').replaceAll('~0', '~');
+  } catch {
+    // A stray `%`.
+    return name;
+  }
+}
+
+function charactersOf(name: string, target: unknown, { characters }: Walk): number {
+  const known = characters.get(name) ?? JSON.stringify(target).length;
+  characters.set(name, known);
+  return known;
+}
+
 /** `allOf` is one schema with the members of all. */
 function merged(schema: JsonObject): JsonObject {
   if (!Array.isArray(schema.allOf)) return schema;
   const { allOf, ...beside } = schema;
-  let all: JsonObject = {};
-  for (const part of [...allOf, beside].filter(isObject)) {
-    all = {
-      ...all,
-      ...part,
-      ...(isObject(all.properties) && isObject(part.properties) ? { properties: { ...all.properties, ...part.properties } } : {}),
-      ...(Array.isArray(all.required) && Array.isArray(part.required)
-        ? { required: [...new Set([...all.required, ...part.required])] }
-        : {}),
-    };
-  }
-  return all;
+  const parts = [...allOf, beside].filter(isObject);
+  const properties = parts.map((part) => part.properties).filter(isObject);
+  const required = parts.map((part) => part.required).filter((one) => Array.isArray(one));
+  return {
+    ...Object.fromEntries(parts.flatMap((part) => Object.entries(part))),
+    ...(properties.length === 0 ? {} : { properties: Object.fromEntries(properties.flatMap((one) => Object.entries(one))) }),
+    ...(required.length === 0 ? {} : { required: [...new Set(required.flat())] }),
+  };
 }
 
 function typesOf({ type }: JsonObject): readonly string[] {

@@ -5,7 +5,7 @@ import type { Encoded, EncodeRequestTerms, RequestPlace } from '../dialect.ts';
 import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
 import { loseUnknownFields } from '../unknown-fields.ts';
 import { writeConversation } from './contents.ts';
-import { fromOpenApi, toOpenApi } from './json-schema.ts';
+import { fromOpenApi, Growth, toOpenApi } from './json-schema.ts';
 import { readContents, readSystem } from './message.ts';
 import { type ModelWays, waysOf } from './models.ts';
 import { readPassThrough } from './pass-through-request.ts';
@@ -140,9 +140,10 @@ export function encodeRequest(request: Request, terms: EncodeRequestTerms): Enco
   if (request.verbosity !== undefined) lost({ name: 'verbosity' });
   if (request.logitBias !== undefined && Object.keys(request.logitBias).length > 0) lost({ name: 'logit_bias' });
   if (!isOurs && request.metadata !== undefined && Object.keys(request.metadata).length > 0) lost({ name: 'metadata' });
-  const tools = writeTools(request, ways, lost);
+  const growth = new Growth();
+  const tools = writeTools(request, ways, growth, lost);
   const { systemInstruction, contents } = writeConversation(request.messages, isOurs, ways, lost);
-  const config = writeConfig(request, terms, ways, lost);
+  const config = writeConfig(request, terms, ways, growth, lost);
   const ours = isOurs ? Object.fromEntries(Object.entries(request.rest).filter(([key]) => !key.startsWith(CONFIG))) : NO_REST;
   const fields: JsonObject = {
     ...ours,
@@ -157,7 +158,7 @@ export function encodeRequest(request: Request, terms: EncodeRequestTerms): Enco
   return { body: [Buffer.from(JSON.stringify(fields))], losses };
 }
 
-function writeConfig(request: Request, terms: EncodeRequestTerms, ways: ModelWays, lost: (loss: Loss) => void): JsonObject {
+function writeConfig(request: Request, terms: EncodeRequestTerms, ways: ModelWays, growth: Growth, lost: (loss: Loss) => void): JsonObject {
   const { sampling, logprobs, imageOutput, outputModalities } = request;
   if (request.stop.length > MAX_STOP_SEQUENCES) {
     throw invalid(`This model takes at most ${MAX_STOP_SEQUENCES} stop sequences.`, 'stop');
@@ -182,7 +183,7 @@ function writeConfig(request: Request, terms: EncodeRequestTerms, ways: ModelWay
     stopSequences: request.stop.length === 0 ? undefined : request.stop,
     responseLogprobs: logprobs === undefined ? undefined : true,
     logprobs: logprobs?.top,
-    ...(request.format === undefined ? {} : writeFormat(request.format, request, ways, lost)),
+    ...(request.format === undefined ? {} : writeFormat(request.format, request, ways, growth, lost)),
     thinkingConfig: writeThinking(request.reasoning, ways, lost),
     responseModalities: outputModalities === undefined ? undefined : outputModalities.map((word) => enumWord(word)),
     imageConfig: imageOutput === undefined ? undefined : { aspectRatio: imageOutput.aspectRatio, imageSize: imageOutput.size },
@@ -190,7 +191,7 @@ function writeConfig(request: Request, terms: EncodeRequestTerms, ways: ModelWay
 }
 
 /** Throws GatewayError 400 for a format beside tools where the model has only one of them at a time. */
-function writeFormat(format: ResponseFormat, request: Request, ways: ModelWays, lost: (loss: Loss) => void): JsonObject {
+function writeFormat(format: ResponseFormat, request: Request, ways: ModelWays, growth: Growth, lost: (loss: Loss) => void): JsonObject {
   if (format.type === 'text') return {};
   if (request.tools.length > 0 && !ways.takesFormatWithTools) {
     throw invalid('This model takes no tools together with a JSON response format. Leave one of them out.', 'response_format');
@@ -200,5 +201,5 @@ function writeFormat(format: ResponseFormat, request: Request, ways: ModelWays, 
   const { description } = format;
   const schema = description === undefined || format.schema.description !== undefined ? format.schema : { ...format.schema, description };
   if (ways.takesJsonSchema) return { responseMimeType, responseJsonSchema: schema };
-  return { responseMimeType, responseSchema: toOpenApi(schema, (keyword) => lost({ name: 'schema_keyword', at: keyword })) };
+  return { responseMimeType, responseSchema: toOpenApi(schema, (keyword) => lost({ name: 'schema_keyword', at: keyword }), growth) };
 }

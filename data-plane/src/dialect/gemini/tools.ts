@@ -7,7 +7,7 @@ import type { FunctionTool, HostedTool, Tool, ToolChoice } from '../../canonical
 import { boundedToolName } from '../../canonical/tool-name.ts';
 import { refusedTool } from '../hosted-tool.ts';
 import { invalid, isObject, type JsonObject, NO_REST, rest, text } from '../json.ts';
-import { fromOpenApi, toOpenApi } from './json-schema.ts';
+import { fromOpenApi, type Growth, toOpenApi } from './json-schema.ts';
 import type { ModelWays } from './models.ts';
 import { enumWord, fieldsOf, listOf } from './proto-json.ts';
 import { DIALECT } from './schema.ts';
@@ -85,11 +85,16 @@ export function readToolConfig(value: unknown, tools: readonly Tool[]): ReadChoi
 }
 
 /** Throws GatewayError 400 on a tool that another provider runs. */
-export function writeTools({ dialect, tools }: Request, ways: ModelWays, lost: (loss: Loss) => void): readonly JsonObject[] {
+export function writeTools(
+  { dialect, tools }: Request,
+  ways: ModelWays,
+  growth: Growth,
+  lost: (loss: Loss) => void,
+): readonly JsonObject[] {
   const functions: JsonObject[] = [];
   const hosted: JsonObject[] = [];
   for (const tool of tools) {
-    if (tool.kind !== 'hosted') functions.push(writeFunction(tool, dialect === DIALECT, ways, lost));
+    if (tool.kind !== 'hosted') functions.push(writeFunction(tool, dialect === DIALECT, ways, growth, lost));
     else if (tool.dialect === DIALECT) {
       const { type: _, ...settings } = tool.value;
       hosted.push(settings);
@@ -98,24 +103,32 @@ export function writeTools({ dialect, tools }: Request, ways: ModelWays, lost: (
   return functions.length === 0 ? hosted : [{ functionDeclarations: functions }, ...hosted];
 }
 
-function writeFunction(tool: Exclude<Tool, HostedTool>, isOurs: boolean, ways: ModelWays, lost: (loss: Loss) => void): JsonObject {
+function writeFunction(
+  tool: Exclude<Tool, HostedTool>,
+  isOurs: boolean,
+  ways: ModelWays,
+  growth: Growth,
+  lost: (loss: Loss) => void,
+): JsonObject {
   const { name, description } = tool;
   if (tool.kind === 'custom') {
     if (grammarOf(tool.format) !== undefined) lost({ name: 'tool_grammar', at: name });
-    return writeFunction(asFunction(tool), isOurs, ways, lost);
+    return writeFunction(asFunction(tool), isOurs, ways, growth, lost);
   }
   if (tool.strict === true && !isOurs) lost({ name: 'strict_tool', at: name });
   const schema = tool.parameters;
   const parameters =
-    schema === undefined ? {} : writeParameters(schema, ways, (keyword) => lost({ name: 'schema_keyword', at: `${name}:${keyword}` }));
+    schema === undefined
+      ? {}
+      : writeParameters(schema, ways, growth, (keyword) => lost({ name: 'schema_keyword', at: `${name}:${keyword}` }));
   return { ...(isOurs ? tool.rest : NO_REST), name: isOurs ? name : boundedToolName(name), description: description ?? '', ...parameters };
 }
 
 /** None for an object without members: the older form refuses it, and it says nothing. */
-function writeParameters(schema: JsonObject, ways: ModelWays, lost: (keyword: string) => void): JsonObject {
+function writeParameters(schema: JsonObject, ways: ModelWays, growth: Growth, lost: (keyword: string) => void): JsonObject {
   const isEmpty = !isObject(schema.properties) || Object.keys(schema.properties).length === 0;
   if (isEmpty && schema.$ref === undefined && schema.anyOf === undefined && schema.additionalProperties !== true) return {};
-  return ways.takesJsonSchema ? { parametersJsonSchema: schema } : { parameters: toOpenApi(schema, lost) };
+  return ways.takesJsonSchema ? { parametersJsonSchema: schema } : { parameters: toOpenApi(schema, lost, growth) };
 }
 
 /** Undefined where nothing is chosen. Throws GatewayError 400 on a choice that only another dialect has. */
