@@ -263,6 +263,22 @@ export const CHAT_ANSWERS: readonly AnswerCase[] = [
     ),
   },
   {
+    number: 81,
+    what: 'sources that come before the text',
+    upstream: UPSTREAM,
+    events: [
+      chunk({
+        role: 'assistant',
+        content: '',
+        annotations: [{ type: 'url_citation', url_citation: { url: 'https://a.example/', title: 'A', start_index: 0, end_index: 0 } }],
+      }),
+      chunk({ content: 'The sun shines.' }),
+      chunk({}, 'stop'),
+      TOLD,
+      DONE,
+    ],
+  },
+  {
     number: 65,
     what: 'an image in the answer',
     upstream: UPSTREAM,
