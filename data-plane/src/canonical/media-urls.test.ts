@@ -38,4 +38,18 @@ describe('media that a request points at', () => {
     );
     expect(withFoundMedia(request, new Map())).toBe(request);
   });
+
+  it('are not multiplied by an address that stands in a request many times', () => {
+    const data = 'A'.repeat(1024 * 1024);
+    const pointing = (times: number) =>
+      openaiChat.decodeRequest(
+        Buffer.from(
+          JSON.stringify({ model: 'm', messages: [{ role: 'user', content: Array.from({ length: times }, () => image(URL_1)) }] }),
+        ),
+        {},
+      );
+    const found = new Map([[URL_1, { mediaType: 'image/png', data }]]);
+    expect(mediaUrls(withFoundMedia(pointing(32), found), () => true)).toEqual([]);
+    expect(() => withFoundMedia(pointing(33), found)).toThrow(expect.objectContaining({ code: 'request_too_large', status: 413 }));
+  });
 });

@@ -1,6 +1,10 @@
 /** Media that a request only points at: where they are, and the request with what was found there in their place. */
+import { GatewayError } from '@meridian/domain/error';
 import type { MediaSource, Message, Part } from './message.ts';
 import type { Request } from './request.ts';
+
+/** What was found stands in a request as often as its address did; the request that is written holds no more of it than this. */
+export const MAX_FOUND_CHARACTERS = 32 * 1024 * 1024;
 
 /** A medium as it was found. */
 export interface FoundMedium {
@@ -32,17 +36,25 @@ function isMedium(part: Part): part is Medium {
   return part.type === 'image' || part.type === 'audio' || part.type === 'video' || part.type === 'file';
 }
 
-/** The request with each medium that was found in the place of its address. */
+/** The request with each medium that was found in the place of its address. Throws GatewayError 413 where they are too much together. */
 export function withFoundMedia(request: Request, found: ReadonlyMap<string, FoundMedium>): Request {
-  return found.size === 0 ? request : { ...request, messages: request.messages.map((message) => replaced(message, found)) };
+  if (found.size === 0) return request;
+  const room = { characters: MAX_FOUND_CHARACTERS };
+  return { ...request, messages: request.messages.map((message) => replaced(message, found, room)) };
 }
 
-function replaced(message: Message, found: ReadonlyMap<string, FoundMedium>): Message {
+function replaced(message: Message, found: ReadonlyMap<string, FoundMedium>, room: { characters: number }): Message {
   const one = (part: Part): Part => {
     if (part.type === 'tool_result') return { ...part, parts: part.parts.map(one) };
     if (!isMedium(part) || part.source.from !== 'url') return part;
     const medium = found.get(part.source.url);
-    return medium === undefined ? part : { ...part, source: { from: 'base64', ...medium } };
+    if (medium === undefined) return part;
+    room.characters -= medium.data.length;
+    if (room.characters < 0) {
+      const message = `The media that this request points at have more than ${MAX_FOUND_CHARACTERS} characters in base64, each counted as often as it stands there.`;
+      throw new GatewayError('request_too_large', { message });
+    }
+    return { ...part, source: { from: 'base64', ...medium } };
   };
   return { ...message, parts: message.parts.map(one) };
 }
