@@ -228,3 +228,15 @@ describe('a stream that passes through', () => {
     }
   });
 });
+
+describe('a stream whose usage stands twice', () => {
+  it('is broken before it is paid for', () => {
+    const machine = stream();
+    machine.push(sse({ type: 'message_start', message: { model: 'm', usage: { input_tokens: 1, output_tokens: 1 } } }));
+    machine.push(sse({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'Hi' } }));
+    const twice = '{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1},"usage":{"output_tokens":2}}';
+    machine.push(Buffer.from(`event: message_delta\ndata: ${twice}\n\n`));
+    machine.push(sse({ type: 'message_stop' }));
+    expect(machine.end.state).toBe('broken');
+  });
+});

@@ -4,7 +4,7 @@ import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-fac
 import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
 import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, text } from '../json.ts';
-import { MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
+import { MemberSearch, type Span, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { errorFromAnswer, streamFailure } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
@@ -194,7 +194,9 @@ export class MessagesPassThroughStream implements AnswerStream {
       this.#usage = mergeUsage(this.#usage, usage);
       this.#reportedEvents = this.#contentEvents;
     }
-    this.#tail.push({ event, usage });
+    const isCounted = usage !== undefined && Object.keys(usage).length > 0;
+    // Found before the answer is paid for: no stream is finished that could not be written.
+    this.#tail.push({ event, usage: isCounted ? scanObject(event.data ?? NO_DATA, USAGE_KEY).get('usage') : undefined });
   }
 
   #count(bytes: number): void {
@@ -207,7 +209,7 @@ export class MessagesPassThroughStream implements AnswerStream {
     for (const { event } of kept) this.#hand(event, undefined);
   }
 
-  #hand(event: SseEvent, usage: JsonObject | undefined): void {
+  #hand(event: SseEvent, usage: Span | undefined): void {
     if (this.#tail.length > 0) {
       this.#tail.push({ event, usage });
       return;
@@ -221,8 +223,8 @@ export class MessagesPassThroughStream implements AnswerStream {
 
 interface TailEvent {
   readonly event: SseEvent;
-  /** Of a message_delta. */
-  readonly usage: JsonObject | undefined;
+  /** Where that of a message_delta stands in its data. */
+  readonly usage: Span | undefined;
 }
 
 /** Bytes of generated text in an event of content; undefined for one that brings none. */
@@ -247,12 +249,13 @@ function withModel(event: SseEvent, model: string): Buffer {
   return span === undefined ? event.raw : dataEvent(event, splice(data, [{ ...span, text: JSON.stringify(model) }]));
 }
 
-function withCost(event: SseEvent, usage: JsonObject, costUsdLiteral: string): Buffer {
-  const data = event.data ?? Buffer.alloc(0);
-  const span = Object.keys(usage).length === 0 ? undefined : scanObject(data, USAGE_KEY).get('usage');
-  const edit = span === undefined ? undefined : costEdit(data, span, costUsdLiteral);
+function withCost(event: SseEvent, usage: Span, costUsdLiteral: string): Buffer {
+  const data = event.data ?? NO_DATA;
+  const edit = costEdit(data, usage, costUsdLiteral);
   return edit === undefined ? event.raw : dataEvent(event, splice(data, [edit]));
 }
+
+const NO_DATA = Buffer.alloc(0);
 
 /** New data in the event's own framing, its name and line ends aside. */
 function dataEvent(event: SseEvent, data: readonly Buffer[]): Buffer {
