@@ -161,6 +161,18 @@ export const CHAT_ANSWERS: readonly AnswerCase[] = [
     events: [ROLE, chunk(call(0, 'call_a', 'get_weather', '{"city":"Paris"}'), 'tool_calls'), TOLD, DONE],
   },
   {
+    number: 8,
+    what: 'two calls, and a plain stop',
+    upstream: UPSTREAM,
+    body: answer({ tool_calls: [wholeCall('call_a', '{"city":"Paris"}'), wholeCall('call_b', '{"city":"Rome"}')] }, 'stop'),
+  },
+  {
+    number: 8,
+    what: 'a call, and a plain stop',
+    upstream: UPSTREAM,
+    events: [ROLE, chunk(call(0, 'call_a', 'get_weather', '{"city":"Paris"}')), chunk({}, 'stop'), TOLD, DONE],
+  },
+  {
     number: 6,
     what: 'a call without arguments',
     upstream: UPSTREAM,
