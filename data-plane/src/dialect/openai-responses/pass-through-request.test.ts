@@ -8,6 +8,7 @@ import { IMAGE_MAX_TOKENS, LOW_DETAIL_IMAGE_MAX_TOKENS } from '../input-bounds.t
 import { inputText } from './input-text.ts';
 import { longestMessage } from './message-length.ts';
 import { readPassThrough } from './pass-through-request.ts';
+import { MAX_REPEATED_BYTES } from './schema.ts';
 
 const EDITS: RequestEdits = { model: 'up', maxOutputTokens: undefined };
 const read = (fields: object | string) =>
@@ -121,6 +122,15 @@ describe('a request that is passed through', () => {
 });
 
 describe('what is refused', () => {
+  it('is more than a MiB beside the input, all of which the answer repeats, however it is padded', () => {
+    const padding = ' '.repeat(MAX_REPEATED_BYTES);
+    for (const fields of [{ instructions: padding }, { metadata: { a: padding } }, { a: padding }]) {
+      expect(refusal({ model: 'm', input: 'Hi', ...fields })).toMatchObject({ code: 'request_too_large', status: 413 });
+    }
+    expect(refusal(`${padding}{"model":"m","input":"Hi"}`)).toMatchObject({ code: 'request_too_large' });
+    expect(facts({ model: 'm', input: padding }).model).toBe('m');
+  });
+
   it.each([
     [{ input: 'a', store: true }, 'store', /^Store must be set to false$/],
     [{ input: 'a', background: true }, 'background', /stored/],

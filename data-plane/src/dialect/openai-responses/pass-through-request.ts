@@ -28,7 +28,16 @@ import {
   valueAt,
 } from '../json-scanner.ts';
 import { isSteadyAudio } from '../steady-audio.ts';
-import { CLIENT_ITEMS, CLIENT_TOOLS, DEFAULT_EFFORT, ITEM_KEYS, MAX_CALL_ID_CHARACTERS, REQUEST_KEYS, requestedTier } from './schema.ts';
+import {
+  CLIENT_ITEMS,
+  CLIENT_TOOLS,
+  DEFAULT_EFFORT,
+  ITEM_KEYS,
+  MAX_CALL_ID_CHARACTERS,
+  MAX_REPEATED_BYTES,
+  REQUEST_KEYS,
+  requestedTier,
+} from './schema.ts';
 
 const REASONING_KEYS: ReadonlySet<string> = new Set(['effort']);
 
@@ -117,6 +126,12 @@ function read(body: Buffer): PassThroughRequest {
   else if (tally.items === 0) {
     if (spans.has('input')) throw invalid("The parameter 'input' may not be empty.", 'input');
     throw invalid("The parameter 'input' is missing.", 'input');
+  }
+  const input = spans.get('input');
+  if (body.length - (input === undefined ? 0 : input.end - input.start) > MAX_REPEATED_BYTES) {
+    throw new GatewayError('request_too_large', {
+      message: `All of the request but 'input' may have at most ${MAX_REPEATED_BYTES} bytes.`,
+    });
   }
   const instructions = spans.get('instructions');
   if (instructions !== undefined) tally.longestItemBytes = Math.max(tally.longestItemBytes, instructions.end - instructions.start);

@@ -44,6 +44,12 @@ export const CLIENT_TOOLS: ReadonlySet<unknown> = new Set(['function', 'custom',
 /** How much a model thinks that can think, where the request does not say. */
 export const DEFAULT_EFFORT = 'high';
 
+/**
+ * All of a request but its input is repeated in the events that begin and end its answer. More than this could make the last of them longer
+ * than an event may be, when all of the answer has been handed on.
+ */
+export const MAX_REPEATED_BYTES = 1024 * 1024;
+
 /** The longest id of a call that is taken upstream. */
 export const MAX_CALL_ID_CHARACTERS = 64;
 
