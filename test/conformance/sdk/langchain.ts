@@ -48,7 +48,7 @@ class LangChainConversation implements Conversation {
     if (model === undefined) throw new Error('the model takes no tools');
     const message = this.#terms.stream ? await joined(await model.stream(this.#messages)) : await model.invoke(this.#messages);
     this.#messages.push(message);
-    const usage: UsageMetadata | undefined = message.usage_metadata;
+    const usage = message.usage_metadata as UsageMetadata | undefined;
     return {
       text: message.text,
       calls: (message.tool_calls ?? []).map(({ name, args }) => ({ name, arguments: args })),
