@@ -46,7 +46,6 @@ describe('media that a request points at', () => {
         Buffer.from(
           JSON.stringify({ model: 'm', messages: [{ role: 'user', content: Array.from({ length: times }, () => image(URL_1)) }] }),
         ),
-        {},
       );
     const found = new Map([[URL_1, { mediaType: 'image/png', data }]]);
     expect(mediaUrls(withFoundMedia(pointing(32), found), () => true)).toEqual([]);

@@ -64,12 +64,12 @@ function put(open: OpenCall, piece: JsonObject): void {
     let next = childOf(node, step);
     if (!(next instanceof Map) && !Array.isArray(next)) {
       next = typeof steps[index + 1] === 'number' ? [] : new Map();
-      setChild(node, step, next);
+      setChild(node, step, next, open);
     }
     node = next;
   }
   const there = childOf(node, last);
-  setChild(node, last, typeof value === 'string' && typeof there === 'string' ? there + value : value);
+  setChild(node, last, typeof value === 'string' && typeof there === 'string' ? there + value : value, open);
 }
 
 function valueIn(piece: JsonObject): string | number | boolean | null | undefined {
@@ -100,10 +100,12 @@ function childOf(node: Node, step: string | number): Node | undefined {
   return Array.isArray(node) && typeof step === 'number' ? node[step] : undefined;
 }
 
-function setChild(node: Node, step: string | number, value: Node): void {
+function setChild(node: Node, step: string | number, value: Node, open: OpenCall): void {
   if (node instanceof Map) node.set(String(step), value);
   else if (Array.isArray(node) && typeof step === 'number') {
     if (step >= MAX_LIST_ITEMS) throw tooMuch(`a list of more than ${MAX_LIST_ITEMS} items`);
+    open.characters += Math.max(0, step - node.length);
+    if (open.characters > MAX_CHARACTERS) throw tooMuch(`arguments of more than ${MAX_CHARACTERS} characters`);
     while (node.length < step) node.push(null);
     node[step] = value;
   }
