@@ -36,7 +36,11 @@ export interface Rooms {
   readonly open: (intent: Intent) => Promise<void>;
   readonly dialectNamed: DialectNamed;
   /** What stands at each address. Rejects with GatewayError 400 where one cannot be had, 503, or 499 once the client has left. */
-  readonly fetchMedia: (urls: readonly string[], reply: Pick<Reply, 'onGone'>) => Promise<ReadonlyMap<string, FoundMedium>>;
+  readonly fetchMedia: (
+    exchange: Exchange,
+    urls: readonly string[],
+    reply: Pick<Reply, 'onGone'>,
+  ) => Promise<ReadonlyMap<string, FoundMedium>>;
   readonly attempt: (job: AttemptJob) => RunningAttempt;
   /** Attempts that run, for whoever has to end them when the node stops. */
   readonly inFlight: Set<RunningAttempt>;
@@ -64,7 +68,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
     lanes = lanesOf(rooms, exchange, request, plan);
     const verdict = admission(rooms, exchange, request.facts, plan, reply);
     admitted = admittedBy(verdict instanceof Promise ? await verdict : verdict);
-    if (lanes.unfetched.length > 0) lanes.found(await rooms.fetchMedia(lanes.unfetched, reply));
+    if (lanes.unfetched.length > 0) lanes.found(await rooms.fetchMedia(exchange, lanes.unfetched, reply));
     intent = intentOf(exchange, request.facts, plan, admitted, rooms.nowMs());
     await rooms.open(intent);
   } catch (thrown) {

@@ -42,7 +42,8 @@ import type { Logger } from './telemetry/logger.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 import type { Upstream } from './upstream/call.ts';
 import type { Deadlines } from './upstream/deadline.ts';
-import type { MediaFetch } from './upstream/media-fetch.ts';
+import { MAX_MEDIA_BYTES, type MediaFetch } from './upstream/media-fetch.ts';
+import { MEDIA_ROOM_LIMITS, type MediaPlace, MediaRoom } from './upstream/media-room.ts';
 import { patience } from './upstream/patience.ts';
 
 /** What is left of the answers gets so long to reach its clients after the last request was settled or cut. */
@@ -94,6 +95,9 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
   const { nowMs } = ids;
   const leftBehind = new LeftBehind(deadlines, config);
   const inFlight = new Set<RunningAttempt>();
+  const mediaRoom = new MediaRoom({ ...MEDIA_ROOM_LIMITS, maxRequestBytes: MAX_MEDIA_BYTES });
+  /** Of requests that hold fetched media, by id. */
+  const mediaPlaces = new Map<string, MediaPlace>();
   let draining = false;
   /** Why attempts are ended at once, when the time to drain is over. */
   let cutWith: GatewayError | undefined;
@@ -138,7 +142,11 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
         spool.intent(intent, (error) => (error === undefined ? resolve() : reject(error)));
       }),
     dialectNamed: dialectOf,
-    fetchMedia: (urls, reply) => fetchMedia(media, urls, reply),
+    fetchMedia: (exchange, urls, reply) => {
+      const place = mediaRoom.enter(exchange.principal.account.id);
+      mediaPlaces.set(exchange.requestId, place);
+      return fetchMedia(media, place, urls, reply);
+    },
     attempt: (job) => {
       const started = attempt(attemptRooms, job);
       if (cutWith !== undefined) started.interrupt(cutWith);
@@ -193,6 +201,8 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
       })
       .finally(() => {
         exchange.permit?.release();
+        mediaPlaces.get(exchange.requestId)?.release();
+        mediaPlaces.delete(exchange.requestId);
         running--;
         checkIdle();
       });
@@ -308,17 +318,21 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
 /** A client that leaves ends the fetching. Rejects with GatewayError. */
 async function fetchMedia(
   media: MediaFetch,
+  place: MediaPlace,
   urls: readonly string[],
   reply: Pick<Reply, 'onGone'>,
 ): Promise<ReadonlyMap<string, FoundMedium>> {
   const left = new AbortController();
   reply.onGone(() => left.abort());
   const fetched = await media.fetchAll(urls, left.signal);
+  let fetchedBytes = 0;
   const found = new Map<string, FoundMedium>();
   for (const [url, { mediaType, bytes }] of fetched) {
+    fetchedBytes += bytes.length;
     const data = bytes.toString('base64');
     found.set(url, { mediaType: sniffedMediaType(data) ?? mediaType, data });
   }
+  place.fetched(fetchedBytes);
   return found;
 }
 

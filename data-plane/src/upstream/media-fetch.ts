@@ -12,8 +12,6 @@ export const MAX_MEDIA_PER_REQUEST = 16;
 /** Of all media of a request together; what a provider takes in one body is about as much. */
 export const MAX_MEDIA_BYTES = 20 * 1024 * 1024;
 export const MEDIA_WITHIN_MS = 15_000;
-/** Requests whose media are fetched at a time, in all. */
-export const MAX_FETCHING_REQUESTS = 16;
 const MAX_REDIRECTS = 3;
 const CONNECT_WITHIN_MS = 3_000;
 const MAX_URL_CHARACTERS = 4_096;
@@ -26,7 +24,7 @@ export interface FetchedMedium {
 }
 
 export interface MediaFetch {
-  /** Resolves with what stands at each address; rejects with GatewayError: 400 where one cannot be had, 503 while too many are fetched. */
+  /** Resolves with what stands at each address; rejects with GatewayError 400 where one cannot be had. */
   fetchAll(urls: readonly string[], left: AbortSignal): Promise<ReadonlyMap<string, FetchedMedium>>;
   close(): Promise<void>;
 }
@@ -109,7 +107,6 @@ export function createMediaFetch({ allows = isPublicAddress }: MediaFetchOptions
     bodyTimeout: MEDIA_WITHIN_MS,
     connect: { timeout: CONNECT_WITHIN_MS, lookup: allowedLookup },
   });
-  let fetching = 0;
 
   const fetchOne = async (url: string, signal: AbortSignal, budget: { bytes: number }): Promise<FetchedMedium> => {
     let target = addressOf(url, url, allows);
@@ -147,10 +144,6 @@ export function createMediaFetch({ allows = isPublicAddress }: MediaFetchOptions
           message: `At most ${MAX_MEDIA_PER_REQUEST} media of a request are fetched for this model. Send the others inline, in base64.`,
         });
       }
-      if (fetching >= MAX_FETCHING_REQUESTS) {
-        throw new GatewayError('overloaded', { message: 'Too many media are being fetched at the moment.', retryAfterSeconds: 1 });
-      }
-      fetching++;
       const stop = new AbortController();
       const signal = AbortSignal.any([left, stop.signal, AbortSignal.timeout(MEDIA_WITHIN_MS)]);
       const budget = { bytes: MAX_MEDIA_BYTES };
@@ -165,7 +158,6 @@ export function createMediaFetch({ allows = isPublicAddress }: MediaFetchOptions
         return new Map(await Promise.all(urls.map(one)));
       } finally {
         stop.abort();
-        fetching--;
       }
     },
     close: () => agent.close(),
