@@ -69,7 +69,7 @@ export async function startTestNode(
   const { picture, apiKey } = samplePicture(sketch);
   const body = {
     kind: 'provider',
-    value: { id: 'prv_1', name: 'P', origin, basePath: '/v1', adapter: 'openai-compatible', enabled: true },
+    value: { id: 'prv_1', name: 'P', origin, basePath: '/v1', adapter: sketch.adapter ?? 'openai-compatible', enabled: true },
   } as const;
   picture.apply({ kind: 'provider', id: 'prv_1', version: 2, body });
   for (const cap of caps) picture.apply({ kind: 'cap', id: cap.id, version: 1, body: { kind: 'cap', value: cap } });

@@ -16,6 +16,8 @@ export interface Sketch {
   readonly key?: Partial<ApiKey>;
   readonly plan?: Partial<Plan>;
   readonly endpoint?: Partial<Endpoint>;
+  /** Of the provider; `openai-compatible` when absent. */
+  readonly adapter?: string;
   /** Beside `m-latest`, which is `m-1.5`. */
   readonly aliases?: readonly Alias[];
   /** List and cost of all models. */
