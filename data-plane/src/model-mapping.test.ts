@@ -55,7 +55,7 @@ describe('a name that an account has for another model', () => {
   it('is what every event of a stream says', async () => {
     node = await startTestNode(streaming, { aliases: [MAPPED] });
     const answer = await chat({ model: 'm-2', stream: true, stream_options: { include_usage: true } });
-    expect(answer.headers.get('x-actual-model')).toBe('m-1.5');
+    expect(answer.headers.get('x-actual-model')).toBe('up-m-1.5');
     expect(namesIn(await answer.text())).toEqual(['m-2']);
   });
 
