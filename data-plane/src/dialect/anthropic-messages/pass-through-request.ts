@@ -1,11 +1,11 @@
 /** Reads a request in one pass over its bytes, for the pass-through lane. */
-import { isUtf8 } from 'node:buffer';
 import type { Operation } from '@meridian/domain/dialect';
 import { isMeter } from '@meridian/domain/usage';
 import type { PassThroughRequest, RequestEdits, RequestFacts, ShownMeter } from '../dialect.ts';
 import { IMAGE_MAX_TOKENS, MESSAGE_OVERHEAD_TOKENS, TOOL_OVERHEAD_TOKENS, TOOLS_INSTRUCTION_TOKENS } from '../input-bounds.ts';
 import { invalid, isObject, modelName, optionalBoolean, optionalPositiveInteger } from '../json.ts';
-import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { type Edit, JsonCursor, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { readRequestBody } from '../request-body.ts';
 import { foreignProofEdits, mayHoldForeignProof } from './foreign-proof.ts';
 import { isClientTool, MESSAGES_KEYS, refusePricedApart, requestedTier, thinkingType } from './schema.ts';
 
@@ -41,26 +41,12 @@ function noteReference(tally: InputTally, param: string): void {
 
 /** Throws GatewayError 400 with the parameter at fault. */
 export function readPassThrough(_operation: Operation, body: Buffer): PassThroughRequest {
-  return guarded(body, () => read(body, true));
+  return readRequestBody(body, () => read(body, true));
 }
 
 /** A request whose tokens are to be counted: the same but for the output limit, which it does not have. */
 export function readUnlimited(body: Buffer): PassThroughRequest {
-  return guarded(body, () => read(body, false));
-}
-
-function guarded(body: Buffer, reading: () => PassThroughRequest): PassThroughRequest {
-  if (body.length === 0) throw invalid('The request body is empty.');
-  if (!isUtf8(body)) throw invalid('The request body is not valid UTF-8.');
-  try {
-    return reading();
-  } catch (error) {
-    if (error instanceof JsonSyntaxError) throw invalid(`The request body is not valid JSON: ${error.message}.`);
-    if (error instanceof JsonKeyError) throw invalid(error.message, error.key);
-    // What the cursor jumps over in a long document shows when it is one of the values that are read.
-    if (error instanceof SyntaxError) throw invalid('The request body is not valid JSON.', undefined, error);
-    throw error;
-  }
+  return readRequestBody(body, () => read(body, false));
 }
 
 function read(body: Buffer, hasLimit: boolean): PassThroughRequest {

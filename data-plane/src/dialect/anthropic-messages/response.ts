@@ -6,11 +6,12 @@ import type { Loss } from '../../canonical/loss.ts';
 import type { Part, TextPart, ToolCallPart } from '../../canonical/message.ts';
 import type { Response, UsageReport } from '../../canonical/response.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
+import { answerMembers, readAnswerBody } from '../answer-body.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { parseExact } from '../exact-json.ts';
 import { isObject, type JsonObject, rest, text, withLiteral } from '../json.ts';
-import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { type Edit, type Span, splice, valueAt } from '../json-scanner.ts';
 import { withoutUpstreamCost } from '../upstream-cost.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { readFinish, writeFinish } from './finish.ts';
@@ -26,30 +27,11 @@ const ANSWER_KEYS: ReadonlySet<string> = new Set(['type', 'model', 'usage', 'con
 
 /** Throws GatewayError `upstream_error` when the answer is not a JSON object, or is an error in a success's clothes. */
 export function readAnswer(_operation: Operation, body: Buffer): Answer {
-  try {
-    return read(body);
-  } catch (error) {
-    if (error instanceof JsonSyntaxError || error instanceof JsonKeyError || error instanceof SyntaxError) {
-      throw new GatewayError('upstream_error', { source: 'upstream', message: "The provider's answer could not be read.", cause: error });
-    }
-    throw error;
-  }
+  return readAnswerBody(() => read(body));
 }
 
 function read(body: Buffer): Answer {
-  const cursor = new JsonCursor(body);
-  const spans = new Map<string, Span>();
-  cursor.openObject();
-  for (let first = true; cursor.nextKey(first); first = false) {
-    const key = knownKey(cursor, ANSWER_KEYS);
-    const span = cursor.skipValue();
-    if (key !== undefined) noteOnce(spans, key, span);
-  }
-  cursor.finish();
-  const field = (key: string): unknown => {
-    const span = spans.get(key);
-    return span === undefined ? undefined : valueAt(body, span);
-  };
+  const { spans, field } = answerMembers(body, ANSWER_KEYS);
   const failure = field('error');
   if (field('type') === 'error' || (isObject(failure) && !spans.has('content'))) throw errorFromAnswer({ type: 'error', error: failure });
 

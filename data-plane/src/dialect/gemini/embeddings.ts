@@ -2,12 +2,12 @@
 import type { EmbeddingRequest, EmbeddingResponse } from '../../canonical/embedding.ts';
 import type { Loss } from '../../canonical/loss.ts';
 import type { UsageReport } from '../../canonical/response.ts';
+import { unreadable } from '../answer-body.ts';
 import type { EmbeddingsCodec, Encoded, EncodeRequestTerms, RequestPlace } from '../dialect.ts';
 import { invalid, isObject, type JsonObject, NO_REST, rest, text, withLiteral } from '../json.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { readPassThrough } from './pass-through-request.ts';
 import { camelKeys, fieldsOf, integer, listOf } from './proto-json.ts';
-import { unreadable } from './response.ts';
 import { bareModel, DIALECT } from './schema.ts';
 import { readUsage, writeUsage } from './usage.ts';
 

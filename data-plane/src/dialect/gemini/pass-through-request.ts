@@ -1,5 +1,4 @@
 /** Reads a request in one pass over its bytes, for the pass-through lane. */
-import { isUtf8 } from 'node:buffer';
 import type { Operation } from '@meridian/domain/dialect';
 import type { Meter } from '@meridian/domain/usage';
 import type { PassThroughRequest, RequestEdits, RequestFacts, RequestPlace, ShownMeter } from '../dialect.ts';
@@ -11,7 +10,8 @@ import {
   TOOLS_INSTRUCTION_TOKENS,
 } from '../input-bounds.ts';
 import { invalid, type JsonObject, modelName } from '../json.ts';
-import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { type Edit, JsonCursor, JsonKeyError, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { openBody, readRequestBody } from '../request-body.ts';
 import { isSteadyAudio } from '../steady-audio.ts';
 import { camelName, enumWord, fieldsOf, integer, listOf, optionalPositive } from './proto-json.ts';
 import { bareModel, CHAT_KEYS, MAX_CHOICES, MAX_EMBEDDING_INPUT_CHARACTERS, MAX_EMBEDDING_INPUTS, requestedTier } from './schema.ts';
@@ -47,29 +47,7 @@ function noteReference(tally: InputTally, param: string): void {
 
 /** Throws GatewayError 400 with the parameter at fault. The model, and whether the answer is a stream, stand in the path. */
 export function readPassThrough(operation: Operation, body: Buffer, place: RequestPlace): PassThroughRequest {
-  if (body.length === 0) throw invalid('The request body is empty.');
-  if (!isUtf8(body)) throw invalid('The request body is not valid UTF-8.');
-  try {
-    return operation === 'embeddings' ? readEmbeddings(body, place) : readChat(body, place);
-  } catch (error) {
-    if (error instanceof JsonSyntaxError) throw invalid(`The request body is not valid JSON: ${error.message}.`);
-    if (error instanceof JsonKeyError) throw invalid(error.message, error.key);
-    // What the cursor jumps over in a long document shows when it is one of the values that are read.
-    if (error instanceof SyntaxError) throw invalid('The request body is not valid JSON.', undefined, error);
-    throw error;
-  }
-}
-
-/** The cursor inside the body's object. */
-function openBody(body: Buffer): JsonCursor {
-  const cursor = new JsonCursor(body);
-  if (cursor.peek() !== 'object') {
-    cursor.skipValue();
-    cursor.finish();
-    throw invalid('The request body must be a JSON object.');
-  }
-  cursor.openObject();
-  return cursor;
+  return readRequestBody(body, () => (operation === 'embeddings' ? readEmbeddings(body, place) : readChat(body, place)));
 }
 
 /** The member the cursor has just read the key of, in camelCase, if it is one of `names`. Throws JsonKeyError when it is written with escapes. */

@@ -6,10 +6,11 @@ import type { Citation, Part } from '../../canonical/message.ts';
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
 import type { Tool } from '../../canonical/tool.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
+import { answerMembers, readAnswerBody, unreadable } from '../answer-body.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
-import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { type Edit, type Span, splice, valueAt } from '../json-scanner.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { type IdMint, idMint } from './call-ids.ts';
 import { readCitations, TextPlaces, writeGrounding } from './citations.ts';
@@ -30,32 +31,11 @@ const SEARCHES = Buffer.from('"webSearchQueries"');
 
 /** Throws GatewayError `upstream_error` when the answer is not a JSON object, or is an error in a success's clothes. */
 export function readAnswer(operation: Operation, body: Buffer): Answer {
-  try {
-    return read(operation, body);
-  } catch (error) {
-    if (error instanceof JsonSyntaxError || error instanceof JsonKeyError || error instanceof SyntaxError) throw unreadable(error);
-    throw error;
-  }
-}
-
-export function unreadable(cause: unknown): GatewayError {
-  return new GatewayError('upstream_error', { source: 'upstream', message: "The provider's answer could not be read.", cause });
+  return readAnswerBody(() => read(operation, body));
 }
 
 function read(operation: Operation, body: Buffer): Answer {
-  const cursor = new JsonCursor(body);
-  const spans = new Map<string, Span>();
-  cursor.openObject();
-  for (let first = true; cursor.nextKey(first); first = false) {
-    const key = knownKey(cursor, ANSWER_KEYS);
-    const span = cursor.skipValue();
-    if (key !== undefined) noteOnce(spans, key, span);
-  }
-  cursor.finish();
-  const field = (key: string): unknown => {
-    const span = spans.get(key);
-    return span === undefined ? undefined : valueAt(body, span);
-  };
+  const { spans, field } = answerMembers(body, ANSWER_KEYS);
   const span = spans.get('candidates');
   const failure = field('error');
   if (failure !== undefined && failure !== null && span === undefined) throw errorFromAnswer({ error: failure });

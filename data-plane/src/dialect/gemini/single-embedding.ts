@@ -1,8 +1,10 @@
 /** The answer to one input (`embedContent`), which upstreams are asked for as a list of one. */
+
+import { unreadable } from '../answer-body.ts';
 import type { Answer } from '../dialect.ts';
 import { isObject, withLiteral } from '../json.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
-import { readAnswer, unreadable } from './response.ts';
+import { readAnswer } from './response.ts';
 
 /** Throws GatewayError `upstream_error`. */
 export function readSingleEmbedding(body: Buffer): Answer {

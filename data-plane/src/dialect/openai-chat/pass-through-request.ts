@@ -1,5 +1,4 @@
 /** Reads a request in one pass over its bytes, for the pass-through lane. */
-import { isUtf8 } from 'node:buffer';
 import type { Operation } from '@meridian/domain/dialect';
 import { isMeter } from '@meridian/domain/usage';
 import type { PassThroughRequest, RequestEdits, RequestFacts, ShownMeter } from '../dialect.ts';
@@ -12,18 +11,8 @@ import {
   TOOLS_INSTRUCTION_TOKENS,
 } from '../input-bounds.ts';
 import { invalid, isObject, modelName, optionalBoolean, optionalPositiveInteger } from '../json.ts';
-import {
-  type Edit,
-  JsonCursor,
-  JsonKeyError,
-  JsonSyntaxError,
-  knownKey,
-  noteOnce,
-  type Span,
-  scanObject,
-  splice,
-  valueAt,
-} from '../json-scanner.ts';
+import { type Edit, type JsonCursor, JsonKeyError, knownKey, noteOnce, type Span, scanObject, splice, valueAt } from '../json-scanner.ts';
+import { openBody, readRequestBody } from '../request-body.ts';
 import { isSteadyAudio } from '../steady-audio.ts';
 import { carriedStateEdits, mayHoldCarriedState } from './carried-state.ts';
 import {
@@ -72,17 +61,7 @@ function noteReference(tally: InputTally, param: string): void {
 
 /** Throws GatewayError 400 with the parameter at fault. */
 export function readPassThrough(operation: Operation, body: Buffer): PassThroughRequest {
-  if (body.length === 0) throw invalid('The request body is empty.');
-  if (!isUtf8(body)) throw invalid('The request body is not valid UTF-8.');
-  try {
-    return operation === 'embeddings' ? readEmbeddings(body) : readChat(body);
-  } catch (error) {
-    if (error instanceof JsonSyntaxError) throw invalid(`The request body is not valid JSON: ${error.message}.`);
-    if (error instanceof JsonKeyError) throw invalid(error.message, error.key);
-    // What the cursor jumps over in a long document shows when it is one of the values that are read.
-    if (error instanceof SyntaxError) throw invalid('The request body is not valid JSON.', undefined, error);
-    throw error;
-  }
+  return readRequestBody(body, () => (operation === 'embeddings' ? readEmbeddings(body) : readChat(body)));
 }
 
 function readChat(body: Buffer): PassThroughRequest {
@@ -205,18 +184,6 @@ function noteElsewhere(tally: InputTally, field: (key: string) => unknown): void
   if (isObject(extra) && isObject(extra.google) && (extra.google.cached_content ?? null) !== null) {
     noteReference(tally, 'extra_body.google.cached_content');
   }
-}
-
-/** The cursor inside the body's object. */
-function openBody(body: Buffer): JsonCursor {
-  const cursor = new JsonCursor(body);
-  if (cursor.peek() !== 'object') {
-    cursor.skipValue();
-    cursor.finish();
-    throw invalid('The request body must be a JSON object.');
-  }
-  cursor.openObject();
-  return cursor;
 }
 
 function fieldAt(body: Buffer, spans: ReadonlyMap<string, Span>, key: string): unknown {

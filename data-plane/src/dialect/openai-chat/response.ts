@@ -6,10 +6,11 @@ import { boundedCallId } from '../../canonical/call-id.ts';
 import type { Loss } from '../../canonical/loss.ts';
 import type { Part } from '../../canonical/message.ts';
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
+import { answerMembers, readAnswerBody } from '../answer-body.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
-import { type Edit, JsonCursor, JsonKeyError, JsonSyntaxError, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { type Edit, type Span, splice, valueAt } from '../json-scanner.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { answerId } from './answer-id.ts';
 import { writeAnswerMessage } from './answer-message.ts';
@@ -29,30 +30,11 @@ const ANSWER_KEYS: ReadonlySet<string> = new Set(['model', 'usage', 'service_tie
 
 /** Throws GatewayError `upstream_error` when the answer is not a JSON object, or is an error in a success's clothes. */
 export function readAnswer(operation: Operation, body: Buffer): Answer {
-  try {
-    return read(operation, body);
-  } catch (error) {
-    if (error instanceof JsonSyntaxError || error instanceof JsonKeyError || error instanceof SyntaxError) {
-      throw new GatewayError('upstream_error', { source: 'upstream', message: "The provider's answer could not be read.", cause: error });
-    }
-    throw error;
-  }
+  return readAnswerBody(() => read(operation, body));
 }
 
 function read(operation: Operation, body: Buffer): Answer {
-  const cursor = new JsonCursor(body);
-  const spans = new Map<string, Span>();
-  cursor.openObject();
-  for (let first = true; cursor.nextKey(first); first = false) {
-    const key = knownKey(cursor, ANSWER_KEYS);
-    const span = cursor.skipValue();
-    if (key !== undefined) noteOnce(spans, key, span);
-  }
-  cursor.finish();
-  const field = (key: string): unknown => {
-    const span = spans.get(key);
-    return span === undefined ? undefined : valueAt(body, span);
-  };
+  const { spans, field } = answerMembers(body, ANSWER_KEYS);
   const choices = spans.get('choices');
   const failure = field('error');
   if (failure !== undefined && failure !== null && choices === undefined) throw errorFromAnswer({ error: failure });
