@@ -124,7 +124,8 @@ export class Arena {
         accountId: customer.accountId,
       });
     } catch (error) {
-      for (const process of running.values()) await process.kill();
+      // Its watcher, killed, would leave the database's server behind.
+      for (const [name, process] of running) await (name === 'postgres' ? process.stop() : process.kill());
       await upstream?.kill();
       for (const proxy of proxies.values()) await proxy.close();
       rmSync(folder, { recursive: true, force: true });

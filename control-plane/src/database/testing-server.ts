@@ -3,10 +3,10 @@
  * that lives as long as the run. Tests reach it through `testDatabase()`.
  */
 import { mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
+import { freePorts } from '../../../test/ports.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -43,7 +43,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const parent = await quickFolder();
   await removeLeftovers(parent);
   const folder = await mkdtemp(join(parent, `${FOLDER_PREFIX}${process.pid}-`));
-  const port = await freePort();
+  const [port = 0] = await freePorts(1);
   const log: string[] = [];
   const EmbeddedPostgres = await loadEmbeddedPostgres();
   const server = new EmbeddedPostgres({
@@ -96,15 +96,6 @@ function isAlive(pid: number): boolean {
     // EPERM: it lives, as somebody else's.
     return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve, reject) => probe.once('error', reject).listen(0, '127.0.0.1', resolve));
-  const address = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no free port');
-  return address.port;
 }
 
 /** The package ends the process by itself with code 0 when the event loop runs empty, also after failed tests: its listeners go. */

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePortBase } from '../../../test/ports.ts';
 import type { LocalWorldFile } from './greeting.ts';
 import { refuseTakenPorts } from './ports.ts';
 import { PROJECT_ROOT } from './process.ts';
@@ -25,16 +26,15 @@ export class Place {
     const folder = mkdtempSync(join(tmpdir(), 'meridian-local-'));
     // As root, PostgreSQL runs as somebody else.
     chmodSync(folder, 0o755);
-    for (;;) {
-      const portBase = 20_000 + PORTS_OF_A_WORLD * Math.floor(Math.random() * 300);
-      const settings = readSettings(['--port-base', String(portBase)], {});
+    const portBase = await freePortBase(PORTS_OF_A_WORLD, async (base) => {
+      const settings = readSettings(['--port-base', String(base)], {});
       if (settings === 'help') throw new Error('these are not the flags that ask for help');
-      const free = await refuseTakenPorts(settings, true).then(
+      return refuseTakenPorts(settings, true).then(
         () => true,
         () => false,
       );
-      if (free) return new Place(folder, portBase);
-    }
+    });
+    return new Place(folder, portBase);
   }
 
   start(env: Readonly<Record<string, string>> = {}): Started {
