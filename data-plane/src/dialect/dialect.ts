@@ -260,8 +260,11 @@ export interface Dialect {
   passThroughStream(terms: StreamTerms): AnswerStream;
   /** Whether an upstream of this dialect cannot fetch what stands at an address, so that it has to be sent along; absent: it fetches all. */
   mustInline?(url: string): boolean;
-  /** A chat request. Throws GatewayError (400 `invalid_request_error` with `param`). */
-  decodeRequest(body: Buffer, place: RequestPlace): Request;
+  /**
+   * A chat request. Throws GatewayError (400 `invalid_request_error` with `param`). `read`: what `readPassThrough` has found in this body,
+   * which is checked here where nobody has done so.
+   */
+  decodeRequest(body: Buffer, place: RequestPlace, read?: RequestFacts): Request;
   /** Throws GatewayError 400 where the request asks for something that only another provider can do. */
   encodeRequest(request: Request, terms: EncodeRequestTerms): Encoded;
   /** Throws GatewayError `upstream_error` on an answer that cannot be read. */

@@ -59,8 +59,8 @@ export function lanesTo(written: Written, { candidates, settings }: Plan, dialec
 
 const NOTHING: readonly string[] = Object.freeze([]);
 
-function canonical({ dialect, body, place }: Written, effort: string | undefined): Request {
-  const asked = withAnsweredCalls(dialect.decodeRequest(body, place));
+function canonical({ dialect, body, place, passThrough }: Written, effort: string | undefined): Request {
+  const asked = withAnsweredCalls(dialect.decodeRequest(body, place, passThrough.facts));
   return effort === undefined ? asked : withEffort(asked, effort);
 }
 

@@ -3,7 +3,7 @@ import type { Loss } from '../../canonical/loss.ts';
 import type { Message } from '../../canonical/message.ts';
 import type { Request, ResponseFormat } from '../../canonical/request.ts';
 import { boundedToolName } from '../../canonical/tool-name.ts';
-import type { Encoded, EncodeRequestTerms } from '../dialect.ts';
+import type { Encoded, EncodeRequestTerms, RequestFacts, RequestPlace } from '../dialect.ts';
 import { parseExact } from '../exact-json.ts';
 import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
 import { loseUnknownFields } from '../unknown-fields.ts';
@@ -41,9 +41,9 @@ const READ = [
 const OUTPUT_CONFIG_READ = ['effort', 'format'];
 
 /** Throws GatewayError 400 with the parameter at fault. */
-export function decodeRequest(body: Buffer): Request {
+export function decodeRequest(body: Buffer, _place?: RequestPlace, read?: RequestFacts): Request {
   // The same checks, limits and messages as in the other lane.
-  const { facts } = readPassThrough('chat', body);
+  const facts = read ?? readPassThrough('chat', body).facts;
   const fields = parseExact(body.toString('utf8'));
   if (!isObject(fields) || !Array.isArray(fields.messages)) throw invalid('The request body must be a JSON object.');
   const { choice, parallelToolCalls } = readToolChoice(fields.tool_choice);

@@ -6,7 +6,7 @@ import type { Loss } from '../../canonical/loss.ts';
 import type { Part, TextPart, ToolCallPart } from '../../canonical/message.ts';
 import type { Response, UsageReport } from '../../canonical/response.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
-import { answerMembers, readAnswerBody } from '../answer-body.ts';
+import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { parseExact } from '../exact-json.ts';
@@ -32,8 +32,7 @@ export function readAnswer(_operation: Operation, body: Buffer): Answer {
 
 function read(body: Buffer): Answer {
   const { spans, field } = answerMembers(body, ANSWER_KEYS);
-  const failure = field('error');
-  if (field('type') === 'error' || (isObject(failure) && !spans.has('content'))) throw errorFromAnswer({ type: 'error', error: failure });
+  refuseFailure(field('type'), field('error'), spans.has('content'));
 
   const model = field('model');
   const rawUsage = field('usage');
@@ -49,6 +48,11 @@ function read(body: Buffer): Answer {
     reasoningTokens: reasoningTokens(rawUsage),
   };
   return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, spans, edits)), losses: [] }) };
+}
+
+/** An error in a success's clothes. */
+function refuseFailure(type: unknown, failure: unknown, hasContent: boolean): void {
+  if (type === 'error' || (isObject(failure) && !hasContent)) throw errorFromAnswer({ type: 'error', error: failure });
 }
 
 function answerEdits(
@@ -111,9 +115,11 @@ const RESPONSE_KEYS = ['id', 'type', 'role', 'model', 'content', 'stop_reason', 
 
 /** Throws GatewayError `upstream_error` as `readAnswer` does, and on a stop reason that is not known. */
 export function decodeResponse(body: Buffer): Response {
-  const { facts } = readAnswer('chat', body);
-  const fields = parseExact(body.toString('utf8'));
-  if (!isObject(fields)) throw new GatewayError('upstream_error', { source: 'upstream', cause: 'an answer that is not an object' });
+  return readAnswerBody(() => decode(parseAnswer(body, parseExact)));
+}
+
+function decode(fields: JsonObject): Response {
+  refuseFailure(fields.type, fields.error, fields.content !== undefined);
   const parts = readAnswerParts(fields.content);
   const answered = parts.some((part) => part.type === 'tool_call' && part.name === JSON_ANSWER_TOOL);
   const finish = readFinish(fields.stop_reason, fields.stop_sequence);
@@ -121,7 +127,7 @@ export function decodeResponse(body: Buffer): Response {
     dialect: DIALECT,
     id: text(fields.id) ?? '',
     createdSeconds: undefined,
-    model: facts.model,
+    model: text(fields.model),
     choices: [
       {
         index: 0,
@@ -132,7 +138,7 @@ export function decodeResponse(body: Buffer): Response {
       },
     ],
     usage: readReport(fields.usage),
-    serviceTier: facts.serviceTier,
+    serviceTier: servedTier(fields.usage),
     rest: rest(fields, RESPONSE_KEYS),
   };
 }

@@ -1,7 +1,7 @@
 /** A request for generated content, to and from the canonical language. */
 import type { Loss } from '../../canonical/loss.ts';
 import type { Request, ResponseFormat } from '../../canonical/request.ts';
-import type { Encoded, EncodeRequestTerms, RequestPlace } from '../dialect.ts';
+import type { Encoded, EncodeRequestTerms, RequestFacts, RequestPlace } from '../dialect.ts';
 import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
 import { loseUnknownFields } from '../unknown-fields.ts';
 import { writeConversation } from './contents.ts';
@@ -39,9 +39,9 @@ const CONFIG_READ = [
 const CONFIG = 'generationConfig.';
 
 /** Throws GatewayError 400 with the parameter at fault. */
-export function decodeRequest(body: Buffer, place: RequestPlace): Request {
+export function decodeRequest(body: Buffer, place: RequestPlace, read?: RequestFacts): Request {
   // The same checks, limits and messages as in the other lane.
-  const { facts } = readPassThrough('chat', body, place);
+  const facts = read ?? readPassThrough('chat', body, place).facts;
   const parsed: unknown = JSON.parse(body.toString('utf8'));
   if (!isObject(parsed)) throw invalid('The request body must be a JSON object.');
   const fields = camelKeys(parsed);

@@ -6,7 +6,7 @@ import type { Citation, Part } from '../../canonical/message.ts';
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
 import type { Tool } from '../../canonical/tool.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
-import { answerMembers, readAnswerBody, unreadable } from '../answer-body.ts';
+import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
@@ -37,8 +37,7 @@ export function readAnswer(operation: Operation, body: Buffer): Answer {
 function read(operation: Operation, body: Buffer): Answer {
   const { spans, field } = answerMembers(body, ANSWER_KEYS);
   const span = spans.get('candidates');
-  const failure = field('error');
-  if (failure !== undefined && failure !== null && span === undefined) throw errorFromAnswer({ error: failure });
+  if (span === undefined) refuseFailure(field('error'));
 
   const usageMetadata = field('usageMetadata');
   const modelVersion = field('modelVersion');
@@ -56,6 +55,11 @@ function read(operation: Operation, body: Buffer): Answer {
     reasoningTokens: reasoningTokens(usageMetadata),
   };
   return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, spans, edits)), losses: [] }) };
+}
+
+/** An error in a success's clothes. */
+function refuseFailure(failure: unknown): void {
+  if (failure !== undefined && failure !== null) throw errorFromAnswer({ error: failure });
 }
 
 function answerEdits(
@@ -114,9 +118,11 @@ function contentBytes(part: JsonObject): number {
 
 /** Throws GatewayError `upstream_error` as `readAnswer` does, and on an answer that broke off, or holds none. */
 export function decodeResponse(body: Buffer): Response {
-  const { facts } = readAnswer('chat', body);
-  const fields: unknown = JSON.parse(body.toString('utf8'));
-  if (!isObject(fields)) throw unreadable('an answer that is not an object');
+  return readAnswerBody(() => decode(parseAnswer(body)));
+}
+
+function decode(fields: JsonObject): Response {
+  if (fields.candidates === undefined) refuseFailure(fields.error);
   const id = text(fields.responseId) ?? '';
   const mint = idMint(id);
   const candidates = listOf(fields.candidates).filter(isObject);
@@ -125,10 +131,10 @@ export function decodeResponse(body: Buffer): Response {
     dialect: DIALECT,
     id,
     createdSeconds: Number.isNaN(created) ? undefined : Math.floor(created / 1000),
-    model: facts.model,
+    model: text(fields.modelVersion),
     choices: candidates.length === 0 ? [readBlocked(fields)] : candidates.map((candidate, place) => readCandidate(candidate, place, mint)),
     usage: readReport(fields),
-    serviceTier: facts.serviceTier,
+    serviceTier: servedTier(fields.usageMetadata),
     rest: rest(fields, RESPONSE_KEYS),
   };
 }

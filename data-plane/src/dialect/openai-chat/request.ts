@@ -4,7 +4,7 @@ import { withAnsweredCalls } from '../../canonical/answered-calls.ts';
 import type { Loss } from '../../canonical/loss.ts';
 import type { Request, ResponseFormat } from '../../canonical/request.ts';
 import { boundedToolName } from '../../canonical/tool-name.ts';
-import type { Encoded, EncodeRequestTerms } from '../dialect.ts';
+import type { Encoded, EncodeRequestTerms, RequestFacts, RequestPlace } from '../dialect.ts';
 import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
 import { takesNoEffort, takesSampling } from '../openai-models.ts';
 import { loseUnknownFields } from '../unknown-fields.ts';
@@ -54,9 +54,9 @@ const READ = [
 ];
 
 /** Throws GatewayError 400 with the parameter at fault. */
-export function decodeRequest(body: Buffer): Request {
+export function decodeRequest(body: Buffer, _place?: RequestPlace, read?: RequestFacts): Request {
   // The same checks, limits and messages as in the other lane.
-  const { facts } = readPassThrough('chat', body);
+  const facts = read ?? readPassThrough('chat', body).facts;
   const fields: unknown = JSON.parse(body.toString('utf8'));
   if (!isObject(fields) || !Array.isArray(fields.messages)) throw invalid('The request body must be a JSON object.');
   const reasoning = readEffort(fields);

@@ -1,12 +1,11 @@
 /** A whole JSON answer: read and edited by its bytes, or to and from the canonical language. */
 import type { Operation } from '@meridian/domain/dialect';
-import { GatewayError } from '@meridian/domain/error';
-
+import type { ServiceTier } from '@meridian/domain/price';
 import { boundedCallId } from '../../canonical/call-id.ts';
 import type { Loss } from '../../canonical/loss.ts';
 import type { Part } from '../../canonical/message.ts';
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
-import { answerMembers, readAnswerBody } from '../answer-body.ts';
+import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
@@ -36,8 +35,7 @@ export function readAnswer(operation: Operation, body: Buffer): Answer {
 function read(operation: Operation, body: Buffer): Answer {
   const { spans, field } = answerMembers(body, ANSWER_KEYS);
   const choices = spans.get('choices');
-  const failure = field('error');
-  if (failure !== undefined && failure !== null && choices === undefined) throw errorFromAnswer({ error: failure });
+  if (choices === undefined) refuseFailure(field('error'));
 
   const model = field('model');
   const rawUsage = field('usage');
@@ -46,13 +44,23 @@ function read(operation: Operation, body: Buffer): Answer {
   const facts: AnswerFacts = {
     usage,
     usageIsInterim: false,
-    serviceTier: servedTier(field('service_tier')) ?? (isObject(rawUsage) ? servedTier(rawUsage.service_tier) : undefined),
-    model: typeof model === 'string' ? model : undefined,
+    serviceTier: readTier(field('service_tier'), rawUsage),
+    model: text(model),
     empty: content.empty && hasNoOutput(usage),
     countedOutputTokens: Math.ceil(content.textBytes / TEXT_BYTES_PER_TOKEN),
     reasoningTokens: reasoningTokens(rawUsage),
   };
   return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, spans, edits)), losses: [] }) };
+}
+
+/** An error in a success's clothes. */
+function refuseFailure(failure: unknown): void {
+  if (failure !== undefined && failure !== null) throw errorFromAnswer({ error: failure });
+}
+
+/** Some tell the tier in the usage alone. */
+function readTier(tier: unknown, rawUsage: unknown): ServiceTier | undefined {
+  return servedTier(tier) ?? (isObject(rawUsage) ? servedTier(rawUsage.service_tier) : undefined);
 }
 
 function answerEdits(
@@ -146,19 +154,21 @@ const CHOICE_KEYS = ['index', 'message', 'finish_reason', 'logprobs'];
 
 /** Throws GatewayError `upstream_error` as `readAnswer` does, and on a finish reason that is not known. */
 export function decodeResponse(body: Buffer): Response {
-  const { facts } = readAnswer('chat', body);
-  const fields: unknown = JSON.parse(body.toString('utf8'));
-  if (!isObject(fields)) throw new GatewayError('upstream_error', { source: 'upstream', cause: 'an answer that is not an object' });
+  return readAnswerBody(() => decode(parseAnswer(body)));
+}
+
+function decode(fields: JsonObject): Response {
+  if (fields.choices === undefined) refuseFailure(fields.error);
   const choices = Array.isArray(fields.choices) ? fields.choices.filter(isObject) : [];
   const id = text(fields.id) ?? '';
   return {
     dialect: DIALECT,
     id,
     createdSeconds: number(fields.created),
-    model: facts.model,
+    model: text(fields.model),
     choices: choices.map((choice, position) => readChoice(choice, position, fields)),
     usage: readReport(fields.usage),
-    serviceTier: facts.serviceTier,
+    serviceTier: readTier(fields.service_tier, fields.usage),
     rest: rest(fields, RESPONSE_KEYS),
   };
 }

@@ -4,7 +4,7 @@ import type { Loss } from '../../canonical/loss.ts';
 import type { Message } from '../../canonical/message.ts';
 import { nearestEffort } from '../../canonical/reasoning-effort.ts';
 import type { Reasoning, Request, ResponseFormat } from '../../canonical/request.ts';
-import type { Encoded, EncodeRequestTerms } from '../dialect.ts';
+import type { Encoded, EncodeRequestTerms, RequestFacts, RequestPlace } from '../dialect.ts';
 import { invalid, isObject, type JsonObject, number, rest, text } from '../json.ts';
 import { takesSampling } from '../openai-models.ts';
 import { loseUnknownFields } from '../unknown-fields.ts';
@@ -48,8 +48,8 @@ const ENCRYPTED_REASONING = 'reasoning.encrypted_content';
 const LOGPROBS = 'message.output_text.logprobs';
 
 /** Throws GatewayError 400 with the parameter at fault. */
-export function decodeRequest(body: Buffer): Request {
-  const { facts } = readPassThrough('chat', body);
+export function decodeRequest(body: Buffer, _place?: RequestPlace, read?: RequestFacts): Request {
+  const facts = read ?? readPassThrough('chat', body).facts;
   const fields: unknown = JSON.parse(body.toString('utf8'));
   if (!isObject(fields)) throw invalid('The request body must be a JSON object.');
   if ((fields.prompt ?? null) !== null) throw invalid('A prompt that is stored with a provider cannot be used with this model.', 'prompt');

@@ -1,10 +1,9 @@
 /** A whole JSON answer: read and edited by its bytes, or to and from the canonical language. */
 import type { Operation } from '@meridian/domain/dialect';
-import { GatewayError } from '@meridian/domain/error';
 import type { Loss } from '../../canonical/loss.ts';
 import type { Citation, Part } from '../../canonical/message.ts';
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
-import { answerMembers, readAnswerBody } from '../answer-body.ts';
+import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { isObject, type JsonObject, number, rest, text, withLiteral } from '../json.ts';
@@ -31,9 +30,7 @@ export function readAnswer(_operation: Operation, body: Buffer): Answer {
 
 function read(body: Buffer): Answer {
   const { spans, field } = answerMembers(body, ANSWER_KEYS);
-  const error = field('error') ?? null;
-  const response = { status: field('status'), error };
-  if (hasFailed(response) || (error !== null && !spans.has('output'))) throw failureOf(response);
+  refuseFailure(field('status'), field('error') ?? null, spans.has('output'));
 
   const model = field('model');
   const usage = field('usage');
@@ -49,6 +46,12 @@ function read(body: Buffer): Answer {
     reasoningTokens: reasoningTokens(usage),
   };
   return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, spans, edits)), losses: [] }) };
+}
+
+/** An error in a success's clothes. */
+function refuseFailure(status: unknown, error: unknown, hasOutput: boolean): void {
+  const response = { status, error };
+  if (hasFailed(response) || (error !== null && !hasOutput)) throw failureOf(response);
 }
 
 function answerEdits(
@@ -148,15 +151,17 @@ const RESPONSE_KEYS = ['id', 'object', 'created_at', 'model', 'output', 'usage',
 
 /** Throws GatewayError `upstream_error` as `readAnswer` does, and on an end that is not known. */
 export function decodeResponse(body: Buffer): Response {
-  const { facts } = readAnswer('chat', body);
-  const fields: unknown = JSON.parse(body.toString('utf8'));
-  if (!isObject(fields)) throw new GatewayError('upstream_error', { source: 'upstream', cause: 'an answer that is not an object' });
+  return readAnswerBody(() => decode(parseAnswer(body)));
+}
+
+function decode(fields: JsonObject): Response {
+  refuseFailure(fields.status, fields.error ?? null, fields.output !== undefined);
   const output = Array.isArray(fields.output) ? fields.output.filter(isObject) : [];
   return {
     dialect: 'openai-responses',
     id: text(fields.id) ?? '',
     createdSeconds: number(fields.created_at),
-    model: facts.model,
+    model: text(fields.model),
     choices: [
       {
         index: 0,
@@ -167,7 +172,7 @@ export function decodeResponse(body: Buffer): Response {
       },
     ],
     usage: readReport(fields),
-    serviceTier: facts.serviceTier,
+    serviceTier: servedTier(fields.service_tier),
     rest: rest(fields, RESPONSE_KEYS),
   };
 }
@@ -280,7 +285,7 @@ function writeOutput(
           output.push(messageItem(idOf('msg'), status, [outputText(part.transcript, [], [])]));
           base += part.transcript.length;
         }
-        losses.push({ name: 'media_output', at: 'audio' });
+        losses.push(part.transcript === undefined ? { name: 'media_output', at: 'audio' } : { name: 'audio' });
         break;
       case 'foreign':
         if (part.dialect === 'openai-responses') output.push(part.value);

@@ -13,7 +13,7 @@ export function prewarm(rooms: Pick<Rooms, 'plan'>, exchange: Exchange, reply: P
     wantsStreamUsage: true,
     model: facts.model,
     createdSeconds,
-    request: dialect.decodeRequest(exchange.body, exchange.place),
+    request: dialect.decodeRequest(exchange.body, exchange.place, facts),
   });
   const events = encoder.push([
     { type: 'start', id: requestId, createdSeconds, model: plan.model.id, rest: {} },
