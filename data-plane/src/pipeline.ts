@@ -139,6 +139,9 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
         delivery.breakOff(end.error);
       }
       return;
+    case 'cut':
+      delivery?.breakOff(end.error);
+      return;
     case 'abandoned':
       delivery?.dispose();
       return;
@@ -216,7 +219,7 @@ function echoedModel(facts: RequestFacts, plan: Plan): string | undefined {
 }
 
 function endingOf(end: AttemptEnd, traces: readonly Trace[], facts: RequestFacts, exchange: Exchange, reply: Reply, nowMs: number): Ending {
-  const error = end.kind === 'failed' ? end.error : undefined;
+  const error = end.kind === 'failed' || end.kind === 'cut' ? end.error : undefined;
   const served = end.kind === 'failed' ? undefined : end.served;
   const firstByteMs = traces.find((trace) => trace.firstByteMs !== undefined)?.firstByteMs ?? nowMs;
   return {
@@ -238,6 +241,8 @@ function outcomeOf(end: AttemptEnd, facts: RequestFacts, clientGone: boolean): E
       return 'failed';
     case 'abandoned':
       return generatedNothing(end.served?.facts) ? 'failed' : 'client_gone';
+    case 'cut':
+      return generatedNothing(end.served.facts) ? 'failed' : 'cut';
     case 'answer':
     case 'stream': {
       const { empty } = end.kind === 'answer' ? end.answer.facts : end.stream.facts;

@@ -24,6 +24,7 @@ const ROWS = {
   leavesStream: 'client leaves a stream',
   leavesAnswer: 'client leaves a whole answer',
   breaks: 'upstream breaks after the commit point',
+  limits: 'an answer passes a limit of ours after the commit point',
   empty: 'empty text answer',
   retries: 'retries',
 } as const;
@@ -36,6 +37,7 @@ const NONE: Readonly<Partial<Record<Row, Readonly<Partial<Record<Cell, string>>>
   leavesStream: { 'JSON exact': 'no stream', 'JSON estimated': 'no stream' },
   leavesAnswer: { 'SSE exact': 'no whole answer', 'SSE estimated': 'no whole answer' },
   breaks: { 'JSON estimated': 'nothing is charged', 'SSE estimated': 'nothing is charged' },
+  limits: { 'JSON exact': 'nothing was sent', 'JSON estimated': 'nothing was sent', 'SSE exact': 'its usage comes last' },
 };
 
 interface Line {
@@ -408,6 +410,24 @@ describe(ROWS.breaks, () => {
     const seen = await ask(world, { sim: 'tokens=30;malformed' });
     expect(seen).toMatchObject({ status: 502, end: 'complete' });
     await expectFree(seen, { outcome: 'failed', errorCode: 'upstream_error', attempts: [{ status: 200, error_code: 'upstream_error' }] });
+  });
+});
+
+describe(ROWS.limits, () => {
+  cell('limits', 'SSE estimated', 'what came before an event that is too large to be handed on', async () => {
+    const seen = await ask(world, { stream: true, sim: 'tokens=60;oversize=50' });
+    expect(seen).toMatchObject({ status: 200, end: 'complete' });
+    expect(contentOf(seen)).toHaveLength(48);
+    expect(errorOf(seen)).toBe('upstream_error');
+    expect(isDone(seen)).toBe(false);
+    const line = await servedOnce(world, seen);
+    const expected = expectedCharge(line, 'chat');
+    expect(expected.kind).toBe('estimated');
+    const receipt = await billed(world, line.request_id);
+    expect(receipt).toMatchObject({ outcome: 'cut', exactness: 'estimated', errorCode: 'upstream_error' });
+    expect(receipt.attempts).toMatchObject([{ status: 200, error_code: 'upstream_error' }]);
+    const off = Math.abs(Number(receipt.chargeNano - expected.chargeNano)) / Number(expected.chargeNano);
+    expect(off, `${receipt.chargeNano} charged where ${expected.chargeNano} was generated`).toBeLessThanOrEqual(ESTIMATE_TOLERANCE);
   });
 });
 

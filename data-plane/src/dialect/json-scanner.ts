@@ -42,6 +42,13 @@ export class JsonSyntaxError extends Error {
   }
 }
 
+/** The document may be in order, and goes deeper than it is read. */
+export class JsonDepthError extends JsonSyntaxError {
+  constructor(position: number) {
+    super(`More than ${MAX_NESTING_LEVELS} levels of nesting`, position);
+  }
+}
+
 /** One of the names that are read or written stands twice in an object, or is written with escapes. */
 export class JsonKeyError extends Error {
   readonly key: string;
@@ -195,7 +202,7 @@ export class JsonCursor {
   #enter(): void {
     this.#depth++;
     if (this.#depth > MAX_NESTING_LEVELS) {
-      throw new JsonSyntaxError(`More than ${MAX_NESTING_LEVELS} levels of nesting`, this.position - 1);
+      throw new JsonDepthError(this.position - 1);
     }
   }
 

@@ -4,7 +4,7 @@
  * Lines end in LF, CRLF or a lone CR; an event ends at an empty line. Each event keeps its own bytes, so that it can be
  * handed on as it came. Bytes are decoded only as whole events: a character that was cut in two is whole again by then.
  */
-import { GatewayError } from '@meridian/domain/error';
+import { AnswerLimitError } from './answer-limit.ts';
 
 /** A picture in base64 travels as one event; beyond this it is no event any more. */
 export const MAX_EVENT_BYTES = 8 * 1024 * 1024;
@@ -32,7 +32,7 @@ export interface SseEvent {
   readonly cutShort: boolean;
 }
 
-/** A synchronous machine: bytes in, whole events out. Throws GatewayError `upstream_error` past MAX_EVENT_BYTES. */
+/** A synchronous machine: bytes in, whole events out. Throws AnswerLimitError past MAX_EVENT_BYTES. */
 export class SseSplitter {
   /** Bytes of the event that has not ended yet. */
   #pending = NOTHING;
@@ -148,7 +148,7 @@ export class SseSplitter {
 
   #checkSize(bytes: number): void {
     if (bytes > MAX_EVENT_BYTES) {
-      throw new GatewayError('upstream_error', { source: 'upstream', cause: `an event of more than ${MAX_EVENT_BYTES} bytes` });
+      throw new AnswerLimitError(`an event of more than ${MAX_EVENT_BYTES} bytes`);
     }
   }
 

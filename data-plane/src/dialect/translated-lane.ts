@@ -229,12 +229,13 @@ class TranslatedStream implements AnswerStream {
       let failure: GatewayError | undefined;
       let isWhole = false;
       for (const event of events) {
-        this.#measure(event);
         if (event.type === 'error') failure = event.error;
         else if (event.type === 'end') isWhole = true;
       }
       // What came before an error is handed on: the client has a right to what was generated.
       const written = this.#encoder.push(failure === undefined ? events : events.filter((event) => event.type !== 'error'));
+      // Not before: what cannot be written is not counted.
+      for (const event of events) this.#measure(event);
       for (const bytes of written) {
         this.#out.push(bytes);
         if (!this.#committed) this.#heldBytes += bytes.length;

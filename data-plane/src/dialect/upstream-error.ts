@@ -1,7 +1,8 @@
 /** The error answers of providers, whichever of the known shapes they have, as our errors. */
 import { GatewayError } from '@meridian/domain/error';
+import { AnswerLimitError } from './answer-limit.ts';
 import { isObject, type JsonObject } from './json.ts';
-import { JsonKeyError, JsonSyntaxError } from './json-scanner.ts';
+import { JsonDepthError, JsonKeyError, JsonSyntaxError } from './json-scanner.ts';
 
 /** Longer texts of providers are cut. */
 const MAX_PUBLIC_MESSAGE_CHARACTERS = 2_000;
@@ -180,8 +181,12 @@ export function publicText(text: string): string {
   return clean.slice(0, MAX_PUBLIC_MESSAGE_CHARACTERS);
 }
 
-/** What was thrown while an upstream's stream was read: JSON that is none is the upstream's fault, and anything else that is not an error of ours a bug. */
+/**
+ * What was thrown while an upstream's stream was read: JSON that is none is the upstream's fault, JSON that is too deep a limit of ours,
+ * and anything else that is not an error of ours a bug.
+ */
 export function streamFailure(thrown: unknown): GatewayError {
+  if (thrown instanceof JsonDepthError) return new AnswerLimitError(thrown);
   if (!(thrown instanceof JsonSyntaxError) && !(thrown instanceof JsonKeyError)) return GatewayError.from(thrown);
   return new GatewayError('upstream_error', { source: 'upstream', message: "The provider's stream could not be read.", cause: thrown });
 }

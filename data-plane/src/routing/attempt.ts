@@ -1,12 +1,13 @@
 /**
  * The attempt loop: one candidate after another until one answers or the delivery is committed.
  *
- * It ends in exactly one of: a whole answer, a finished stream, a failure, or an abandonment (the client left and what
+ * It ends in exactly one of: a whole answer, a finished stream, one that was cut by a limit of ours, a failure, or an abandonment (the client left and what
  * was still to come is not waited for). Every call to a provider leaves a trace, whether it answered or not.
  */
 import { GatewayError } from '@meridian/domain/error';
 import type { ErrorCode } from '@meridian/domain/error-code';
 import type { Loss } from '../canonical/loss.ts';
+import { AnswerLimitError } from '../dialect/answer-limit.ts';
 import type { Answer, AnswerFacts, AnswerStream, RequestFacts, StreamTerms } from '../dialect/dialect.ts';
 import type { Lane } from '../dialect/lane.ts';
 import type { ProviderAdapter } from '../provider/provider.ts';
@@ -63,6 +64,8 @@ export interface Trace {
 export type AttemptEnd =
   | { readonly kind: 'answer'; readonly answer: Answer; readonly served: Trace }
   | { readonly kind: 'stream'; readonly stream: AnswerStream; readonly served: Trace }
+  /** A limit of ours has ended a stream of which the client was sent something, or would have been. */
+  | { readonly kind: 'cut'; readonly error: GatewayError; readonly served: Trace }
   | { readonly kind: 'failed'; readonly error: GatewayError }
   | { readonly kind: 'abandoned'; readonly served: Trace | undefined };
 
@@ -324,7 +327,10 @@ class AnswerReader implements UpstreamHandler {
       this.#end.answered({ kind: 'stream', stream, served: this.#trace });
     } else {
       call?.cancel();
-      this.#end.failed(end.error);
+      if (end.error instanceof AnswerLimitError && stream.committed) {
+        this.#trace.errorCode = end.error.code;
+        this.#end.answered({ kind: 'cut', error: end.error, served: this.#trace });
+      } else this.#end.failed(end.error);
     }
   }
 

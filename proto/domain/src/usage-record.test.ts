@@ -20,12 +20,12 @@ const intent: Intent = {
   leases: [{ leaseId: 'l1', amount: 5_000n }],
 };
 
-it('charges for what was answered and for what a client that left had generated, for nothing else', () => {
-  expect(OUTCOMES.filter((outcome) => isCharged({ outcome }))).toEqual(['success', 'client_gone']);
+it('charges for what was answered, and for what came before a client left or a limit of ours ended it, for nothing else', () => {
+  expect(OUTCOMES.filter((outcome) => isCharged({ outcome }))).toEqual(['success', 'client_gone', 'cut']);
 });
 
 it('charges for an empty answer too where the account was above its ceiling, and for nothing else that is free', () => {
-  expect(OUTCOMES.filter((outcome) => isCharged({ outcome, emptyIsCharged: true }))).toEqual(['success', 'client_gone', 'empty']);
+  expect(OUTCOMES.filter((outcome) => isCharged({ outcome, emptyIsCharged: true }))).toEqual(['success', 'client_gone', 'empty', 'cut']);
 });
 
 it('recovers an intent without its end as a final that charges nothing and returns its leases whole', () => {

@@ -37,16 +37,16 @@ export interface Intent {
 /**
  * How a request ended.
  * `success`: answered in full · `client_gone`: the client left and pays for what was generated · `empty`: an empty text answer, free
- * unless the account is above its ceiling of uncharged cost ·
+ * unless the account is above its ceiling of uncharged cost · `cut`: a limit of ours ended the stream, which is paid for so far ·
  * `failed`: an upstream or internal error, free · `recovered`: the node died before the final was written, free.
  */
-export type Outcome = 'success' | 'client_gone' | 'empty' | 'failed' | 'recovered';
+export type Outcome = 'success' | 'client_gone' | 'empty' | 'cut' | 'failed' | 'recovered';
 
-export const OUTCOMES: readonly Outcome[] = ['success', 'client_gone', 'empty', 'failed', 'recovered'];
+export const OUTCOMES: readonly Outcome[] = ['success', 'client_gone', 'empty', 'cut', 'failed', 'recovered'];
 
 /** Whether the written rule charges for a request that ended so. */
 export function isCharged({ outcome, emptyIsCharged }: Pick<Final, 'outcome' | 'emptyIsCharged'>): boolean {
-  return outcome === 'success' || outcome === 'client_gone' || (outcome === 'empty' && emptyIsCharged === true);
+  return outcome === 'success' || outcome === 'client_gone' || outcome === 'cut' || (outcome === 'empty' && emptyIsCharged === true);
 }
 
 /** One call to a provider, whether it answered or not, with what it cost us. */

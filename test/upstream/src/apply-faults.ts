@@ -75,6 +75,16 @@ function malformed(reply: Reply, event: number): Reply {
   return { ...reply, segments: [{ bytes: half, pieces: 0, events: 1, usage: false }], length: half.length };
 }
 
+/** More than anybody takes for one event. */
+const OVERSIZED_BYTES = 9 * 1024 * 1024;
+
+/** The first events of a stream, then one that is too large for its reader, which is waited for to hang up. */
+function oversized(reply: Reply, event: number): Reply {
+  if (reply.length !== null) return reply;
+  const large = segment(`data: {"padding":"${'x'.repeat(OVERSIZED_BYTES)}"}\n\n`);
+  return { ...reply, segments: [...firstEvents(reply.segments, event - 1), large], ending: 'silence', shortened: true };
+}
+
 function errorEvent(reply: Reply, count: number, errorEvents: (eventsBefore: number) => Segment[]): Reply {
   const before = firstEvents(reply.segments, count);
   const events = before.reduce((sum, part) => sum + part.events, 0);
@@ -96,6 +106,7 @@ function padded(reply: Reply, lines: number): Reply {
 export function applyFaults(healthy: Reply, knobs: Knobs, errorEvents: (eventsBefore: number) => Segment[]): Reply {
   let reply = knobs.padding === undefined ? healthy : padded(healthy, knobs.padding);
   if (knobs.malformed !== undefined) reply = malformed(reply, knobs.malformed);
+  if (knobs.oversize !== undefined) reply = oversized(reply, knobs.oversize);
   if (knobs.error_event_after !== undefined && reply.length === null) {
     reply = errorEvent(reply, knobs.error_event_after, errorEvents);
   }

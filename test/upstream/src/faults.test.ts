@@ -189,6 +189,20 @@ test('malformed breaks the JSON of a body, and of one event of a stream', async 
   expect(broken.flatMap((is, at) => (is ? [at + 1] : []))).toEqual([3]);
 });
 
+test('oversize sends an event of 9 MiB and then nothing', async () => {
+  const leaving = new AbortController();
+  const { path, headers, body } = request({ sim: 'oversize=4', stream: true });
+  const answer = await fetch(upstream.origin + path, { method: 'POST', headers, body, signal: leaving.signal });
+  let text = '';
+  for await (const bytes of answer.body ?? []) {
+    text += Buffer.from(bytes).toString('latin1');
+    if (text.endsWith('"}\n\n')) break;
+  }
+  leaving.abort();
+  expect(events(text).map(({ length }) => length > 8 * 1024 * 1024)).toEqual([false, false, false, true]);
+  expect(await settled()).toMatchObject({ completed: false, aborted_by_client: true, pieces_sent: 2 });
+});
+
 test('not_json, empty, no_usage, tokens, huge', async () => {
   const html = await send({ sim: 'not_json' });
   expect([html.status, html.headers.get('content-type')]).toEqual([200, 'text/html; charset=UTF-8']);

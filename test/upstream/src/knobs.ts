@@ -18,6 +18,7 @@ export interface Knobs {
   cut_after?: number;
   cut_hard?: boolean;
   malformed?: number;
+  oversize?: number;
   not_json?: boolean;
   empty?: boolean;
   no_usage?: boolean;
@@ -69,6 +70,7 @@ const KINDS: Record<keyof Knobs | keyof Condition, Kind> = {
   cut_after: 'number',
   cut_hard: 'flag',
   malformed: 'count',
+  oversize: 'number',
   not_json: 'flag',
   empty: 'flag',
   no_usage: 'flag',

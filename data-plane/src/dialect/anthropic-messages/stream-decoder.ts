@@ -2,6 +2,7 @@
 import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { StreamEvent } from '../../canonical/event.ts';
+import { AnswerLimitError } from '../answer-limit.ts';
 import type { StreamDecoder } from '../dialect.ts';
 import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, number, rest, text } from '../json.ts';
@@ -146,7 +147,7 @@ export class MessagesStreamDecoder implements StreamDecoder {
   #openBlock(index: number, block: unknown): void {
     if (!isObject(block)) return;
     if (++this.#blocksSeen > MAX_BLOCKS) {
-      throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_BLOCKS} blocks` });
+      throw new AnswerLimitError(`more than ${MAX_BLOCKS} blocks`);
     }
     // Without its stop a block ends where the next of its place begins.
     this.#closeBlock(index);
@@ -302,7 +303,7 @@ export class MessagesStreamDecoder implements StreamDecoder {
   #addWhole(piece: string): string {
     this.#wholeBlockBytes += Buffer.byteLength(piece);
     if (this.#wholeBlockBytes > MAX_WHOLE_BLOCK_BYTES) {
-      throw new GatewayError('upstream_error', { source: 'upstream', cause: `blocks of more than ${MAX_WHOLE_BLOCK_BYTES} bytes` });
+      throw new AnswerLimitError(`blocks of more than ${MAX_WHOLE_BLOCK_BYTES} bytes`);
     }
     return piece;
   }

@@ -1,5 +1,4 @@
 /** Canonical events as a stream of this protocol, for a client. */
-import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import { inputAsArguments } from '../../canonical/custom-tool.ts';
 import type { StreamEvent } from '../../canonical/event.ts';
@@ -7,6 +6,7 @@ import type { Finish } from '../../canonical/finish.ts';
 import type { ForeignPart, ReasoningCarrier } from '../../canonical/message.ts';
 import type { UsageReport } from '../../canonical/response.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
+import { AnswerLimitError } from '../answer-limit.ts';
 import type { EncodeStreamTerms, StreamEncoder } from '../dialect.ts';
 import { type JsonObject, withLiteral } from '../json.ts';
 import { writeFinish } from './finish.ts';
@@ -151,7 +151,7 @@ export class MessagesStreamEncoder implements StreamEncoder {
     this.#waiting.push(event);
     this.#waitingBytes += 'text' in event ? Buffer.byteLength(event.text) : 1;
     if (this.#waitingBytes > MAX_WAITING_BYTES) {
-      throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_WAITING_BYTES} bytes wait for a tool call` });
+      throw new AnswerLimitError(`more than ${MAX_WAITING_BYTES} bytes wait for a tool call`);
     }
   }
 

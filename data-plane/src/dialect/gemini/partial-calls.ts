@@ -2,7 +2,7 @@
  * Calls whose arguments come in pieces (`willContinue`, `partialArgs`): the first piece has the name, those that follow have values by
  * their place in the arguments, and the last one nothing that continues.
  */
-import { GatewayError } from '@meridian/domain/error';
+import { AnswerLimitError } from '../answer-limit.ts';
 import { isObject, type JsonObject, text } from '../json.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
 
@@ -58,7 +58,7 @@ function put(open: OpenCall, piece: JsonObject): void {
   const value = valueIn(piece);
   if (last === undefined || value === undefined) return;
   open.characters += typeof value === 'string' ? value.length : 1;
-  if (open.characters > MAX_CHARACTERS) throw tooMuch(`arguments of more than ${MAX_CHARACTERS} characters`);
+  if (open.characters > MAX_CHARACTERS) throw new AnswerLimitError(`arguments of more than ${MAX_CHARACTERS} characters`);
   let node: Node = open.root;
   for (const [index, step] of steps.slice(0, -1).entries()) {
     let next = childOf(node, step);
@@ -103,16 +103,12 @@ function childOf(node: Node, step: string | number): Node | undefined {
 function setChild(node: Node, step: string | number, value: Node, open: OpenCall): void {
   if (node instanceof Map) node.set(String(step), value);
   else if (Array.isArray(node) && typeof step === 'number') {
-    if (step >= MAX_LIST_ITEMS) throw tooMuch(`a list of more than ${MAX_LIST_ITEMS} items`);
+    if (step >= MAX_LIST_ITEMS) throw new AnswerLimitError(`a list of more than ${MAX_LIST_ITEMS} items`);
     open.characters += Math.max(0, step - node.length);
-    if (open.characters > MAX_CHARACTERS) throw tooMuch(`arguments of more than ${MAX_CHARACTERS} characters`);
+    if (open.characters > MAX_CHARACTERS) throw new AnswerLimitError(`arguments of more than ${MAX_CHARACTERS} characters`);
     while (node.length < step) node.push(null);
     node[step] = value;
   }
-}
-
-function tooMuch(cause: string): GatewayError {
-  return new GatewayError('upstream_error', { source: 'upstream', cause });
 }
 
 function plain(node: Node): unknown {

@@ -6,6 +6,7 @@ import type { Finish } from '../../canonical/finish.ts';
 import type { Citation, ToolCallPart } from '../../canonical/message.ts';
 import type { UsageReport } from '../../canonical/response.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
+import { AnswerLimitError } from '../answer-limit.ts';
 import type { EncodeStreamTerms, StreamDecoder, StreamEncoder } from '../dialect.ts';
 import { isObject, type JsonObject, NO_REST, number, text, withLiteral } from '../json.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
@@ -168,7 +169,7 @@ export class GeminiStreamDecoder implements StreamDecoder {
     const known = this.#candidates.get(choice);
     if (known !== undefined) return known;
     if (this.#candidates.size >= MAX_CANDIDATES) {
-      throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_CANDIDATES} candidates` });
+      throw new AnswerLimitError(`more than ${MAX_CANDIDATES} candidates`);
     }
     const begun: Candidate = { calls: 0, finished: false, places: new TextPlaces(), pieces: new CallPieces(), sources: NO_REST };
     this.#candidates.set(choice, begun);
@@ -191,7 +192,7 @@ export class GeminiStreamDecoder implements StreamDecoder {
       case 'tool_call': {
         const call = state.calls++;
         if (call >= MAX_CALLS_PER_CHOICE) {
-          throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_CALLS_PER_CHOICE} tool calls` });
+          throw new AnswerLimitError(`more than ${MAX_CALLS_PER_CHOICE} tool calls`);
         }
         const { id, name, kind, carriers = [] } = part;
         events.push({ type: 'tool_call_start', choice, call, id, name, kind, carriers, rest: part.rest });
@@ -352,10 +353,7 @@ export class GeminiStreamEncoder implements StreamEncoder {
         if (open === undefined) break;
         this.#keptCharacters += event.text.length;
         if (this.#keptCharacters > MAX_KEPT_CHARACTERS) {
-          throw new GatewayError('upstream_error', {
-            source: 'upstream',
-            cause: `arguments of more than ${MAX_KEPT_CHARACTERS} characters`,
-          });
+          throw new AnswerLimitError(`arguments of more than ${MAX_KEPT_CHARACTERS} characters`);
         }
         open.arguments += event.text;
         break;

@@ -3,6 +3,7 @@ import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { StreamEvent } from '../../canonical/event.ts';
 import type { Citation, Part } from '../../canonical/message.ts';
+import { AnswerLimitError } from '../answer-limit.ts';
 import type { StreamDecoder } from '../dialect.ts';
 import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, number, rest, text } from '../json.ts';
@@ -200,7 +201,7 @@ export class ChatStreamDecoder implements StreamDecoder {
   #readDetails(open: OpenChoice, details: readonly unknown[]): void {
     for (const detail of details) {
       if (!open.details.add(detail)) {
-        throw new GatewayError('upstream_error', { source: 'upstream', cause: 'reasoning details beyond all measure' });
+        throw new AnswerLimitError('reasoning details beyond all measure');
       }
     }
   }
@@ -260,7 +261,7 @@ export class ChatStreamDecoder implements StreamDecoder {
     const open = this.#calls.get(key);
     if (open !== undefined && (id === '' || id === open.id || name === '')) return open;
     if (call >= MAX_CALLS_PER_CHOICE) {
-      throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_CALLS_PER_CHOICE} tool calls` });
+      throw new AnswerLimitError(`more than ${MAX_CALLS_PER_CHOICE} tool calls`);
     }
     const begun: OpenCall = { choice, call, id, hasArguments: kind === 'custom' };
     if (open !== undefined && !open.hasArguments) this.#closeCall(open);

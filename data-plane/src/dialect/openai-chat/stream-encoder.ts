@@ -1,8 +1,8 @@
 /** Canonical events as a client's chat stream. */
-import { GatewayError } from '@meridian/domain/error';
 import { argumentsAsInput } from '../../canonical/custom-tool.ts';
 import type { StreamEvent } from '../../canonical/event.ts';
 import type { UsageReport } from '../../canonical/response.ts';
+import { AnswerLimitError } from '../answer-limit.ts';
 import type { EncodeStreamTerms, StreamEncoder } from '../dialect.ts';
 import { type JsonObject, NO_REST, withLiteral } from '../json.ts';
 import { answerId } from './answer-id.ts';
@@ -206,7 +206,7 @@ export class ChatStreamEncoder implements StreamEncoder {
 
 function kept(text: string, more: string): string {
   if (text.length + more.length > MAX_KEPT_CHARACTERS) {
-    throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_KEPT_CHARACTERS} characters to be kept` });
+    throw new AnswerLimitError(`more than ${MAX_KEPT_CHARACTERS} characters to be kept`);
   }
   return text + more;
 }

@@ -7,6 +7,7 @@ import type { StreamEvent } from '../../canonical/event.ts';
 import type { Finish } from '../../canonical/finish.ts';
 import type { Citation, ImagePart } from '../../canonical/message.ts';
 import type { UsageReport } from '../../canonical/response.ts';
+import { AnswerLimitError } from '../answer-limit.ts';
 import type { EncodeStreamTerms, StreamDecoder, StreamEncoder } from '../dialect.ts';
 import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, NO_REST, number, text } from '../json.ts';
@@ -209,7 +210,7 @@ export class ResponsesStreamDecoder implements StreamDecoder {
     const known = this.#items.get(index);
     if (known !== undefined) return known;
     if (this.#items.size >= MAX_OUTPUT_ITEMS) {
-      throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_OUTPUT_ITEMS} items in an answer` });
+      throw new AnswerLimitError(`more than ${MAX_OUTPUT_ITEMS} items in an answer`);
     }
     const item: ReadItem = {
       call: undefined,
@@ -495,7 +496,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
   #newItem(prefix: string): { readonly index: number; readonly id: string } {
     this.#begin();
     if (this.#items >= MAX_OUTPUT_ITEMS) {
-      throw new GatewayError('upstream_error', { source: 'upstream', cause: `more than ${MAX_OUTPUT_ITEMS} items in an answer` });
+      throw new AnswerLimitError(`more than ${MAX_OUTPUT_ITEMS} items in an answer`);
     }
     const index = this.#items++;
     return { index, id: `${prefix}_${idSuffix(this.#terms.requestId)}_${index}` };
@@ -518,7 +519,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
   #keep(characters: number): void {
     this.#keptCharacters += characters;
     if (this.#keptCharacters > MAX_ANSWER_CHARACTERS) {
-      throw new GatewayError('upstream_error', { source: 'upstream', cause: `an answer of more than ${MAX_ANSWER_CHARACTERS} characters` });
+      throw new AnswerLimitError(`an answer of more than ${MAX_ANSWER_CHARACTERS} characters`);
     }
   }
 
