@@ -78,11 +78,11 @@ export const LOSSES = {
   image_detail: { what: 'In which detail an image is to be seen.', to: ['anthropic-messages', 'gemini'] },
   file_name: { what: 'The name of a file.', to: ['gemini'] },
   citations: { what: 'Sources that a text of an earlier turn cites.', to: EVERYBODY },
-  audio: { what: 'Sound: what was said is told in its place.', to: ['anthropic-messages'] },
+  audio: { what: 'Sound: what was said is told in its place.', to: ['openai-responses', 'anthropic-messages'] },
 
   // Answers
-  choices: { what: 'Answers beside the first.', to: ['anthropic-messages'] },
-  media_output: { what: 'A picture or a sound in the answer.', to: ['anthropic-messages'] },
+  choices: { what: 'Answers beside the first.', to: ['openai-responses', 'anthropic-messages'] },
+  media_output: { what: 'A picture or a sound in the answer.', to: ['openai-responses', 'anthropic-messages'] },
 } as const satisfies Readonly<Record<string, LossRow>>;
 
 export type LossName = keyof typeof LOSSES;

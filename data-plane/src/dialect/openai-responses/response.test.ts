@@ -278,7 +278,7 @@ describe('an answer to a client', () => {
     ];
     const { output, losses } = encoded(media);
     expect(output).toMatchObject([{ content: [{ text: 'Said' }] }, { content: [{ text: 'x', annotations: [] }] }]);
-    expect(losses).toEqual([{ name: 'media_output', at: 'audio' }, { name: 'media_output', at: 'image' }, { name: 'citations' }]);
+    expect(losses).toEqual([{ name: 'audio' }, { name: 'media_output', at: 'image' }, { name: 'citations' }]);
   });
 });
 
