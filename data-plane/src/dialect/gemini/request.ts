@@ -2,6 +2,7 @@
 import type { Loss } from '../../canonical/loss.ts';
 import type { Request, ResponseFormat } from '../../canonical/request.ts';
 import type { Encoded, EncodeRequestTerms, RequestFacts, RequestPlace } from '../dialect.ts';
+import { parseExact } from '../exact-json.ts';
 import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
 import { loseUnknownFields } from '../unknown-fields.ts';
 import { writeConversation } from './contents.ts';
@@ -42,7 +43,7 @@ const CONFIG = 'generationConfig.';
 export function decodeRequest(body: Buffer, place: RequestPlace, read?: RequestFacts): Request {
   // The same checks, limits and messages as in the other lane.
   const facts = read ?? readPassThrough('chat', body, place).facts;
-  const parsed: unknown = JSON.parse(body.toString('utf8'));
+  const parsed = parseExact(body.toString('utf8'));
   if (!isObject(parsed)) throw invalid('The request body must be a JSON object.');
   const fields = camelKeys(parsed);
   const config = fieldsOf(fields.generationConfig);

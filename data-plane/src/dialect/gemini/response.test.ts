@@ -253,6 +253,17 @@ describe('an answer that is written', () => {
     ]);
   });
 
+  it('keeps the digits of numbers in arguments, which ids of some programs are', () => {
+    const args = '{"id":9007199254740993}';
+    const { body } = encodeResponse(
+      withParts({ type: 'tool_call', id: 'call_1', name: 'f', arguments: args, kind: 'function', rest: {} }),
+      TERMS,
+    );
+    const text = Buffer.concat([...body]);
+    expect(text.toString()).toContain(`"args":${args}`);
+    expect(decodeResponse(text).choices[0]?.parts).toMatchObject([{ type: 'tool_call', arguments: args }]);
+  });
+
   it('tells by the finish of a call whose arguments are no object', () => {
     const body = written(withParts({ type: 'tool_call', id: '1', name: 'f', arguments: '{"a":', kind: 'function', rest: {} }));
     expect(body.candidates).toMatchObject([{ content: { role: 'model' }, finishReason: 'MALFORMED_FUNCTION_CALL' }]);

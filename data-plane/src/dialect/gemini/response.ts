@@ -9,6 +9,7 @@ import { originalToolName } from '../../canonical/tool-name.ts';
 import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
+import { parseExact } from '../exact-json.ts';
 import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
 import { type Edit, type Span, splice, valueAt } from '../json-scanner.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
@@ -118,7 +119,7 @@ function contentBytes(part: JsonObject): number {
 
 /** Throws GatewayError `upstream_error` as `readAnswer` does, and on an answer that broke off, or holds none. */
 export function decodeResponse(body: Buffer): Response {
-  return readAnswerBody(() => decode(parseAnswer(body)));
+  return readAnswerBody(() => decode(parseAnswer(body, parseExact)));
 }
 
 function decode(fields: JsonObject): Response {

@@ -8,6 +8,7 @@ import type { UsageReport } from '../../canonical/response.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
 import { AnswerLimitError } from '../answer-limit.ts';
 import type { EncodeStreamTerms, StreamDecoder, StreamEncoder } from '../dialect.ts';
+import { parseExact } from '../exact-json.ts';
 import { isObject, type JsonObject, NO_REST, number, text, withLiteral } from '../json.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
@@ -225,7 +226,7 @@ export function readAnswerEvent({ data, raw }: SseEvent): JsonObject | undefined
   const bare = data === undefined && (raw[0] === OPEN_BRACE || raw[0] === OPEN_BRACKET);
   if (!bare && (data === undefined || data.length === 0)) return undefined;
   try {
-    const answer: unknown = JSON.parse((data ?? raw).toString('utf8'));
+    const answer = parseExact((data ?? raw).toString('utf8'));
     const inner: unknown = Array.isArray(answer) ? answer[0] : answer;
     if (isObject(inner)) return inner;
     throw new TypeError('an event that is not an object');

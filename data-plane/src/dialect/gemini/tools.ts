@@ -5,6 +5,7 @@ import type { ReasoningCarrier, Rest, ToolCallPart } from '../../canonical/messa
 import type { Request } from '../../canonical/request.ts';
 import type { FunctionTool, HostedTool, Tool, ToolChoice } from '../../canonical/tool.ts';
 import { boundedToolName } from '../../canonical/tool-name.ts';
+import { parseExact } from '../exact-json.ts';
 import { refusedTool } from '../hosted-tool.ts';
 import { invalid, isObject, type JsonObject, NO_REST, rest, text } from '../json.ts';
 import { fromOpenApi, type Growth, toOpenApi } from './json-schema.ts';
@@ -181,7 +182,7 @@ export function argumentsObject({ kind, arguments: written }: Pick<ToolCallPart,
   if (kind === 'custom') return argumentsObject({ kind: 'function', arguments: inputAsArguments(written) });
   if (written.trim() === '') return {};
   try {
-    const value: unknown = JSON.parse(written);
+    const value = parseExact(written);
     return isObject(value) ? value : undefined;
   } catch {
     return undefined;
