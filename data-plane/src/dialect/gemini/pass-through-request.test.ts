@@ -98,7 +98,7 @@ describe('the facts of a request', () => {
   it('shows what is counted beside text', () => {
     const { facts } = chat({
       ...HI,
-      tools: [{ googleSearch: {} }, { googleMaps: {} }, { somethingNew: {} }, { constructor: {} }, { codeExecution: {} }],
+      tools: [{ googleSearch: {} }, { googleMaps: {} }, { fileSearch: {} }, { codeExecution: {} }],
       generationConfig: { responseModalities: ['TEXT', 'IMAGE'], candidateCount: 2 },
     });
     expect(facts.images).toBe(2);
@@ -106,8 +106,7 @@ describe('the facts of a request', () => {
       ['image_out', 2],
       ['per_tool_call:web_search', 16],
       ['per_tool_call:google_maps', 16],
-      ['per_tool_call', 16],
-      ['per_tool_call', 16],
+      ['per_tool_call:file_search', 16],
     ]);
   });
 

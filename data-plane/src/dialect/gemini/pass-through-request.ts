@@ -269,7 +269,6 @@ const HOSTED_TOOLS: ReadonlyMap<string, Meter> = new Map([
   ['enterpriseWebSearch', 'per_tool_call:web_search'],
   ['googleMaps', 'per_tool_call:google_maps'],
   ['fileSearch', 'per_tool_call:file_search'],
-  ['mcpServers', 'per_tool_call:mcp'],
 ]);
 /** They cost what the model reads and writes for them, and no more. */
 const FREE_TOOLS: ReadonlySet<string> = new Set(['urlContext', 'codeExecution']);
@@ -296,10 +295,15 @@ function walkTools(cursor: JsonCursor, tally: InputTally): void {
       const param = `tools[${index}].${name}`;
       noteReference(tally, param);
       if (FREE_TOOLS.has(name)) return;
+      const meter = HOSTED_TOOLS.get(name);
+      if (meter === undefined) {
+        // What is not told in the answer would be given away.
+        throw invalid(`The tool '${param}' cannot be used: its calls cannot be counted in the provider's answers.`, param);
+      }
       if (tally.hostedTools.length === MAX_HOSTED_TOOLS) {
         throw invalid(`A request may ask for at most ${MAX_HOSTED_TOOLS} tools that the provider runs.`, 'tools');
       }
-      tally.hostedTools.push({ meter: HOSTED_TOOLS.get(name) ?? 'per_tool_call', param });
+      tally.hostedTools.push({ meter, param });
     });
   });
 }

@@ -11,6 +11,7 @@ import { mergeUsage } from '../usage-object.ts';
 import { streamError } from './error.ts';
 import { hasFinished } from './finish.ts';
 import type { Framing } from './framing.ts';
+import { HostedCalls } from './hosted-calls.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
 import { blockFinish, readContent } from './response.ts';
 import { isFailure, readAnswerEvent } from './stream.ts';
@@ -29,6 +30,7 @@ const SEARCHED = [
   'error',
   'promptFeedback',
   'groundingMetadata',
+  'toolCall',
   'functionCall',
   'args',
   'response',
@@ -81,8 +83,7 @@ export class GeminiPassThroughStream implements AnswerStream {
   /** Where the latest usage begins that is not read yet, and what it counts, a bit for each count. */
   #unread: Buffer | undefined;
   #unreadCounts = 0;
-  /** By candidate, what it was grounded in last. */
-  readonly #grounding = new Map<unknown, unknown>();
+  readonly #calls = new HostedCalls();
   #upstreamModel: string | undefined;
   #contentEvents = 0;
   /** `#contentEvents` when usage was last reported. */
@@ -107,8 +108,7 @@ export class GeminiPassThroughStream implements AnswerStream {
 
   get facts(): AnswerFacts {
     this.#readKept();
-    const candidates = [...this.#grounding.values()].map((groundingMetadata) => ({ groundingMetadata }));
-    const usage = readAnswerUsage({ usageMetadata: this.#usage, modelVersion: this.#upstreamModel, candidates });
+    const usage = readAnswerUsage({ usageMetadata: this.#usage, modelVersion: this.#upstreamModel }, this.#calls);
     const serviceTier: ServiceTier | undefined = servedTier(this.#usage);
     return {
       usage,
@@ -230,6 +230,7 @@ export class GeminiPassThroughStream implements AnswerStream {
       this.#upstreamModel = modelVersion;
       this.#modelFrom = Buffer.from(JSON.stringify(modelVersion));
     }
+    this.#calls.add(answer.candidates);
     const { empty, textBytes } = readContent(answer.candidates);
     this.#textBytes += textBytes;
     if (!empty) this.#contentEvents++;
@@ -245,13 +246,10 @@ export class GeminiPassThroughStream implements AnswerStream {
     if (!empty) this.#committed = true;
   }
 
-  /** Notes what the candidates are grounded in; whether one of them has ended, or the prompt was refused. */
+  /** Whether a candidate has ended, or the prompt was refused. */
   #readEnds(answer: JsonObject): boolean {
     let ends = false;
     for (const candidate of listOf(answer.candidates).filter(isObject)) {
-      if (fieldsOf(candidate.groundingMetadata).webSearchQueries !== undefined) {
-        this.#grounding.set(candidate.index ?? 0, candidate.groundingMetadata);
-      }
       if (hasFinished(candidate.finishReason)) ends = true;
     }
     return ends || blockFinish(answer) !== undefined;

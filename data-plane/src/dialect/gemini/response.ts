@@ -16,6 +16,7 @@ import { errorFromAnswer } from '../upstream-error.ts';
 import { type IdMint, idMint } from './call-ids.ts';
 import { readCitations, TextPlaces, writeGrounding } from './citations.ts';
 import { hasFinished, readBlockReason, readFinish, writeFinish } from './finish.ts';
+import type { HostedCalls } from './hosted-calls.ts';
 import { readLogprobs, writeLogprobs } from './logprobs.ts';
 import { readModelParts, writeModelParts } from './message.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
@@ -28,7 +29,7 @@ const PARSED_CANDIDATES_MAX_BYTES = 256 * 1024;
 
 const ANSWER_KEYS: ReadonlySet<string> = new Set(['candidates', 'usageMetadata', 'modelVersion', 'promptFeedback', 'error']);
 /** A picture may be grounded in a search, which is billed. */
-const SEARCHES = Buffer.from('"webSearchQueries"');
+const HOSTED_CALLS = [Buffer.from('"groundingMetadata"'), Buffer.from('"toolCall"')];
 
 /** Throws GatewayError `upstream_error` when the answer is not a JSON object, or is an error in a success's clothes. */
 export function readAnswer(operation: Operation, body: Buffer): Answer {
@@ -43,7 +44,7 @@ function read(operation: Operation, body: Buffer): Answer {
   const usageMetadata = field('usageMetadata');
   const modelVersion = field('modelVersion');
   const isLong = span !== undefined && span.end - span.start > PARSED_CANDIDATES_MAX_BYTES;
-  const candidates = !isLong || body.includes(SEARCHES) ? field('candidates') : undefined;
+  const candidates = !isLong || HOSTED_CALLS.some((name) => body.includes(name)) ? field('candidates') : undefined;
   const usage = operation === 'chat' ? readAnswerUsage({ usageMetadata, modelVersion, candidates }) : readUsage(usageMetadata);
   const content = isLong ? { empty: false, textBytes: span.end - span.start } : readContent(candidates);
   const facts: AnswerFacts = {
@@ -181,8 +182,8 @@ function cited(parts: readonly Part[], candidate: JsonObject): readonly Part[] {
 }
 
 /** Undefined where nothing was counted. */
-export function readReport(fields: JsonObject): UsageReport | undefined {
-  const usage = readAnswerUsage(fields);
+export function readReport(fields: JsonObject, calls?: HostedCalls): UsageReport | undefined {
+  const usage = readAnswerUsage(fields, calls);
   const raw = fields.usageMetadata;
   return usage === undefined || !isObject(raw) ? undefined : { usage, reasoningTokens: reasoningTokens(raw), raw };
 }

@@ -18,6 +18,7 @@ import { readCitations, TextPlaces, writeGrounding } from './citations.ts';
 import { streamError } from './error.ts';
 import { hasFinished, readFinish } from './finish.ts';
 import type { Framing } from './framing.ts';
+import { HostedCalls } from './hosted-calls.ts';
 import { readLogprobs, writeLogprobs } from './logprobs.ts';
 import { type PartTerms, readPart, signatureOf, signaturesOf, signed, writeCall, writeModelParts } from './message.ts';
 import { CallPieces } from './partial-calls.ts';
@@ -57,6 +58,10 @@ export class GeminiStreamDecoder implements StreamDecoder {
   #usage: JsonObject | undefined;
   #modelVersion: unknown;
   readonly #candidates = new Map<number, Candidate>();
+  readonly #calls = new HostedCalls();
+  /** Since usage was reported last. */
+  #calledSince = false;
+  #generatedSince = false;
   #mint = idMint('');
 
   push(bytes: Buffer): StreamEvent[] {
@@ -94,6 +99,8 @@ export class GeminiStreamDecoder implements StreamDecoder {
   }
 
   #end(event: StreamEvent & { readonly type: 'error' | 'end' }): void {
+    // Calls may be shown behind the last count of tokens.
+    if (event.type === 'end' && this.#calledSince && !this.#generatedSince) this.#report();
     this.#events.push(event);
     this.#ended = true;
   }
@@ -106,6 +113,8 @@ export class GeminiStreamDecoder implements StreamDecoder {
       return;
     }
     this.#readEnvelope(answer);
+    const before = this.#events.length;
+    if (this.#calls.add(answer.candidates)) this.#calledSince = true;
     const candidates = listOf(answer.candidates).filter(isObject);
     for (const [place, candidate] of candidates.entries()) this.#readCandidate(candidate, number(candidate.index) ?? place);
     const blocked = candidates.length === 0 ? blockFinish(answer) : undefined;
@@ -114,6 +123,7 @@ export class GeminiStreamDecoder implements StreamDecoder {
       this.#events.push({ type: 'finish', choice: 0, finish: blocked });
     }
     if (isObject(answer.usageMetadata)) this.#readUsage(answer.usageMetadata);
+    else this.#generatedSince ||= this.#events.slice(before).some(({ type }) => type !== 'finish' && type !== 'citation');
   }
 
   #readEnvelope(answer: JsonObject): void {
@@ -133,11 +143,16 @@ export class GeminiStreamDecoder implements StreamDecoder {
     });
   }
 
+  #report(): void {
+    const report = readReport({ usageMetadata: this.#usage, modelVersion: this.#modelVersion }, this.#calls);
+    if (report !== undefined) this.#events.push({ type: 'usage', report });
+  }
+
   #readUsage(usage: JsonObject): void {
     this.#usage = mergeUsage(this.#usage, usage);
-    const candidates = [...this.#candidates.values()].map(({ sources }) => sources);
-    const report = readReport({ usageMetadata: this.#usage, modelVersion: this.#modelVersion, candidates });
-    if (report !== undefined) this.#events.push({ type: 'usage', report });
+    this.#calledSince = false;
+    this.#generatedSince = false;
+    this.#report();
     const serviceTier = servedTier(usage);
     if (serviceTier === undefined || serviceTier === this.#serviceTier) return;
     this.#serviceTier = serviceTier;

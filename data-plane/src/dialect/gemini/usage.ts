@@ -2,7 +2,8 @@
 import type { ServiceTier } from '@meridian/domain/price';
 import { componentOf, inputTokens, type Meter, metersOf, outputTokens, type Usage } from '@meridian/domain/usage';
 import type { JsonObject } from '../json.ts';
-import { addToolCalls, count, isUsageObject, objectIn, takeParts, type UsageDraft, type UsageObject } from '../usage-object.ts';
+import { count, isUsageObject, takeParts, type UsageDraft, type UsageObject } from '../usage-object.ts';
+import { HostedCalls } from './hosted-calls.ts';
 
 /**
  * Reads a `usageMetadata` object; undefined when it holds no token count.
@@ -85,22 +86,22 @@ function sum(a: number | undefined, b: number | undefined): number | undefined {
   return a === undefined && b === undefined ? undefined : (a ?? 0) + (b ?? 0);
 }
 
-/** Models of the first generations that search are billed by the answer, the later ones by the query. */
-const BILLED_BY_ANSWER = /^(models\/)?gemini-[12]([.-]|$)/;
-
-/** The usage of a whole answer: its `usageMetadata`, and the searches that its candidates were grounded by. */
-export function readAnswerUsage(answer: UsageObject): Usage | undefined {
+/**
+ * The usage of a whole answer: its `usageMetadata`, and the calls of Google's own tools that its candidates show; of a stream, those that
+ * were added up.
+ */
+export function readAnswerUsage(answer: UsageObject, calls = callsIn(answer.candidates)): Usage | undefined {
   const usage = readUsage(answer.usageMetadata);
   if (usage === undefined) return undefined;
-  let queries = 0;
-  for (const candidate of Array.isArray(answer.candidates) ? answer.candidates : []) {
-    const grounding = isUsageObject(candidate) ? objectIn(candidate, 'groundingMetadata') : undefined;
-    if (Array.isArray(grounding?.webSearchQueries)) queries += new Set(grounding.webSearchQueries).size;
-  }
   const shown: UsageDraft = {};
-  const byAnswer = typeof answer.modelVersion === 'string' && BILLED_BY_ANSWER.test(answer.modelVersion);
-  addToolCalls(shown, 'web_search', byAnswer ? Math.min(queries, 1) : queries);
+  calls.addTo(shown, answer.modelVersion);
   return { ...usage, ...shown };
+}
+
+function callsIn(candidates: unknown): HostedCalls {
+  const calls = new HostedCalls();
+  calls.add(candidates);
+  return calls;
 }
 
 /** Thought tokens, a part of the output; undefined where they were not told. */
