@@ -48,7 +48,13 @@ export function displayApiKey(prefix: string, key: string): string {
 }
 
 function checksum(prefix: string, secret: string): string {
-  return base62(BigInt(crc32(prefix + secret)), CHECKSUM_CHARS);
+  let rest = crc32(prefix + secret);
+  let text = '';
+  for (let index = 0; index < CHECKSUM_CHARS; index++) {
+    text = ALPHABET.charAt(rest % 62) + text;
+    rest = Math.floor(rest / 62);
+  }
+  return text;
 }
 
 function base62(value: bigint, chars: number): string {

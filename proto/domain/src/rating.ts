@@ -100,6 +100,8 @@ function makeLadder(cards: readonly RateCard[], serviceTier: ServiceTier): Ladde
 
 /** The cards of a ladder that apply to an input of so many tokens, the highest step first. */
 export function stepsReached(ladder: Ladder, tokens: number): readonly RateCard[] {
+  const [only] = ladder.cards;
+  if (ladder.cards.length === 1 && only?.aboveInputTokens === 0) return ladder.cards;
   return ladder.cards.filter((card) => tokens > card.aboveInputTokens || card.aboveInputTokens === 0);
 }
 

@@ -21,6 +21,15 @@ it('counts each token component on one side only, and pieces on none', () => {
   expect(inputTokens(usage) + outputTokens(usage)).toBe(token.reduce((sum, component) => sum + (usage[component] ?? 0), 0));
 });
 
+it('names components in their own order, however they were written', () => {
+  fc.assert(
+    fc.property(fc.shuffledSubarray([...COMPONENTS]), (named) => {
+      const usage: Usage = Object.fromEntries(named.map((component, index) => [component, index]));
+      expect(metersOf(usage)).toEqual(COMPONENTS.filter((component) => named.includes(component)));
+    }),
+  );
+});
+
 it('takes an absent component as nothing in sums', () => {
   expect(inputTokens({ output: 5 })).toBe(0);
   expect(outputTokens({})).toBe(0);

@@ -46,17 +46,30 @@ export function componentOf(meter: Meter): Component {
   return (colon === -1 ? meter : meter.slice(0, colon)) as Component;
 }
 
+const COMPONENT_RANKS: ReadonlyMap<string, number> = new Map(COMPONENTS.map((component, rank) => [component, rank]));
+
 /** The meters that a usage or a price list names: components in their order, then variants by name. */
 export function metersOf(named: Readonly<Partial<Record<Meter, unknown>>>): Meter[] {
-  const meters: Meter[] = COMPONENTS.filter((component) => named[component] !== undefined);
+  const meters: Meter[] = [];
   let variants: Meter[] | undefined;
   for (const meter in named) {
-    if (isVariant(meter) && named[meter] !== undefined) {
+    // Every request comes here some times, with two or three names: looking for all that there are would take longer.
+    if (named[meter as Meter] === undefined) continue;
+    if (isVariant(meter)) {
       variants ??= [];
       variants.push(meter);
+    } else if (COMPONENT_RANKS.has(meter)) {
+      insertByRank(meters, meter as Component);
     }
   }
   return variants === undefined ? meters : meters.concat(variants.sort());
+}
+
+function insertByRank(components: Meter[], component: Component): void {
+  const rank = COMPONENT_RANKS.get(component) ?? 0;
+  let at = components.length;
+  for (; at > 0 && (COMPONENT_RANKS.get(components[at - 1] ?? '') ?? 0) > rank; at--) components[at] = components[at - 1] ?? component;
+  components[at] = component;
 }
 
 function isVariant(meter: string): meter is `${Component}:${string}` {
@@ -99,15 +112,16 @@ export function unitsOf(usage: Usage, component: Component): number {
 
 function sumOf(usage: Usage, components: ReadonlySet<Component>): number {
   let sum = 0;
-  for (const component of components) sum += usage[component] ?? 0;
-  for (const meter in usage) if (isVariant(meter) && components.has(componentOf(meter))) sum += usage[meter] ?? 0;
+  // Names that are no meter are in no set.
+  for (const meter in usage) if (components.has(componentOf(meter as Meter))) sum += usage[meter as Meter] ?? 0;
   return sum;
 }
 
 /** Throws RangeError unless every name is a meter and every unit an integer ≥ 0. */
 export function assertUsage(usage: Usage): void {
-  for (const [meter, units] of Object.entries(usage)) {
+  for (const meter in usage) {
     if (!isMeter(meter)) throw new RangeError(`usage: ${meter.slice(0, MAX_METER_CHARS)} is nothing that is counted`);
+    const units = usage[meter];
     if (units !== undefined && !(Number.isSafeInteger(units) && units >= 0)) {
       throw new RangeError(`usage.${meter} must be an integer ≥ 0, not ${units}`);
     }
