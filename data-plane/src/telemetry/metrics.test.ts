@@ -26,6 +26,10 @@ describe('the metrics', () => {
     expect(text).toContain('meridian_settled_total{outcome="success",exactness="estimated"} 1\n');
     expect(text).toContain('meridian_request_duration_seconds_bucket{le="0.5",operation="chat"} 0\n');
     expect(text).toContain('meridian_request_duration_seconds_bucket{le="1",operation="chat"} 1\n');
+    expect(text).toContain('# TYPE meridian_request_duration_seconds histogram\n');
+    expect(text).toContain('meridian_request_duration_seconds_bucket{le="+Inf",operation="chat"} 1\n');
+    expect(text).toContain('meridian_request_duration_seconds_sum{operation="chat"} 0.7\n');
+    expect(text).toContain('meridian_request_duration_seconds_count{operation="chat"} 1\n');
     expect(text).toContain('meridian_variance_total 1\n');
     expect(text).toContain('meridian_figure 4\n');
     expect(text).toContain('meridian_figures{unit="b"} 3\n');

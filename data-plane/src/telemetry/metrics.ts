@@ -1,5 +1,6 @@
-/** The node's metrics; children are resolved once, so that counting on the path is an addition. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+/** The node's metrics. What is counted on the path is an addition; the rest is done when they are read. */
+import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
+import { DistributionTally, Tally } from './tally.ts';
 
 export interface Metrics {
   readonly registry: Registry;
@@ -21,48 +22,25 @@ export interface Metrics {
 export function createMetrics(): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
-  const requests = new Counter({
-    name: 'meridian_requests_total',
-    help: 'Requests by the status the client saw',
-    labelNames: ['operation', 'status'],
-    registers: [registry],
-  });
-  const outcomes = new Counter({
-    name: 'meridian_settled_total',
-    help: 'Settled requests',
-    labelNames: ['outcome', 'exactness'],
-    registers: [registry],
-  });
-  const durations = new Histogram({
-    name: 'meridian_request_duration_seconds',
-    help: 'From arrival to the final record',
-    labelNames: ['operation'],
-    buckets: [0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
-    registers: [registry],
-  });
+  const requests = countedBy(registry, 'meridian_requests_total', 'Requests by the status the client saw', ['operation', 'status']);
+  const outcomes = countedBy(registry, 'meridian_settled_total', 'Settled requests', ['outcome', 'exactness']);
+  const durations = distributedBy(
+    registry,
+    'meridian_request_duration_seconds',
+    'From arrival to the final record',
+    'operation',
+    [0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
+  );
   const variance = new Counter({
     name: 'meridian_variance_total',
     help: 'Requests whose usage was dearer than their reservation',
     registers: [registry],
   });
-  const requestChildren = new Map<string, Counter.Internal>();
-  const outcomeChildren = new Map<string, Counter.Internal>();
-  const durationChildren = new Map<string, Histogram.Internal<'operation'>>();
-  const resolve = <T>(children: Map<string, T>, key: string, make: () => T): T => {
-    const known = children.get(key);
-    if (known !== undefined) return known;
-    const made = make();
-    children.set(key, made);
-    return made;
-  };
   return {
     registry,
-    countRequest: (operation, status) =>
-      resolve(requestChildren, `${operation} ${status}`, () => requests.labels(operation, String(status))).inc(),
-    countOutcome: (outcome, exactness) =>
-      resolve(outcomeChildren, `${outcome} ${exactness}`, () => outcomes.labels(outcome, exactness)).inc(),
-    observeDurationMs: (operation, durationMs) =>
-      resolve(durationChildren, operation, () => durations.labels(operation)).observe(durationMs / 1000),
+    countRequest: (operation, status) => requests.add(operation, status),
+    countOutcome: (outcome, exactness) => outcomes.add(outcome, exactness),
+    observeDurationMs: (operation, durationMs) => durations.add(operation, durationMs / 1000),
     countVariance: () => variance.inc(),
     gauge: (name, help, read) => {
       new Gauge({
@@ -98,4 +76,40 @@ export function createMetrics(): Metrics {
       });
     },
   };
+}
+
+function countedBy(registry: Registry, name: string, help: string, labelNames: readonly [string, string]): Tally {
+  const tally = new Tally();
+  const [first, second] = labelNames;
+  new Counter({
+    name,
+    help,
+    labelNames: [...labelNames],
+    registers: [registry],
+    collect() {
+      this.reset();
+      tally.each((firstValue, secondValue, count) => this.inc({ [first]: firstValue, [second]: secondValue }, count));
+    },
+  });
+  return tally;
+}
+
+/** The library's histograms cannot be filled with what was counted elsewhere, so this one says what they would say. */
+function distributedBy(registry: Registry, name: string, help: string, label: string, bounds: readonly number[]): DistributionTally {
+  const tally = new DistributionTally(bounds);
+  const get = async () => {
+    const values: { metricName: string; labels: Record<string, string | number>; value: number }[] = [];
+    tally.each((value, { atMost, count, sum }) => {
+      for (const [index, bound] of bounds.entries()) {
+        values.push({ metricName: `${name}_bucket`, labels: { le: bound, [label]: value }, value: atMost[index] ?? 0 });
+      }
+      values.push({ metricName: `${name}_bucket`, labels: { le: '+Inf', [label]: value }, value: count });
+      values.push({ metricName: `${name}_sum`, labels: { [label]: value }, value: sum });
+      values.push({ metricName: `${name}_count`, labels: { [label]: value }, value: count });
+    });
+    return { name, help, type: 'histogram', values, aggregator: 'sum' };
+  };
+  // A registry asks of a metric its name and what it has to say; the type names the classes of the library's own.
+  registry.registerMetric({ name, get } as unknown as Metric);
+  return tally;
 }
