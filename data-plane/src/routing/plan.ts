@@ -3,7 +3,7 @@ import { withoutPrice } from '@meridian/domain/billed-usage';
 import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 import { type AliasScope, type Model, type ModelSettings, modelServes, nearestModelNames } from '@meridian/domain/model';
-import type { ListPrice } from '@meridian/domain/price';
+import type { ListPrice, RateCard, ServiceTier } from '@meridian/domain/price';
 import type { Region } from '@meridian/domain/region';
 import { type ApiKey, type Plan as CustomerPlan, type Endpoint, type Provider, priceInForce } from '@meridian/domain/snapshot';
 import { type Component, componentOf, type Meter } from '@meridian/domain/usage';
@@ -118,7 +118,7 @@ export function plan(catalogue: Catalogue, facts: RequestFacts, who: Entitled, r
 
 /** What has no price would be given away: the request is refused before anything is sent. */
 function refuseUnpriced(model: Model, { cards }: ListPrice, { operation, serviceTier, beyondText = [] }: RequestFacts): void {
-  const text = withoutPrice(TEXT_METERS[operation], cards, serviceTier)[0];
+  const text = textWithoutPrice(operation, cards, serviceTier);
   if (text !== undefined) throw unpriced(model, text, 'model');
   for (const { meter, param } of beyondText) {
     if (withoutPrice([meter], cards, serviceTier).length > 0) throw unpriced(model, meter, param);
@@ -127,6 +127,25 @@ function refuseUnpriced(model: Model, { cards }: ListPrice, { operation, service
 
 /** What every request of an operation uses. */
 const TEXT_METERS: Readonly<Record<Operation, readonly Meter[]>> = { chat: ['input', 'output'], embeddings: ['input'] };
+
+/** Cards are immutable and few, requests are many. */
+const textWithoutPriceByCards = new WeakMap<readonly RateCard[], Map<ServiceTier, Partial<Record<Operation, Meter | 'none'>>>>();
+
+function textWithoutPrice(operation: Operation, cards: readonly RateCard[], serviceTier: ServiceTier): Meter | undefined {
+  let byTier = textWithoutPriceByCards.get(cards);
+  if (byTier === undefined) {
+    byTier = new Map();
+    textWithoutPriceByCards.set(cards, byTier);
+  }
+  let byOperation = byTier.get(serviceTier);
+  if (byOperation === undefined) {
+    byOperation = {};
+    byTier.set(serviceTier, byOperation);
+  }
+  byOperation[operation] ??= withoutPrice(TEXT_METERS[operation], cards, serviceTier)[0] ?? 'none';
+  const meter = byOperation[operation];
+  return meter === 'none' ? undefined : meter;
+}
 
 /** Components in words; those that are missing speak for themselves. */
 const IN_WORDS: Readonly<Partial<Record<Component, string>>> = {
