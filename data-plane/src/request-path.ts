@@ -182,7 +182,7 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
   const meRooms: MeRooms = { upstream, controlUrl: config.controlUrl, keys: picture, grants, region: config.region, nowMs };
 
   const idempotency = new Idempotency({
-    store: deps.idempotencyStore ?? new MemoryStore(() => deadlines.nowMs()),
+    store: deps.idempotencyStore ?? recordsInProcess(deadlines, metrics),
     region: config.region,
     timers: deadlines,
     log,
@@ -191,21 +191,24 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
     ...(deps.idempotencyWaitMs === undefined ? {} : { waitMs: deps.idempotencyWaitMs }),
   });
 
-  /** Until the request has ended, whatever becomes of it. */
-  const followed = (exchange: Exchange, reply: Reply, served: Promise<void>): Promise<void> => {
+  /** Until the request has ended, whatever becomes of it. Never rejects. */
+  const followed = async (exchange: Exchange, reply: Reply, served: Promise<void>): Promise<void> => {
     running++;
-    return served
-      .catch((thrown: unknown) => {
-        log.error({ request_id: exchange.requestId, err: thrown }, 'a request ended in a way that was not foreseen');
-        reply.fail(GatewayError.from(thrown));
-      })
-      .finally(() => {
-        exchange.permit?.release();
-        mediaPlaces.get(exchange.requestId)?.release();
+    try {
+      await served;
+    } catch (thrown) {
+      log.error({ request_id: exchange.requestId, err: thrown }, 'a request ended in a way that was not foreseen');
+      reply.fail(GatewayError.from(thrown));
+    } finally {
+      exchange.permit?.release();
+      const place = mediaPlaces.get(exchange.requestId);
+      if (place !== undefined) {
+        place.release();
         mediaPlaces.delete(exchange.requestId);
-        running--;
-        checkIdle();
-      });
+      }
+      running--;
+      checkIdle();
+    }
   };
 
   const visits = {
@@ -313,6 +316,12 @@ export function createRequestPath(deps: RequestPathDeps): RequestPath {
       });
     },
   };
+}
+
+function recordsInProcess(clock: Pick<Deadlines, 'nowMs'>, metrics: Metrics): MemoryStore {
+  const store = new MemoryStore(() => clock.nowMs());
+  store.reportTo(metrics);
+  return store;
 }
 
 /** A client that leaves ends the fetching. Rejects with GatewayError. */
