@@ -73,6 +73,12 @@ export class PayloadWriter {
   }
 
   i64(value: bigint): void {
+    const number = Number(value);
+    // Nearly every amount: in two halves, without an arithmetic of bigints. What is rounded is above the bound, too.
+    if (number >= 0 && number <= Number.MAX_SAFE_INTEGER) {
+      this.u53(number);
+      return;
+    }
     this.#reserve(8);
     this.#length = this.#bytes.writeBigInt64LE(value, this.#length);
   }

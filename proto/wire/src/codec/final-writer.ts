@@ -136,14 +136,21 @@ export class UsageRecordsWriter {
     this.#reserve(2 + LENGTH_BYTES + text.length * MAX_BYTES_PER_UNIT);
     this.#tag(field, LENGTH_DELIMITED);
     const at = this.#length;
-    // Nearly every text is short: its length takes one byte, and is put right where it does not.
-    const bytes = this.#bytes.write(text, at + 1);
-    if (bytes < 0x80) {
-      this.#bytes[at] = bytes;
-      this.#length = at + 1 + bytes;
-      return;
+    // Nearly every text is short and ASCII: its length takes one byte, and a loop costs less than a call into native code.
+    if (text.length < 0x80) {
+      let index = 0;
+      for (; index < text.length; index++) {
+        const code = text.charCodeAt(index);
+        if (code > 0x7f) break;
+        this.#bytes[at + 1 + index] = code;
+      }
+      if (index === text.length) {
+        this.#bytes[at] = index;
+        this.#length = at + 1 + index;
+        return;
+      }
     }
-    this.#varint(bytes);
+    this.#varint(Buffer.byteLength(text));
     this.#length += this.#bytes.write(text, this.#length);
   }
 
