@@ -29,12 +29,10 @@ it("distributes figures as the library's histogram does, those on a bound and ab
         tally.add(operation, seconds);
         histogram.observe({ operation }, seconds);
       }
-      const values = (await histogram.get()).values.map(({ metricName, labels, value }) => [
-        metricName,
-        labels.operation,
-        labels.le,
-        value,
-      ]);
+      const values = (await histogram.get()).values.map(({ metricName, labels, value }) => {
+        const { operation, le }: { operation?: string | number; le?: string | number } = labels;
+        return [metricName, operation, le, value];
+      });
       const ours: unknown[] = [];
       tally.each((operation, { atMost, count, sum }) => {
         for (const [index, bound] of bounds.entries()) ours.push(['h_bucket', operation, bound, atMost[index]]);
