@@ -2,7 +2,7 @@ import { GatewayError } from '@meridian/domain/error';
 import { describe, expect, it } from 'vitest';
 import type { AnswerStream } from '../dialect/dialect.ts';
 import { openaiChat } from '../dialect/openai-chat/index.ts';
-import { Deadlines } from '../upstream/deadline.ts';
+import { Deadlines, TICK_MS } from '../upstream/deadline.ts';
 import { type ClientStream, Delivery, KEEP_ALIVE_EVERY_MS, OPEN_AFTER_MS } from './commit.ts';
 
 const META = { providerId: 'p1', attempts: 1, actualModel: 'm', costUsdLiteral: undefined };
@@ -91,17 +91,32 @@ describe('the delivery of a stream', () => {
     expect(seen.at(-1)).toBe('break upstream_timeout');
   });
 
-  it('sends no keep-alive while events flow, and one after a silence', () => {
+  it.each([0, 1, 4_000, 6_000, 14_000])('is never silent for longer than the interval, %i ms after a look', (afterMs) => {
     const { delivery, seen, feed, pass } = held();
     const events = stream(TEXT);
     delivery.progress(events, feed);
-    pass(KEEP_ALIVE_EVERY_MS - 1_000);
+    pass(afterMs);
     events.push(Buffer.from(`data: ${JSON.stringify(TEXT)}\n\n`));
     delivery.progress(events, feed);
-    pass(2_000);
     expect(seen).not.toContain('keep-alive');
-    pass(KEEP_ALIVE_EVERY_MS);
-    expect(seen.filter((line) => line === 'keep-alive')).toHaveLength(1);
+    pass(KEEP_ALIVE_EVERY_MS * (2 / 3) - 1_000);
+    expect(seen).not.toContain('keep-alive');
+    pass(KEEP_ALIVE_EVERY_MS / 3 + 1_000 + TICK_MS);
+    for (let count = 1; count < 4; count++) {
+      expect(seen.filter((line) => line === 'keep-alive')).toHaveLength(count);
+      pass(KEEP_ALIVE_EVERY_MS);
+    }
+  });
+
+  it('sends no keep-alive while events flow', () => {
+    const { delivery, seen, feed, pass } = held();
+    const events = stream(TEXT);
+    for (let count = 0; count < 20; count++) {
+      events.push(Buffer.from(`data: ${JSON.stringify(TEXT)}\n\n`));
+      delivery.progress(events, feed);
+      pass(KEEP_ALIVE_EVERY_MS * (2 / 3) - 1_000);
+    }
+    expect(seen).not.toContain('keep-alive');
   });
 
   it('stops reading the upstream while the client is slow', () => {

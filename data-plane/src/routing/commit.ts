@@ -13,7 +13,10 @@ import type { Loss } from '../canonical/loss.ts';
 import type { AnswerStream } from '../dialect/dialect.ts';
 
 export const OPEN_AFTER_MS = 10_000;
+/** The longest silence towards a client, but for how exactly the timers run. */
 export const KEEP_ALIVE_EVERY_MS = 15_000;
+/** Looks at a silence so many times until it is that long: an event that is handed on moves no timer. */
+const LOOKS_PER_SILENCE = 3;
 
 export type DeliveryState = 'held' | 'open' | 'committed';
 
@@ -61,8 +64,8 @@ export class Delivery {
   #clientGone = false;
   /** Whose events the client has seen. */
   #stream: AnswerStream | undefined;
-  /** Keep-alive intervals since the last event was handed on. */
-  #lastWriteTicks = 0;
+  /** Looks since something was last sent. */
+  #silentLooks = 0;
   /** What waits for the client to read on. */
   #paused: Feed | undefined;
   readonly #client: ClientStream;
@@ -106,7 +109,7 @@ export class Delivery {
     }
     const events = stream.take();
     if (events.length === 0) return;
-    this.#lastWriteTicks = 0;
+    this.#silentLooks = 0;
     if (!this.#client.write(events)) {
       this.#paused = feed;
       feed.pause();
@@ -148,10 +151,13 @@ export class Delivery {
   }
 
   #keepAliveLater(): void {
-    this.#timer = this.#timers.after(KEEP_ALIVE_EVERY_MS, () => {
+    this.#timer = this.#timers.after(KEEP_ALIVE_EVERY_MS / LOOKS_PER_SILENCE, () => {
       if (this.#clientGone) return;
-      if (this.#lastWriteTicks > 0 || this.#state === 'open') this.#client.keepAlive();
-      this.#lastWriteTicks++;
+      this.#silentLooks++;
+      if (this.#silentLooks === LOOKS_PER_SILENCE) {
+        this.#silentLooks = 0;
+        this.#client.keepAlive();
+      }
       this.#keepAliveLater();
     });
   }
