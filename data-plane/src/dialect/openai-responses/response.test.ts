@@ -238,6 +238,31 @@ describe('an answer to a client', () => {
     ]);
   });
 
+  it('tells sources where the text is that they support, though all of them come with the last one, and something was spoken before', () => {
+    const source = (start: number, end: number) => ({ url: 'https://a', title: 'A', start, end, rest: {} });
+    const spoken: Part = {
+      type: 'audio',
+      source: { from: 'base64', mediaType: 'audio/wav', data: 'AAAA' },
+      transcript: 'Said',
+      rest: {},
+    };
+    const { output } = encoded([spoken, text('One. '), call('a'), text('Two.', { citations: [source(0, 3), source(5, 8), source(0, 0)] })]);
+    const placed = (start_index: number, end_index: number) => ({
+      type: 'url_citation',
+      url: 'https://a',
+      title: 'A',
+      start_index,
+      end_index,
+    });
+    expect(output.map(({ content }) => content)).toMatchObject([
+      [{ text: 'Said', annotations: [] }],
+      [{ text: 'One. ', annotations: [placed(0, 3)] }],
+      undefined,
+      // Some providers tell of no place.
+      [{ text: 'Two.', annotations: [placed(0, 3), { start_index: 0 }] }],
+    ]);
+  });
+
   it('carries what other dialects want back: in ids of calls, and in state where it was asked for', () => {
     const carriers = [{ dialect: 'gemini', value: 'sig' }] as const;
     const given: readonly Part[] = [

@@ -246,6 +246,7 @@ function writeOutput(
   const output: JsonObject[] = [];
   const idOf = (prefix: string): string => `${prefix}_${idSuffix(requestId)}_${output.length}`;
   let base = 0;
+  const sources = sourcesByPlace(parts);
   let probabilities = request.logprobs === undefined ? [] : logprobsOf(logprobs);
   for (let index = 0; index < parts.length; index++) {
     const part = parts[index];
@@ -256,7 +257,7 @@ function writeOutput(
       case 'refusal': {
         const run = messageRun(parts, index, isOurs);
         const last = index + run.length === parts.length ? lastStatus : 'completed';
-        const { content, characters } = writeContent(run, base, probabilities, losses);
+        const { content, characters } = writeContent(run, sources, base, probabilities, losses);
         probabilities = [];
         if (content.length > 0) output.push(withPhase(messageItem(idOf('msg'), last, content), isOurs ? run : []));
         base += characters;
@@ -281,10 +282,7 @@ function writeOutput(
         break;
       }
       case 'audio':
-        if (part.transcript !== undefined) {
-          output.push(messageItem(idOf('msg'), status, [outputText(part.transcript, [], [])]));
-          base += part.transcript.length;
-        }
+        if (part.transcript !== undefined) output.push(messageItem(idOf('msg'), status, [outputText(part.transcript, [], [])]));
         losses.push(part.transcript === undefined ? { name: 'media_output', at: 'audio' } : { name: 'audio' });
         break;
       case 'foreign':
@@ -322,9 +320,31 @@ function withPhase(message: JsonObject, run: readonly Part[]): JsonObject {
   return phase === undefined ? message : { ...message, phase };
 }
 
+/** Sources by the text that they support: some providers tell all of them with the last one, by their places in all of the text. */
+function sourcesByPlace(parts: readonly Part[]): ReadonlyMap<Part, readonly Citation[]> {
+  const sources = new Map<Part, Citation[]>();
+  let from = 0;
+  const ends: (readonly [end: number, part: Part])[] = [];
+  for (const part of parts) {
+    if (part.type !== 'text') continue;
+    const to = from + part.text.length;
+    ends.push([to, part]);
+    for (const citation of part.citations) {
+      const { start = from, end = to } = citation;
+      const home = start >= from || end === 0 ? part : (ends.find(([last]) => end <= last)?.[1] ?? part);
+      const told = sources.get(home);
+      if (told === undefined) sources.set(home, [citation]);
+      else told.push(citation);
+    }
+    from = to;
+  }
+  return sources;
+}
+
 /** Texts that follow each other are one, since a provider may cut one where it cites; `base` characters stand before them in the answer. */
 function writeContent(
   run: readonly Part[],
+  sources: ReadonlyMap<Part, readonly Citation[]>,
   base: number,
   logprobs: readonly JsonObject[],
   losses: Loss[],
@@ -337,9 +357,9 @@ function writeContent(
     if (part.type !== 'text') continue;
     const from = whole.length;
     whole += part.text;
-    for (const citation of part.citations) {
+    for (const citation of sources.get(part) ?? []) {
       const annotation = writeAnnotation(
-        { ...shifted(citation, -base), start: citation.start === undefined ? from : citation.start - base },
+        { ...shifted(citation, -base), start: citation.start === undefined ? from : Math.max(0, citation.start - base) },
         whole.length,
       );
       if (annotation === undefined) losses.push({ name: 'citations' });

@@ -226,6 +226,19 @@ describe('what an upstream sends', () => {
     });
   });
 
+  it('of speech is a message of its own, which places in the text do not count', () => {
+    const source: StreamEvent = { type: 'citation', choice: 0, citation: { url: 'https://a', title: 'A', start: 0, end: 3, rest: {} } };
+    const spoken: StreamEvent = {
+      type: 'media',
+      choice: 0,
+      part: { type: 'audio', source: { from: 'base64', mediaType: 'audio/wav', data: 'AAAA' }, transcript: 'Said', rest: {} },
+    };
+    expect(items(encode([start, spoken, text('Two.'), source, finish()]))).toMatchObject([
+      { content: [{ text: 'Said', annotations: [] }] },
+      { content: [{ text: 'Two.', annotations: [{ start_index: 0, end_index: 3 }] }] },
+    ]);
+  });
+
   it('of sources before their text waits for it, and of sources behind a text that has ended is told of no other text', () => {
     const citation = (start: number, end: number): StreamEvent => ({
       type: 'citation',

@@ -469,7 +469,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
         break;
       case 'media':
         if (event.part.type === 'image') this.#image(event.part);
-        else if (event.part.transcript !== undefined) this.#text('output_text', event.part.transcript, undefined);
+        else if (event.part.transcript !== undefined) this.#spoken(event.part.transcript);
         break;
       case 'foreign':
         if (event.part.dialect === 'openai-responses') this.#wholeItem(() => event.part.value);
@@ -548,6 +548,15 @@ export class ResponsesStreamEncoder implements StreamEncoder {
     for (const citation of this.#early.splice(0)) this.#citation(citation);
   }
 
+  /** What was said is a message of its own: places in the text do not count it. */
+  #spoken(transcript: string): void {
+    const before = this.#characters;
+    this.#closeOpen();
+    this.#text('output_text', transcript, undefined);
+    this.#closeOpen();
+    this.#characters = before;
+  }
+
   #partPlace(message: OpenMessage): JsonObject {
     return { item_id: message.id, output_index: message.index, content_index: message.content.length };
   }
@@ -595,8 +604,15 @@ export class ResponsesStreamEncoder implements StreamEncoder {
       if (this.#early.length < MAX_OUTPUT_ITEMS) this.#early.push(citation);
       return;
     }
-    if (message.base > 0 && citation.end !== undefined && citation.end <= message.base) return;
-    const annotation = writeAnnotation(shifted(citation, -message.base), message.text.length);
+    const { start = message.base, end = message.base } = citation;
+    if (start < message.base && end > 0 && end <= message.base) return;
+    const placed = shifted(citation, -message.base);
+    const annotation = writeAnnotation(
+      placed.start === undefined || placed.end === undefined
+        ? placed
+        : { ...placed, start: Math.max(0, placed.start), end: Math.max(0, placed.end) },
+      message.text.length,
+    );
     if (annotation === undefined) return;
     this.#emit('response.output_text.annotation.added', {
       ...this.#partPlace(message),
