@@ -217,7 +217,9 @@ export function writeInput(messages: readonly Message[], terms: WriteTerms): rea
     if (message.role === 'assistant') writeAssistant(message.parts, items, at, terms);
     else writeOther(message, items, custom, at, terms);
   }
-  return withFollowers(items);
+  const followed = withFollowers(items);
+  if (followed.length < items.length) terms.lose({ name: 'reasoning' });
+  return followed;
 }
 
 /** Ids of the calls of custom tools, whose results are items of another type. */

@@ -407,7 +407,7 @@ describe('a request to an upstream', () => {
       ],
     });
     expect((body.input as Json[]).map(({ type, role }) => role ?? type)).toEqual(['assistant', 'user', 'user']);
-    expect(losses).toEqual(['reasoning(messages[0])']);
+    expect(losses).toEqual(['reasoning(messages[0])', 'reasoning']);
   });
 
   it('gives results with pictures as parts, failed ones with a mark, and those of custom tools as such', () => {
