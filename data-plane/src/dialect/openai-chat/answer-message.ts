@@ -33,7 +33,7 @@ export function writeAnswerMessage(
         }
         break;
       case 'reasoning': {
-        const isAfter = content !== undefined || calls.length > 0;
+        const isAfter = (content ?? '') !== '' || calls.length > 0;
         reasoning += part.text;
         for (const [place, carrier] of part.carriers.entries()) {
           details.push(...writeCarrier(carrier, { text: place === 0 ? part.text : '', index: details.length, isAfter }));

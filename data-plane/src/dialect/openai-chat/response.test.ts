@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GatewayError } from '@meridian/domain/error';
 import { describe, expect, it } from 'vitest';
+import type { Part } from '../../canonical/message.ts';
 import type { Response } from '../../canonical/response.ts';
 import type { EncodeTerms } from '../dialect.ts';
 import { readMessages } from './message.ts';
@@ -191,6 +192,19 @@ describe('a translated answer', () => {
     const { message } = JSON.parse(encoded({ ...response, dialect: 'anthropic-messages', choices }).toString()).choices[0];
     expect(message.reasoning_content).toBe('one');
     expect(readMessages([message])[0]?.parts).toEqual(parts);
+  });
+
+  it('has thinking behind its text only where that says something', () => {
+    const thought = { type: 'reasoning', text: 'one', carriers: [{ dialect: 'anthropic-messages', value: 's1' }] } as const;
+    const said = (text: string) => ({ type: 'text', text, citations: [], rest: {} }) as const;
+    const response = decodeResponse(Buffer.from(JSON.stringify(answer({}))));
+    const again = (parts: readonly Part[]) => {
+      const choices = response.choices.map((choice) => ({ ...choice, parts }));
+      const body = encoded({ ...response, dialect: 'anthropic-messages', choices }).toString();
+      return readMessages([JSON.parse(body).choices[0].message])[0]?.parts;
+    };
+    expect(again([said(''), thought, said('Hi')])).toEqual([thought, said('Hi')]);
+    expect(again([said('Hi'), thought])).toEqual([said('Hi'), thought]);
   });
 
   it('never passes an unknown finish reason for a stop', () => {

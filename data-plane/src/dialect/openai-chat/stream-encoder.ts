@@ -80,7 +80,7 @@ export class ChatStreamEncoder implements StreamEncoder {
         this.#start(event);
         break;
       case 'text':
-        this.#choice(event.choice).hasContent = true;
+        if (event.text !== '') this.#choice(event.choice).hasContent = true;
         this.#delta(event.choice, { content: event.text }, event.logprobs);
         break;
       case 'reasoning': {
