@@ -27,6 +27,20 @@ describe('lossesAgainst', () => {
     ]);
   });
 
+  it('sees the step of a tier that either side leaves out', () => {
+    const step = { aboveInputTokens: 272_000 } as const;
+    const standard = [card({ input: 100n }), card({ input: 200n }, step)];
+    const flex = card({ input: 50n }, { serviceTier: 'flex' });
+    expect(lossesAgainst([card({ input: 100n }), card({ input: 200n }, step), flex], [...standard, flex], 0)).toEqual([]);
+    const told = card({ input: 50n }, { serviceTier: 'flex', ...step });
+    expect(lossesAgainst([...standard, flex, told], [...standard, flex], 0)).toEqual([
+      { serviceTier: 'flex', aboveInputTokens: 272_000, meter: 'input' },
+    ]);
+    expect(lossesAgainst([card({ input: 200n }), flex], [...standard, flex], 0)).toEqual([
+      { serviceTier: 'flex', aboveInputTokens: 272_000, meter: 'input' },
+    ]);
+  });
+
   it('values a tier that only the price has by the percentage of the cost', () => {
     const list = [card({ input: 100n }), card({ input: 120n }, { serviceTier: 'priority' })];
     expect(lossesAgainst(list, [card({ input: 100n })], 0)).toEqual([{ serviceTier: 'priority', aboveInputTokens: 0, meter: 'input' }]);

@@ -1,6 +1,7 @@
 /** Where a list price lies under a cost. */
+import type { Nano } from '@meridian/domain/money';
 import type { ListPrice, RateCard, ServiceTier } from '@meridian/domain/price';
-import { rate } from '@meridian/domain/rating';
+import { ladderFor, priceOf, stepsReached, withMarkup } from '@meridian/domain/rating';
 import { type PriceBook, priceInForce } from '@meridian/domain/snapshot';
 import type { Meter } from '@meridian/domain/usage';
 import { pricesOf } from './rate-card.ts';
@@ -25,17 +26,30 @@ export function lossesAgainst(list: readonly RateCard[], cost: readonly RateCard
   const meters = new Set(both.flatMap((card) => pricesOf(card).map(([meter]) => meter)));
   for (const serviceTier of tiers) {
     for (const aboveInputTokens of steps) {
-      const sold = atStep(list, aboveInputTokens);
-      const bought = atStep(cost, aboveInputTokens);
+      const sold = amountsAbove(list, serviceTier, aboveInputTokens, lowestMarkupBasisPoints);
+      const bought = amountsAbove(cost, serviceTier, aboveInputTokens, 0);
       for (const meter of meters) {
-        const usage = { [meter]: 1_000_000 };
-        const price = rate(usage, sold, { serviceTier, markupBasisPoints: lowestMarkupBasisPoints });
-        const paid = rate(usage, bought, { serviceTier, markupBasisPoints: 0 });
-        if (price.unpriced.length === 0 && price.amountNano < paid.amountNano) losses.push({ serviceTier, aboveInputTokens, meter });
+        const price = sold(meter);
+        if (price !== undefined && price < (bought(meter) ?? 0n)) losses.push({ serviceTier, aboveInputTokens, meter });
       }
     }
   }
   return losses;
+}
+
+/** What a million units come to in a request whose input is just above a step, by meter; undefined for one without a price. */
+function amountsAbove(
+  cards: readonly RateCard[],
+  serviceTier: ServiceTier,
+  aboveInputTokens: number,
+  markupBasisPoints: number,
+): (meter: Meter) => Nano | undefined {
+  const ladder = ladderFor(cards, serviceTier);
+  const steps = stepsReached(ladder, aboveInputTokens + 1);
+  return (meter) => {
+    const price = priceOf(meter, steps);
+    return price === undefined ? undefined : withMarkup(price * 1_000_000n, ladder.percent, markupBasisPoints);
+  };
 }
 
 /** Of all versions of a list price those that can still be charged: the one in force, and what is announced after it. */
@@ -50,12 +64,4 @@ export function describeLoss({ meter, serviceTier, aboveInputTokens }: Loss, mod
     `At the lowest markup, ${meter} of ${modelId} (${serviceTier}, above ${aboveInputTokens} input tokens) ` +
     `would be sold under the cost of ${endpoint}. Send "confirm": true to do it all the same.`
   );
-}
-
-/** The cards that count for an input just above the step, dearest step first, made to apply to any length. */
-function atStep(cards: readonly RateCard[], aboveInputTokens: number): RateCard[] {
-  return cards
-    .filter((card) => card.aboveInputTokens <= aboveInputTokens)
-    .toSorted((a, b) => b.aboveInputTokens - a.aboveInputTokens)
-    .map((card) => ({ ...card, aboveInputTokens: 0 }));
 }

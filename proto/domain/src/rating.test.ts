@@ -28,6 +28,45 @@ const base = (prices: RateCard['prices'], change: Partial<RateCard> = {}): RateC
   ...change,
 });
 
+const PLAIN_KIN: Partial<Record<Meter, Meter[]>> = {
+  cached_input: ['input'],
+  cache_write_5m: ['input'],
+  cache_write_1h: ['cache_write_5m', 'input'],
+  image_in: ['input'],
+  reasoning: ['output'],
+  'cached_input:audio': ['cached_input', 'input'],
+  'per_image:1024x1024': ['per_image'],
+  'per_image:1024x1024:high': ['per_image:1024x1024', 'per_image'],
+  'per_image:512x512:high': ['per_image'],
+};
+
+/** What a meter costs on the card of a tier and step: named there, or following from what is named elsewhere; undefined where neither. */
+function plainly(all: readonly RateCard[], tier: ServiceTier, step: number, wanted: Meter): bigint | undefined {
+  const price = (at: ServiceTier, above: number, what: Meter) => plainly(all, at, above, what);
+  const named = all.find((one) => one.serviceTier === tier && one.aboveInputTokens === step)?.prices[wanted];
+  if (named !== undefined) return named;
+  const scaled = (theirs: bigint, own: bigint, base: bigint) => {
+    const exact = base === 0n ? theirs : (theirs * own) / base;
+    const up = base === 0n || exact * base === theirs * own ? exact : exact + 1n;
+    const lower = [0, 200_000].filter((below) => below < step).map((below) => price(tier, below, wanted));
+    return [up, lower.findLast((each) => each !== undefined) ?? 0n].reduce((a, b) => (a > b ? a : b));
+  };
+  if (tier !== 'standard' && step > 0) {
+    const [theirs, own, base] = [price('standard', step, wanted), price(tier, 0, wanted), price('standard', 0, wanted)];
+    if (theirs !== undefined && own !== undefined && base !== undefined) return scaled(theirs, own, base);
+  }
+  if (tier === 'standard' && step === 0) return undefined;
+  // A tier's base card is held against the standard one, a step against the base card of its tier.
+  const reference = (what: Meter) => price(step > 0 ? tier : 'standard', 0, what);
+  const [theirs, kin] = [
+    reference(wanted),
+    PLAIN_KIN[wanted]?.find((each) => price(tier, step, each) !== undefined && reference(each) !== undefined),
+  ];
+  if (theirs === undefined || kin === undefined) return undefined;
+  const [own, base] = [price(tier, step, kin), reference(kin)];
+  return own === undefined || base === undefined || theirs < base ? undefined : scaled(theirs, own, base);
+}
+
 /** The rule of money.md in the plainest words, as an exact fraction; slow and on its own. */
 function exactly(
   used: Usage,
@@ -36,31 +75,20 @@ function exactly(
   markup: number,
 ): { numerator: bigint; denominator: bigint; unpriced: Meter[] } {
   const hasOwn = all.some((one) => one.serviceTier === tier);
-  const applicable = all.filter(
-    (one) => one.serviceTier === (hasOwn ? tier : 'standard') && (one.aboveInputTokens === 0 || inputTokens(used) > one.aboveInputTokens),
-  );
-  const find = (wanted: Meter) => {
-    const having = applicable.filter((one) => one.prices[wanted] !== undefined);
-    const highest = Math.max(...having.map((one) => one.aboveInputTokens));
-    return having.find((one) => one.aboveInputTokens === highest)?.prices[wanted];
-  };
-  const kin: Partial<Record<Meter, Meter[]>> = {
-    cached_input: ['input'],
-    cache_write_5m: ['input'],
-    cache_write_1h: ['cache_write_5m', 'input'],
-    image_in: ['input'],
-    reasoning: ['output'],
-    'cached_input:audio': ['cached_input', 'input'],
-    'per_image:1024x1024': ['per_image'],
-    'per_image:1024x1024:high': ['per_image:1024x1024', 'per_image'],
-    'per_image:512x512:high': ['per_image'],
-  };
+  const charged = hasOwn ? tier : 'standard';
+  const reached = [0, 200_000, 272_000].filter((step) => step === 0 || inputTokens(used) > step);
+  const find = (wanted: Meter) =>
+    reached
+      .toReversed()
+      .map((step) => plainly(all, charged, step, wanted))
+      .find((each) => each !== undefined);
   let numerator = 0n;
   const unpriced: Meter[] = [];
   for (const one of METERS) {
     const units = used[one] ?? 0;
     if (units === 0) continue;
-    const found = [one, ...(kin[one] ?? [])].map(find).find((each) => each !== undefined);
+    const cheaper = one === 'cache_write_1h' && find('cache_write_5m') !== undefined;
+    const found = [one, ...(cheaper ? [] : (PLAIN_KIN[one] ?? []))].map(find).find((each) => each !== undefined);
     if (found === undefined) unpriced.push(one);
     else numerator += BigInt(units) * found;
   }
@@ -163,8 +191,26 @@ describe('rating', () => {
     expect(dearestPriceOf('per_request', steps)).toBeUndefined();
   });
 
-  it('charges a one-hour cache write at the five-minute price before the input price', () => {
-    expect(rate({ cache_write_1h: 1 }, [base({ input: 2_000_000n, cache_write_5m: 3_000_000n })], standard).amountNano).toBe(3n);
+  it('has no price for an hour of cache where only five minutes have one', () => {
+    const all = [base({ input: 2_000_000n, cache_write_5m: 3_000_000n })];
+    expect(rate({ input: 1, cache_write_1h: 1 }, all, standard)).toEqual({ amountNano: 2n, unpriced: ['cache_write_1h'] });
+    expect(
+      rate({ cache_write_1h: 1 }, [...all, base({ input: 1n }, { serviceTier: 'flex' })], { ...standard, serviceTier: 'flex' }),
+    ).toEqual({ amountNano: 0n, unpriced: ['cache_write_1h'] });
+    expect(rate({ cache_write_1h: 1 }, [base({ input: 2_000_000n, cache_write_1h: 4_000_000n })], standard).amountNano).toBe(4n);
+  });
+
+  it('charges the long-context step in every tier, whatever prices of its own the tier has', () => {
+    const all = [
+      base({ input: 5_000_000_000n, cached_input: 500_000_000n, output: 30_000_000_000n }),
+      base({ input: 10_000_000_000n, cached_input: 1_000_000_000n, output: 45_000_000_000n }, { aboveInputTokens: 272_000 }),
+      base({ input: 2_500_000_000n, cached_input: 250_000_000n, output: 15_000_000_000n }, { serviceTier: 'flex' }),
+    ];
+    const of = (serviceTier: ServiceTier, input: number) =>
+      rate({ input, output: 1_000 }, all, { serviceTier, markupBasisPoints: 4_000 }).amountNano;
+    expect(of('standard', 359_256)).toBe(5_092_584_000n);
+    for (const tier of ['flex', 'batch'] as const) expect(of(tier, 359_256)).toBe(2_546_292_000n);
+    expect(of('flex', 272_000)).toBe(973_000_000n);
   });
 
   it('never takes a price of zero for an absent one', () => {

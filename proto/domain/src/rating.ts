@@ -2,9 +2,11 @@
  * Rating: units × price. The same function runs on the node, which charges, and on the control plane, which recomputes.
  * There is one rounding for each amount, half to even, at the end.
  */
+import { completedCards } from './complete-cards.ts';
+import { KIN } from './kin.ts';
 import { divideHalfEven, type Nano } from './money.ts';
 import type { NanoPerMillion, RateCard, ServiceTier } from './price.ts';
-import { assertUsage, type Component, componentOf, inputTokens, type Meter, metersOf, type Usage } from './usage.ts';
+import { assertUsage, componentOf, inputTokens, type Meter, metersOf, type Usage } from './usage.ts';
 
 /** Multipliers in percent for a service tier that a model has no rate card of its own for. */
 export const SERVICE_TIER_PERCENT: Readonly<Record<ServiceTier, bigint>> = { standard: 100n, priority: 150n, flex: 50n, batch: 50n };
@@ -26,26 +28,14 @@ export interface RatingTerms {
 }
 
 /**
- * What a component without a price of its own is charged at, tried in this order. Tokens read from or written to a cache
- * are input all the same, and reasoning is output. So are the tokens of pictures, pages and films in a prompt, which most
- * providers do not even count apart. Sound, media that are made, and what is counted by the piece have no such kin: they
- * stay unpriced, so that nothing is silently free or silently wrong.
- */
-const FALLBACKS: Readonly<Partial<Record<Component, readonly Component[]>>> = {
-  cached_input: ['input'],
-  cache_write_5m: ['input'],
-  cache_write_1h: ['cache_write_5m', 'input'],
-  image_in: ['input'],
-  reasoning: ['output'],
-};
-
-/**
- * Rates a usage with the rate cards of one price version.
+ * Rates a usage with the rate cards of one price version, and with what follows from them (`completedCards`).
  *
  * The card is the service tier's own where there is one, else the standard card times the tier's percentage; among
  * those, the one with the highest long-context step that the input exceeds. What was used takes its price from that
- * card; else from the next lower step; else, over the same steps, that of the wider variant or of the component it falls
- * back to. Where there is none either, it is reported as unpriced. Throws RangeError when a unit is not an integer ≥ 0.
+ * card; else from the next lower step; else, over the same steps, that of the wider variant or of the component that it is kin to:
+ * tokens of a cache or of pictures cost what input costs, reasoning what output costs. An hour's cache write does so only where no cache
+ * write has a price: that of five minutes is less than what an hour costs. Where there is no price either, what was used is reported as
+ * unpriced, so that nothing is silently free or silently wrong. Throws RangeError when a unit is not an integer ≥ 0.
  */
 export function rate(usage: Usage, cards: readonly RateCard[], terms: RatingTerms): RatedAmount {
   assertUsage(usage);
@@ -90,8 +80,9 @@ export function ladderFor(cards: readonly RateCard[], serviceTier: ServiceTier):
 }
 
 function makeLadder(cards: readonly RateCard[], serviceTier: ServiceTier): Ladder {
-  const own = cards.filter((card) => card.serviceTier === serviceTier);
-  const ladder = own.length > 0 ? own : cards.filter((card) => card.serviceTier === 'standard');
+  const complete = completedCards(cards);
+  const own = complete.filter((card) => card.serviceTier === serviceTier);
+  const ladder = own.length > 0 ? own : complete.filter((card) => card.serviceTier === 'standard');
   return {
     cards: [...ladder].sort((a, b) => b.aboveInputTokens - a.aboveInputTokens),
     percent: own.length > 0 ? 100n : SERVICE_TIER_PERCENT[serviceTier],
@@ -115,7 +106,7 @@ export function beforeMarkup(amountNano: Nano, percent: bigint, markupBasisPoint
   return (amountNano * UNITS_PER_PRICE * 100n * BASIS_POINTS) / (percent * (BASIS_POINTS + BigInt(markupBasisPoints)));
 }
 
-/** What a unit costs where these steps apply, fallbacks included; undefined when it has no price. */
+/** What a unit costs where these steps apply, by its kin too; undefined when it has no price. */
 export function priceOf(meter: Meter, steps: readonly RateCard[]): NanoPerMillion | undefined {
   const component = componentOf(meter);
   // From the variant to its component: `per_image:1024x1024:high`, `per_image:1024x1024`, `per_image`.
@@ -126,7 +117,8 @@ export function priceOf(meter: Meter, steps: readonly RateCard[]): NanoPerMillio
   }
   const price = ownPriceOf(component, steps);
   if (price !== undefined) return price;
-  for (const kin of FALLBACKS[component] ?? []) {
+  if (component === 'cache_write_1h' && ownPriceOf('cache_write_5m', steps) !== undefined) return undefined;
+  for (const kin of KIN[component] ?? []) {
     const kinPrice = ownPriceOf(kin, steps);
     if (kinPrice !== undefined) return kinPrice;
   }
