@@ -100,6 +100,18 @@ describe('planning', () => {
     expect(String(refusal)).toContain(`'m-1.5' has no price for ${words}`);
   });
 
+  it('refuses an hour of prompt cache where only five minutes have a price, and serves it where neither or both have', () => {
+    const beyondText = [{ meter: 'cache_write_1h' as const, param: 'system[0].cache_control.ttl', atMost: undefined }];
+    const five: Sketch = { prices: { input: 4n, cache_write_5m: 5n, output: 1n } };
+    const refusal = planned({ beyondText }, five);
+    expect(refusal).toMatchObject({ status: 400, param: 'system[0].cache_control.ttl' });
+    expect(String(refusal)).toContain('has no price for an hour of prompt cache (cache_write_1h)');
+    expect(planned({ beyondText })).toMatchObject({ model: { id: 'm-1.5' } });
+    expect(planned({ beyondText }, { prices: { input: 4n, cache_write_5m: 5n, cache_write_1h: 8n, output: 1n } })).toMatchObject({
+      model: { id: 'm-1.5' },
+    });
+  });
+
   it('serves what has a price, a picture at that of the input', () => {
     const beyondText = [{ meter: 'image_in' as const, param: 'x', atMost: undefined }];
     expect(planned({ beyondText })).toMatchObject({ model: { id: 'm-1.5' } });

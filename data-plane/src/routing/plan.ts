@@ -155,6 +155,7 @@ const IN_WORDS: Readonly<Partial<Record<Component, string>>> = {
   audio_out: 'audio output',
   image_in: 'image input',
   image_out: 'image output',
+  cache_write_1h: 'an hour of prompt cache',
   per_tool_call: "calls of the provider's own tools",
 };
 

@@ -92,6 +92,52 @@ describe('facts of a request', () => {
     expect(factsOf({ messages: [{ role: 'user', content: [block] }] })).toMatchObject({ readsBeyondBody, unbounded });
   });
 
+  it.each<[string, Record<string, unknown>]>([
+    ['cache_control.ttl', { cache_control: { type: 'ephemeral', ttl: '1h' } }],
+    [
+      'system[1].cache_control.ttl',
+      {
+        system: [
+          { type: 'text', text: 'a' },
+          { type: 'text', text: 'b', cache_control: { ttl: '1h' } },
+        ],
+      },
+    ],
+    ['tools[0].cache_control.ttl', { tools: [{ name: 'f', cache_control: { ttl: '1h' }, input_schema: {} }] }],
+    [
+      'messages[0].content[0].cache_control.ttl',
+      { messages: [{ role: 'user', content: [{ cache_control: { ttl: '1h' }, type: 'text', text: 'x' }] }] },
+    ],
+    [
+      'messages[0].content[0].content[0].cache_control.ttl',
+      {
+        messages: [
+          {
+            role: 'user',
+            content: [{ type: 'tool_result', tool_use_id: 't', content: [{ type: 'text', text: 'x', cache_control: { ttl: '1h' } }] }],
+          },
+        ],
+      },
+    ],
+  ])('tell of an hour of prompt cache at %s', (param, fields) => {
+    expect(factsOf(fields).beyondText).toEqual([{ meter: 'cache_write_1h', param, atMost: undefined }]);
+    const written = (ttl: string) => Buffer.from(JSON.stringify({ ...HI, ...fields }).replace('"ttl":"1h"', ttl));
+    const factsWith = (ttl: string) => readPassThrough('chat', written(ttl)).facts.beyondText;
+    expect(factsWith(String.raw`"ttl":"\u0031h"`)).toEqual([{ meter: 'cache_write_1h', param, atMost: undefined }]);
+    for (const ttl of ['"ttl":"5m"', '"type":"ephemeral"', '"ttl":null']) expect(factsWith(ttl)).toEqual([]);
+    for (const ttl of ['"ttl":"1h","ttl":"5m"', String.raw`"t\u0074l":"1h"`]) expect(() => factsWith(ttl)).toThrow("The name 'ttl'");
+  });
+
+  it('see no hour of cache in the words of a message, in a schema, or in a cache control that is null', () => {
+    const text = '{"cache_control":{"ttl":"1h"}}';
+    const facts = factsOf({
+      cache_control: null,
+      tools: [{ name: 'f', input_schema: { properties: { cache_control: { ttl: '1h' } } }, cache_control: null }],
+      messages: [{ role: 'user', content: [{ type: 'text', text, cache_control: null }] }],
+    });
+    expect(facts.beyondText).toEqual([]);
+  });
+
   it('tell the tools of the provider from those of the client', () => {
     const tools = [
       { name: 'lookup', input_schema: { type: 'object' } },

@@ -1,6 +1,7 @@
 /** Reads a request in one pass over its bytes, for the pass-through lane. */
 import type { Operation } from '@meridian/domain/dialect';
 import { isMeter } from '@meridian/domain/usage';
+import { asksForAnHour, CACHE_CONTROL } from '../cache-lifetime.ts';
 import type { PassThroughRequest, RequestEdits, RequestFacts, ShownMeter } from '../dialect.ts';
 import { IMAGE_MAX_TOKENS, MESSAGE_OVERHEAD_TOKENS, TOOL_OVERHEAD_TOKENS, TOOLS_INSTRUCTION_TOKENS } from '../input-bounds.ts';
 import { invalid, isObject, modelName, optionalBoolean, optionalPositiveInteger } from '../json.ts';
@@ -27,10 +28,17 @@ interface InputTally {
   mediaTokens: number;
   /** The first parameter that holds a picture. */
   vision: string | undefined;
+  /** The first parameter that asks for an hour of the prompt cache. */
+  hourOfCache: string | undefined;
   /** There is a document, whose pages are drawn and counted, or something that is only named. */
   readsBeyondBody: boolean;
   /** The first parameter whose cost the body does not bound. */
   unbounded: string | undefined;
+}
+
+/** Goes over the value of a `cache_control`. */
+function noteLifetime(cursor: JsonCursor, tally: InputTally, param: string): void {
+  if (asksForAnHour(cursor)) tally.hourOfCache ??= `${param}${CACHE_CONTROL}.ttl`;
 }
 
 /** What is named and not given is in no count of bytes. */
@@ -58,6 +66,7 @@ function read(body: Buffer, hasLimit: boolean): PassThroughRequest {
     mediaBytes: 0,
     mediaTokens: 0,
     vision: undefined,
+    hourOfCache: undefined,
     readsBeyondBody: false,
     unbounded: undefined,
   };
@@ -75,6 +84,7 @@ function read(body: Buffer, hasLimit: boolean): PassThroughRequest {
     if (key === 'messages') walkMessages(cursor, tally);
     else if (key === 'tools') tools = walkTools(cursor, tally);
     else if (key === 'system' && cursor.peek() === 'array') walkBlocks(cursor, tally, 'system');
+    else if (key === CACHE_CONTROL) noteLifetime(cursor, tally, '');
     else cursor.skipValue();
     if (key !== undefined) noteOnce(spans, key, { start, end: cursor.position });
   }
@@ -116,6 +126,7 @@ function read(body: Buffer, hasLimit: boolean): PassThroughRequest {
     images: 0,
     beyondText: [
       ...(tally.vision === undefined ? [] : [{ meter: 'image_in' as const, param: tally.vision, atMost: undefined }]),
+      ...(tally.hourOfCache === undefined ? [] : [{ meter: 'cache_write_1h' as const, param: tally.hourOfCache, atMost: undefined }]),
       ...tools.shown,
     ],
     needs: readNeeds(tally, tools.count, field),
@@ -180,6 +191,7 @@ function walkBlock(cursor: JsonCursor, tally: InputTally, param: string): void {
     // What a tool of the provider has fetched stands in an object of its own, and in it a document.
     else if (key === 'content' && kind === 'object') walkBlock(cursor, tally, `${param}.content`);
     else if (key === 'source' && kind === 'object') source = walkSource(cursor, tally, `${param}.source`);
+    else if (key === CACHE_CONTROL) noteLifetime(cursor, tally, `${param}.`);
     else {
       const span = cursor.skipValue();
       if (key === 'type') type = valueAt(cursor.body, span);
@@ -249,7 +261,7 @@ function walkTools(cursor: JsonCursor, tally: InputTally): ToolFacts {
   for (let first = true; cursor.nextElement(first); first = false) {
     if (cursor.peek() !== 'object') throw invalid("The items of 'tools' must be objects.", 'tools');
     const param = `tools[${count++}]`;
-    const tool = readOwnTool(cursor);
+    const tool = readOwnTool(cursor, tally, param);
     if (isClientTool(tool.type)) continue;
     own++;
     if (own > MAX_HOSTED_TOOLS) throw invalid(`A request may ask for at most ${MAX_HOSTED_TOOLS} tools of the provider's own.`, 'tools');
@@ -268,11 +280,15 @@ interface OwnTool {
   model?: unknown;
 }
 
-function readOwnTool(cursor: JsonCursor): OwnTool {
+function readOwnTool(cursor: JsonCursor, tally: InputTally, param: string): OwnTool {
   const tool: OwnTool = {};
   cursor.openObject();
   for (let first = true; cursor.nextKey(first); first = false) {
     const key = cursor.key();
+    if (key === CACHE_CONTROL) {
+      noteLifetime(cursor, tally, `${param}.`);
+      continue;
+    }
     const span = cursor.skipValue();
     if (key === 'type' || key === 'max_uses' || key === 'model') tool[key] = valueAt(cursor.body, span);
   }

@@ -20,6 +20,7 @@ export const MESSAGES_KEYS: ReadonlySet<string> = new Set([
   'output_config',
   'output_format',
   'service_tier',
+  'cache_control',
   'mcp_servers',
   'container',
   'speed',

@@ -66,6 +66,20 @@ describe('facts of a chat request', () => {
         { meter: 'image_out', param: 'modalities', atMost: 2 },
       ],
     ],
+    [
+      { messages: [{ role: 'user', content: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral', ttl: '1h' } }] }] },
+      [{ meter: 'cache_write_1h', param: 'messages[0].content[0].cache_control.ttl', atMost: undefined }],
+    ],
+    [
+      { messages: [{ role: 'user', cache_control: { ttl: '1h' }, content: 'x' }] },
+      [{ meter: 'cache_write_1h', param: 'messages[0].cache_control.ttl', atMost: undefined }],
+    ],
+    [
+      { tools: [{ type: 'function', function: { name: 'f' }, cache_control: { ttl: '1h' } }] },
+      [{ meter: 'cache_write_1h', param: 'tools[0].cache_control.ttl', atMost: undefined }],
+    ],
+    [{ cache_control: { ttl: '1h' } }, [{ meter: 'cache_write_1h', param: 'cache_control.ttl', atMost: undefined }]],
+    [{ cache_control: { type: 'ephemeral', ttl: '5m' }, tools: [{ type: 'function', cache_control: null }] }, []],
     [{ web_search_options: {} }, [{ meter: 'per_tool_call:web_search', param: 'web_search_options', atMost: 16 }]],
     [{ enable_search: true }, [{ meter: 'per_tool_call:web_search', param: 'enable_search', atMost: 16 }]],
     [{ enable_search: false }, []],

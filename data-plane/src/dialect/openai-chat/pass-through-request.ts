@@ -1,6 +1,7 @@
 /** Reads a request in one pass over its bytes, for the pass-through lane. */
 import type { Operation } from '@meridian/domain/dialect';
 import { isMeter } from '@meridian/domain/usage';
+import { asksForAnHour, CACHE_CONTROL } from '../cache-lifetime.ts';
 import type { PassThroughRequest, RequestEdits, RequestFacts, ShownMeter } from '../dialect.ts';
 import {
   AUDIO_BYTES_PER_TOKEN,
@@ -45,12 +46,19 @@ interface InputTally {
   /** The first parameter that holds a picture, and a sound. */
   vision: string | undefined;
   audio: string | undefined;
+  /** The first parameter that asks for an hour of the prompt cache. */
+  hourOfCache: string | undefined;
   /** Tools that the provider runs, by the parameter that asks for them. */
   hostedTools: { readonly tool: string; readonly param: string; readonly atMost: number }[];
   /** There is a document, whose pages are drawn and counted, or something that is only named. */
   readsBeyondBody: boolean;
   /** The first parameter whose cost the body does not bound. */
   unbounded: string | undefined;
+}
+
+/** Goes over the value of a `cache_control`, which upstreams with a cache of that kind take in this dialect too. */
+function noteLifetime(cursor: JsonCursor, tally: InputTally, param: string): void {
+  if (asksForAnHour(cursor)) tally.hourOfCache ??= `${param}${CACHE_CONTROL}.ttl`;
 }
 
 /** What is named and not given is in no count of bytes. */
@@ -76,6 +84,7 @@ function readChat(body: Buffer): PassThroughRequest {
     mediaTokens: 0,
     vision: undefined,
     audio: undefined,
+    hourOfCache: undefined,
     hostedTools: [],
     readsBeyondBody: false,
     unbounded: undefined,
@@ -86,6 +95,7 @@ function readChat(body: Buffer): PassThroughRequest {
     const start = cursor.position;
     if (key === 'messages') walkMessages(cursor, tally);
     else if (key === 'tools' || key === 'functions') walkTools(cursor, key, tally);
+    else if (key === CACHE_CONTROL) noteLifetime(cursor, tally, '');
     else cursor.skipValue();
     if (key !== undefined) noteOnce(spans, key, { start, end: cursor.position });
   }
@@ -163,6 +173,7 @@ function beyondText(tally: InputTally, makes: (modality: string) => boolean, cho
   const shown: ShownMeter[] = [];
   if (tally.audio !== undefined) shown.push({ meter: 'audio_in', param: tally.audio, atMost: undefined });
   if (tally.vision !== undefined) shown.push({ meter: 'image_in', param: tally.vision, atMost: undefined });
+  if (tally.hourOfCache !== undefined) shown.push({ meter: 'cache_write_1h', param: tally.hourOfCache, atMost: undefined });
   if (makes('audio')) shown.push({ meter: 'audio_out', param: 'modalities', atMost: undefined });
   if (makes('image')) shown.push({ meter: 'image_out', param: 'modalities', atMost: choices });
   for (const { tool, param, atMost } of tally.hostedTools) {
@@ -213,6 +224,10 @@ function walkMessages(cursor: JsonCursor, tally: InputTally): void {
       // Pictures of an earlier answer are parts like those of a content.
       if ((key === 'content' || key === 'images') && kind === 'array') {
         walkParts(cursor, tally, `${param}.${key}`);
+        continue;
+      }
+      if (key === CACHE_CONTROL) {
+        noteLifetime(cursor, tally, `${param}.`);
         continue;
       }
       // Speech of an earlier answer, which the provider has kept.
@@ -274,6 +289,9 @@ function walkPart(cursor: JsonCursor, tally: InputTally, param: string): void {
       if (end - start < FILE_REFERENCE_BYTES) noteReference(tally, `${param}.file`);
       break;
     }
+    case CACHE_CONTROL:
+      noteLifetime(cursor, tally, `${param}.`);
+      break;
     case 'audio_url':
       cursor.skipValue();
       tally.audio ??= param;
@@ -354,6 +372,10 @@ function walkTools(cursor: JsonCursor, key: string, tally: InputTally): void {
     tally.tools++;
     cursor.openObject();
     for (let firstKey = true; cursor.nextKey(firstKey); firstKey = false) {
+      if (cursor.key() === CACHE_CONTROL) {
+        noteLifetime(cursor, tally, `${param}.`);
+        continue;
+      }
       const isType = key === 'tools' && cursor.key() === 'type';
       const span = cursor.skipValue();
       if (!isType) continue;

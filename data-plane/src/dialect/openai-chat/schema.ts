@@ -22,6 +22,7 @@ export const CHAT_KEYS: ReadonlySet<string> = new Set([
   'reasoning_effort',
   'modalities',
   'prediction',
+  'cache_control',
   'web_search_options',
   'search_parameters',
   'plugins',
