@@ -6,7 +6,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Principal } from '../admission/authenticate.ts';
 import type { Dialect, RequestPlace } from '../dialect/dialect.ts';
 import type { Query } from '../dialect/page-query.ts';
-import { COUNT_PATH, LIST_PREFIXES, METHOD_PATHS, MODEL_PATHS, methodCall, NOTHING_SAID, placeOf, spokenAt } from '../dialect/place.ts';
+import { COUNT_PATH, LIST_PREFIXES, METHOD_PATHS, MODEL_PATHS, methodCall, NOTHING_SAID, placeOf } from '../dialect/place.ts';
 import type { Spoken } from '../dialect/registry.ts';
 import type { Exchange, Reply } from '../exchange.ts';
 import type { UpstreamRequest } from '../upstream/call.ts';
@@ -14,6 +14,7 @@ import type { ForwardedRequest } from './forward.ts';
 import type { MeRequest } from './me.ts';
 import { quotedOperation } from './quote.ts';
 import type { HttpReply } from './reply.ts';
+import type { Visit } from './server.ts';
 import { WEBSOCKET_PATH } from './websocket/door.ts';
 
 export interface RouteDeps {
@@ -63,30 +64,34 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
   for (const { path, operation } of MODEL_PATHS) {
     server.post(path, { config: { needsKey: true, isRateLimited: true, name: operation } }, (request, reply) => {
       reply.hijack();
-      request.visit.handled = true;
-      deps.handle(exchangeOf(request, operation, placeOf(spokenBy(request), request.headers), deps), request.visit.reply, request.raw);
+      const { visit, raw } = request;
+      request.readBody((body) => {
+        const exchange = exchangeOf(visit, body, operation, placeOf(visit.spoken, raw.headers), deps);
+        visit.handled = true;
+        deps.handle(exchange, visit.reply, raw);
+      });
     });
   }
   for (const path of METHOD_PATHS) {
     server.post(path, { config: { needsKey: true, isRateLimited: true, name: 'method' } }, (request, reply) => {
       reply.hijack();
-      const { visit } = request;
-      try {
+      const { visit, raw } = request;
+      request.readBody((body) => {
         const call = methodCall((request.params as { '*': string })['*']);
         if (call.kind === 'count_tokens') {
-          count(request, call.place, deps);
+          count(visit, body, call.place, deps);
           return;
         }
+        const exchange = exchangeOf(visit, body, call.operation, call.place, deps);
         visit.handled = true;
-        deps.handle(exchangeOf(request, call.operation, call.place, deps), visit.reply, request.raw);
-      } catch (thrown) {
-        visit.reply.fail(GatewayError.from(thrown));
-      }
+        deps.handle(exchange, visit.reply, raw);
+      });
     });
   }
   server.post(COUNT_PATH, { config: { needsKey: true, isRateLimited: true, name: 'count_tokens' } }, (request, reply) => {
     reply.hijack();
-    count(request, placeOf(spokenBy(request), request.headers), deps);
+    const { visit, headers } = request;
+    request.readBody((body) => count(visit, body, placeOf(visit.spoken, headers), deps));
   });
   // Asked for as a WebSocket it does not come here.
   server.get(WEBSOCKET_PATH, { config: { name: 'websocket' } }, (request, reply) => {
@@ -94,7 +99,7 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
     const message = `GET ${WEBSOCKET_PATH} is for WebSockets. Send the headers of a WebSocket, or use POST.`;
     const error = new GatewayError('invalid_request_error', { message, status: 426 });
     const { visit } = request;
-    const { status, headers, body } = deps.dialectOf(spokenAt(request.url, request.headers)).renderError(error, visit.requestId);
+    const { status, headers, body } = deps.dialectOf(visit.spoken).renderError(error, visit.requestId);
     visit.reply.forwarded(status, [...headers, 'upgrade', 'websocket'], [body]);
   });
   server.post('/v1/quote', { config: { needsKey: true, name: 'quote' } }, (request, reply) => {
@@ -102,21 +107,23 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
     const { visit } = request;
     // A parameter that stands twice is an array, which is no operation.
     const { operation } = request.query as { operation?: unknown };
-    Promise.try(() => deps.quote(exchangeOf(request, quotedOperation(operation, bodyOf(request)), NOTHING_SAID, deps), visit.reply)).then(
-      (quote) => visit.reply.json(200, quote),
-      (thrown: unknown) => visit.reply.fail(GatewayError.from(thrown)),
-    );
+    request.readBody((body) => {
+      deps.quote(exchangeOf(visit, body, quotedOperation(operation, body), NOTHING_SAID, deps), visit.reply).then(
+        (quote) => visit.reply.json(200, quote),
+        (thrown: unknown) => visit.reply.fail(GatewayError.from(thrown)),
+      );
+    });
   });
 
   for (const prefix of LIST_PREFIXES) {
     server.get(`${prefix}/models`, { config: { needsKey: true, name: 'models' } }, (request, reply) => {
       reply.hijack();
-      answer(request, () => deps.listModels(principalOf(request), spokenBy(request), request.query as Query));
+      answer(request, () => deps.listModels(principalOf(request.visit), request.visit.spoken, request.query as Query));
     });
     server.get(`${prefix}/models/*`, { config: { needsKey: true, name: 'models' } }, (request, reply) => {
       reply.hijack();
       const { '*': name } = request.params as { '*': string };
-      answer(request, () => deps.retrieveModel(name, principalOf(request), spokenBy(request)));
+      answer(request, () => deps.retrieveModel(name, principalOf(request.visit), request.visit.spoken));
     });
   }
   server.get('/v1/me', { config: { name: 'me' } }, (request, reply) => {
@@ -158,21 +165,15 @@ export function registerRoutes(server: FastifyInstance, deps: RouteDeps): void {
 }
 
 /** Its place in the rate limits goes back when it is answered: it is not one of the requests that the pipeline serves. */
-function count(request: FastifyRequest, place: RequestPlace, deps: RouteDeps): void {
-  const { visit } = request;
-  Promise.try(() => deps.countTokens(exchangeOf(request, 'chat', place, deps), visit.reply)).catch((thrown: unknown) =>
-    visit.reply.fail(GatewayError.from(thrown)),
-  );
+function count(visit: Visit, body: Buffer, place: RequestPlace, deps: RouteDeps): void {
+  deps
+    .countTokens(exchangeOf(visit, body, 'chat', place, deps), visit.reply)
+    .catch((thrown: unknown) => visit.reply.fail(GatewayError.from(thrown)));
 }
 
-function exchangeOf(request: FastifyRequest, operation: Operation, place: RequestPlace, deps: Pick<RouteDeps, 'dialectOf'>): Exchange {
-  const { requestId, arrivedMs, permit } = request.visit;
-  const dialect = deps.dialectOf(spokenBy(request));
-  return { requestId, dialect, operation, principal: principalOf(request), permit, body: bodyOf(request), place, arrivedMs };
-}
-
-function spokenBy(request: FastifyRequest): Spoken {
-  return spokenAt(request.url, request.headers);
+function exchangeOf(visit: Visit, body: Buffer, operation: Operation, place: RequestPlace, deps: Pick<RouteDeps, 'dialectOf'>): Exchange {
+  const { requestId, arrivedMs, permit, spoken } = visit;
+  return { requestId, dialect: deps.dialectOf(spoken), operation, principal: principalOf(visit), permit, body, place, arrivedMs };
 }
 
 function answer(request: FastifyRequest, value: () => unknown): void {
@@ -183,27 +184,28 @@ function answer(request: FastifyRequest, value: () => unknown): void {
   }
 }
 
+/** With the body that the method has. */
 function forward(request: FastifyRequest, deps: RouteDeps): void {
   const { visit } = request;
-  deps.forward(
-    {
-      method: request.method as UpstreamRequest['method'],
-      path: request.url,
-      headers: request.headers,
-      body: bodyOf(request),
-      requestId: visit.requestId,
-      address: request.ip,
-    },
-    visit.reply,
-  );
+  const send = (body: Buffer): void =>
+    deps.forward(
+      {
+        method: request.method as UpstreamRequest['method'],
+        path: request.url,
+        headers: request.headers,
+        body,
+        requestId: visit.requestId,
+        address: request.ip,
+      },
+      visit.reply,
+    );
+  if (request.method === 'GET') send(NO_BODY);
+  else request.readBody(send);
 }
 
-function bodyOf(request: FastifyRequest): Buffer {
-  return Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
-}
+const NO_BODY = Buffer.alloc(0);
 
-function principalOf(request: FastifyRequest): Principal {
-  const { principal } = request.visit;
+function principalOf({ principal }: Visit): Principal {
   if (principal === undefined) throw new GatewayError('internal_error', { cause: 'a route without authentication asked who it is' });
   return principal;
 }

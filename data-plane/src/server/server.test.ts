@@ -152,6 +152,22 @@ describe('the server', () => {
     expect((await send('gzip', body)).status).toBe(200);
   });
 
+  it.each([
+    ['text/plain', 200],
+    ['APPLICATION/JSON ; charset=utf-8', 200],
+    ['json', 415],
+    ['application/json, text/plain', 415],
+    ['application/', 415],
+  ])('takes a body of the type %j: %i', async (type, status) => {
+    const response = await fetch(`${node.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${node.apiKey}`, 'content-type': type },
+      body: JSON.stringify({ model: 'm-1.5', messages: [{ role: 'user', content: 'Hi' }] }),
+    });
+    expect(response.status).toBe(status);
+    if (status === 415) expect(await response.text()).toContain('The content type cannot be read');
+  });
+
   it('sends HTTP/1.0 clients their answer and closes', async () => {
     const client = await rawClient(node.port);
     client.socket.write(get('/v1/models', node.apiKey).replace('HTTP/1.1', 'HTTP/1.0'));

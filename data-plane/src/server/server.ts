@@ -8,13 +8,15 @@ import type { RatePermit } from '../admission/rate-limit.ts';
 import type { Dialect } from '../dialect/dialect.ts';
 import { spokenAt } from '../dialect/place.ts';
 import { type Spoken, WHERE_UNTOLD } from '../dialect/registry.ts';
-import { BodyReader, MAX_BODY_BYTES } from './body.ts';
+import { BodyReader } from './body.ts';
 import { HttpReply } from './reply.ts';
 
 /** What one request carries from hook to hook. */
 export interface Visit {
   readonly requestId: string;
   readonly arrivedMs: number;
+  /** The dialect that the client speaks, errors included. */
+  readonly spoken: Spoken;
   readonly reply: HttpReply;
   principal: Principal | undefined;
   /** Of a key with rate limits. */
@@ -26,6 +28,8 @@ export interface Visit {
 declare module 'fastify' {
   interface FastifyRequest {
     visit: Visit;
+    /** Reads the body and runs `serve` with it; the client is told of what goes wrong before, and of what `serve` throws. */
+    readBody(serve: (body: Buffer) => void): void;
   }
   interface FastifyContextConfig {
     /** The route needs a key, which is looked at before the body. */
@@ -63,6 +67,10 @@ const REQUEST_TIMEOUT_MS = 600_000;
 /** What is told on a bare socket gets so long to be read. */
 const REFUSAL_LINGER_MS = 2_000;
 const NO_BODY = Buffer.alloc(0);
+/** Methods whose requests have a body. The framework is told that they have none: its way of reading one costs more than its routing. */
+const METHODS_WITH_BODY = ['POST', 'PUT', 'PATCH', 'DELETE'];
+/** A type and a subtype, and whatever parameters. */
+const MEDIA_TYPE = /^\s*[\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+\s*(;|$)/;
 
 const CORS_HEADERS: readonly string[] = [
   'access-control-allow-origin',
@@ -96,12 +104,12 @@ export function plainPath(url: string): string {
 export function createServer(deps: ServerDeps): FastifyInstance<Server> {
   const bodies = new BodyReader();
   const accountBodies = new BodyReader(ACCOUNT_BODY_LIMITS);
-  const replyFor = (request: IncomingMessage, response: ServerResponse, requestId: string, name: string): HttpReply => {
+  const replyFor = (request: IncomingMessage, response: ServerResponse, requestId: string, name: string, spoken: Spoken): HttpReply => {
     deps.onOpened();
     return new HttpReply(request, response, {
       requestId,
       region: deps.region,
-      dialect: deps.dialectOf(spokenAt(request.url ?? '/', request.headers)),
+      dialect: deps.dialectOf(spoken),
       standingHeaders: CORS_HEADERS,
       onError: (error) => deps.onError(requestId, error),
       onStatus: (status) => deps.onStatus(name, status),
@@ -114,7 +122,6 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
     logger: false,
     genReqId: () => '',
     requestIdHeader: false,
-    bodyLimit: MAX_BODY_BYTES,
     keepAliveTimeout: 75_000,
     requestTimeout: REQUEST_TIMEOUT_MS,
     forceCloseConnections: true,
@@ -125,26 +132,36 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
     frameworkErrors: (error, request, reply) => {
       reply.hijack();
       const requestId = deps.newRequestId();
-      replyFor(request.raw, reply.raw, requestId, 'unknown').fail(
+      replyFor(request.raw, reply.raw, requestId, 'unknown', spokenAt(request.raw.url ?? '/', request.headers)).fail(
         new GatewayError('invalid_request_error', { message: 'The path of the request cannot be read.', cause: error }),
       );
     },
     exposeHeadRoutes: false,
   });
 
-  server.removeAllContentTypeParsers();
-  server.addContentTypeParser('*', (request: FastifyRequest, _payload, done) => {
-    if (request.is404) {
-      done(null, NO_BODY);
+  for (const method of METHODS_WITH_BODY) server.addHttpMethod(method, { hasBody: false, overrideExisting: true });
+  server.decorateRequest('readBody', function (this: FastifyRequest, serve) {
+    const { raw, visit } = this;
+    const type = raw.headers['content-type'];
+    if (type !== undefined && type !== 'application/json' && !MEDIA_TYPE.test(type)) {
+      const message = 'The content type cannot be read. Send application/json.';
+      visit.reply.fail(new GatewayError('unsupported_media_type', { message }));
       return;
     }
-    const reader = request.routeOptions.config.needsKey === true ? bodies : accountBodies;
-    reader.read(request.raw, (error, body) => {
-      if (body !== undefined) request.visit.reply.whenClosed(() => reader.release(body.length));
-      done(error, body);
+    const reader = visit.principal === undefined ? accountBodies : bodies;
+    reader.read(raw, (error, body = NO_BODY) => {
+      if (error !== null) {
+        visit.reply.fail(error);
+        return;
+      }
+      visit.reply.whenClosed(() => reader.release(body.length));
+      try {
+        serve(body);
+      } catch (thrown) {
+        visit.reply.fail(GatewayError.from(thrown));
+      }
     });
   });
-
   server.decorateRequest('visit');
   server.addHook('onRequest', (request, reply, done) => {
     const { name = 'unknown', needsKey = false, isRateLimited = false } = request.routeOptions.config;
@@ -155,7 +172,14 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
       reply.raw.writeHead(204, [...PREFLIGHT_HEADERS]).end();
       return;
     }
-    const visit: Visit = { requestId, arrivedMs, reply: replyFor(request.raw, reply.raw, requestId, name), principal: undefined };
+    const spoken = spokenAt(request.raw.url ?? '/', request.raw.headers);
+    const visit: Visit = {
+      requestId,
+      arrivedMs,
+      spoken,
+      reply: replyFor(request.raw, reply.raw, requestId, name, spoken),
+      principal: undefined,
+    };
     request.visit = visit;
     try {
       if (deps.draining()) throw new GatewayError('overloaded', { message: 'This node is shutting down.', retryAfterSeconds: 1 });
@@ -171,7 +195,7 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
 
   server.setErrorHandler((error: unknown, request, reply) => {
     reply.hijack();
-    request.visit.reply.fail(borderError(error));
+    request.visit.reply.fail(GatewayError.from(error));
   });
   return server;
 }
@@ -185,19 +209,6 @@ function enter(visit: Visit, permit: RatePermit | undefined): void {
   visit.reply.whenClosed(() => {
     if (visit.handled !== true) permit.release();
   });
-}
-
-/** What Fastify throws before a handler runs, in our words. */
-function borderError(error: unknown): GatewayError {
-  if (error instanceof GatewayError) return error;
-  const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
-  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')
-    return new GatewayError('request_too_large', { message: `The request body is larger than ${MAX_BODY_BYTES} bytes.` });
-  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
-    return new GatewayError('unsupported_media_type', { message: 'The content type cannot be read. Send application/json.' });
-  if (code === 'FST_ERR_CTP_INVALID_CONTENT_LENGTH')
-    return new GatewayError('invalid_request_error', { message: 'The body is not as long as content-length says.' });
-  return GatewayError.from(error);
 }
 
 /** Node's own field: which answer a socket is in the middle of. There is no public one. */
