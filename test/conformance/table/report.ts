@@ -2,6 +2,8 @@
 import { DIALECT_NAMES, type DialectName } from '@meridian/domain/dialect';
 import type { Row } from './row.ts';
 
+const RECORDED_HEADING = '## Recorded exchanges';
+
 const SHORT: Readonly<Record<DialectName, string>> = {
   'openai-chat': 'C',
   'openai-responses': 'R',
@@ -92,7 +94,7 @@ function summary(rows: readonly Row[]): string {
 /** The page's part on recordings, which are not on every machine. */
 export function recordedPart(rows: readonly Row[]): string {
   if (rows.length === 0) return '';
-  const lines = ['', '## Recorded exchanges', '', summary(rows), '', '| what | pair | pass | loss | refused | unexplained | losses |'];
+  const lines = ['', RECORDED_HEADING, '', summary(rows), '', '| what | pair | pass | loss | refused | unexplained | losses |'];
   lines.push('| --- | --- | --- | --- | --- | --- | --- |');
   const kinds = [...new Set(rows.map(({ kind }) => kind))];
   for (const kind of kinds) {
@@ -108,6 +110,12 @@ export function recordedPart(rows: readonly Row[]): string {
     }
   }
   return `${lines.join('\n')}\n`;
+}
+
+/** The recorded exchanges' part of a page written before: where there are none now, it still tells what was found in them. */
+export function recordedPartOf(page: string): string {
+  const at = page.indexOf(`\n${RECORDED_HEADING}\n`);
+  return at === -1 ? '' : page.slice(at);
 }
 
 /** What nothing explains, one line each. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { hasRecordings } from './recordings.ts';
-import { complaintLines, ownPart } from './report.ts';
+import { complaintLines, ownPart, recordedPart, recordedPartOf } from './report.ts';
 import { ownRows, recordedRows } from './run.ts';
 
 const PAGE = join(import.meta.dirname, '../RESULT.md');
@@ -26,5 +26,9 @@ describe('between clients and upstreams of any dialect', () => {
     const recorded = recordedRows();
     expect(recorded.length).toBeGreaterThan(500);
     expect(complaintLines(recorded)).toEqual([]);
+    const page = readFileSync(PAGE, 'utf8');
+    expect(page).toBe(ownPart(rows) + recordedPart(recorded));
+    // Where the recordings are not there, their part is kept.
+    expect(ownPart(rows) + recordedPartOf(page)).toBe(page);
   });
 });
