@@ -190,7 +190,9 @@ export function returningAnswers(upstream: DialectName, client: DialectName): fc
     const answer = { ...given, choices: choice === undefined ? [] : [{ ...choice, parts: said }] };
     const { body } = writeAnswer(answer, client);
     const dialect = dialectOf(upstream);
-    const { body: written, losses } = dialect.encodeRequest(withAnsweredCalls(nextTurn(client, body)), {
+    const next = withAnsweredCalls(nextTurn(client, body));
+    expectSame(thoughtIn(said), thoughtIn(next.messages.flatMap(({ parts }) => parts)), () => body.toString('utf8'));
+    const { body: written, losses } = dialect.encodeRequest(next, {
       model: UPSTREAM_MODELS[upstream],
       maxOutputTokens: undefined,
       modelMaxOutputTokens: 8_192,
@@ -204,6 +206,11 @@ export function returningAnswers(upstream: DialectName, client: DialectName): fc
     expectSame(isLost ? kept(before, after) : before, after, shown);
     expectSame(charactersOf(said), charactersOf(again), shown);
   });
+}
+
+/** All that was thought. */
+function thoughtIn(parts: readonly Part[]): string {
+  return parts.map((part) => (part.type === 'reasoning' ? part.text : '')).join('');
 }
 
 /** What a client has a place for in its history; thinking without a proof is nobody's. */

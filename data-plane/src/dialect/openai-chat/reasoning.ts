@@ -39,7 +39,7 @@ export function readReasoning(message: JsonObject, fromClient: boolean): ReadRea
     else (carried.isAfter ? after : before).push(carried.part);
   }
   // The text of carried blocks is a part of what is shown, and mostly all of it.
-  const carriedText = before.map((part) => part.text).join('');
+  const carriedText = [...before, ...after].map((part) => part.text).join('');
   if (own.length > 0 || (shown !== '' && carriedText === ''))
     before.unshift({ type: 'reasoning', text: shown, carriers: ownCarriers(own) });
   return { before, after };
