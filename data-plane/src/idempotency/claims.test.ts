@@ -8,7 +8,7 @@ import { Unsaved } from './unsaved.ts';
 
 const log = createLogger('silent', {});
 const ANSWER: Kept = { kind: 'answer', sealed: Buffer.alloc(1_000, 1) };
-const by = (owner: string): Claim => ({ owner, fingerprint: 'f1', requestId: `req_${owner}` });
+const by = (owner: string): Claim => ({ owner, fingerprint: 'f1', requestId: `req_${owner}`, accountId: 'acc_1' });
 
 /** A node with a clock that is held; several may share a store, as the nodes of a region do. */
 function region(maxWaitingRequests?: number) {
@@ -31,7 +31,7 @@ function region(maxWaitingRequests?: number) {
       unsaved,
       enter(request: string, fingerprint = 'f1') {
         const told: Verdict[] = [];
-        const leave = claims.enter('k', { fingerprint, requestId: request }, (verdict) => told.push(verdict));
+        const leave = claims.enter('k', { fingerprint, requestId: request, accountId: 'acc_1' }, (verdict) => told.push(verdict));
         return { told, leave };
       },
     };

@@ -122,6 +122,9 @@ export class Claims {
         this.#tell(line, first, finding);
         await this.#ask(name, line);
         return;
+      case 'full':
+        this.#endLine(name, line, () => finding);
+        return;
       case 'running':
         line.running = { ...first.request, requestId: finding.requestId };
         this.#refuseOthers(line, first.request);

@@ -519,6 +519,37 @@ for (const { kind, skipped } of kinds) {
   );
 }
 
+it('an answer that had to give way is a receipt, and is neither served nor charged again', async () => {
+  const node = await start(counting(), { idempotencyStore: new MemoryStore(() => 0, { maxAnswerBytes: 1 }) });
+  const first = await ask(node, 'k');
+  expect(first.status).toBe(200);
+  const retry = await ask(node, 'k');
+  expect([retry.status, retry.error.code, retry.error.request_id, retry.error.reason]).toEqual([409, 'conflict', first.id, 'no_room']);
+  expect(retry.headers.get('x-should-retry')).toBe('false');
+  expect(node.asked).toHaveLength(1);
+  expect(charges(await node.finals(1))).toHaveLength(1);
+});
+
+it('a key that cannot be remembered is refused, and what comes without one is served', async () => {
+  const node = await start(counting(), { idempotencyStore: new MemoryStore(() => 0, { maxRecords: 1 }) });
+  expect((await ask(node, 'first')).status).toBe(200);
+  const refused = await ask(node, 'second');
+  expect([refused.status, refused.error.code, refused.headers.get('retry-after')]).toEqual([503, 'overloaded', '60']);
+  expect((await ask(node, 'first')).replay).toBe('true');
+  expect((await ask(node, undefined)).status).toBe(200);
+  expect(node.asked).toHaveLength(2);
+  expect(await node.metrics.registry.getSingleMetricAsString('meridian_idempotent_refused_total')).toMatch(/ 1$/m);
+});
+
+it('what is remembered in the process can be seen', async () => {
+  const node = await start(counting(), {});
+  expect((await ask(node, 'k')).status).toBe(200);
+  const read = async (name: string): Promise<number> =>
+    Number((await node.metrics.registry.getSingleMetricAsString(`meridian_idempotency_memory_${name}`)).split(' ').at(-1));
+  expect(await Promise.all(['records', 'answers', 'gave_way_total'].map(read))).toEqual([1, 1, 0]);
+  expect(await read('answer_bytes')).toBeGreaterThan(ANSWER.length);
+});
+
 it('a request that waits for one of another node is told to ask again when its own node stops', async () => {
   const { provider, answer } = asking();
   const idempotencyStore = new MemoryStore(() => 0);

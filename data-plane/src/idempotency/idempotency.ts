@@ -25,7 +25,7 @@ export interface IdempotencyOptions {
   readonly waitMs?: number;
 }
 
-export interface IdempotentRequest extends Pick<Exchange, 'requestId' | 'dialect' | 'operation' | 'place' | 'body'> {
+export interface IdempotentRequest extends Pick<Exchange, 'requestId' | 'principal' | 'dialect' | 'operation' | 'place' | 'body'> {
   /** The header as it came. */
   readonly header: string;
   /** The raw API key, which has been authenticated. */
@@ -42,6 +42,7 @@ export class Idempotency {
   readonly #claims: Claims;
   readonly #room = new CaptureRoom();
   #replays = 0;
+  #refusedForRoom = 0;
 
   constructor(options: IdempotencyOptions) {
     this.#options = options;
@@ -49,13 +50,18 @@ export class Idempotency {
     const unsaved = new Unsaved(store, timers, log);
     this.#claims = new Claims({ store, unsaved, timers, log, newOwner, ...(waitMs === undefined ? {} : { waitMs }) });
     metrics.counter('meridian_idempotent_replays_total', 'Requests that were answered with a stored answer', () => this.#replays);
+    metrics.counter(
+      'meridian_idempotent_refused_total',
+      'Requests that were refused because there was no room to remember their key',
+      () => this.#refusedForRoom,
+    );
     metrics.gauge('meridian_idempotent_waiting', 'Requests that wait for another with the same key', () => this.#claims.waiting);
     metrics.gauge('meridian_idempotent_unsaved', 'Answers that wait for the store of idempotency keys', () => unsaved.size);
   }
 
   /** Runs the request on a reply that keeps its answer, or answers without. Rejects only as `run` does. */
   async serve(request: IdempotentRequest, reply: ReplayableReply, run: (reply: Reply) => Promise<void>): Promise<void> {
-    const { header, apiKey, operation, dialect, place, body, requestId } = request;
+    const { header, apiKey, principal, operation, dialect, place, body, requestId } = request;
     let scope: Scope;
     try {
       scope = new Scope(apiKey, this.#options.region, header);
@@ -66,7 +72,7 @@ export class Idempotency {
     const { model = '', stream = false, form = '' } = place;
     const fingerprint = await scope.fingerprint([operation, dialect.name, model, stream, form].join('\0'), body);
     const verdict = await new Promise<Verdict>((resolve) => {
-      reply.onGone(this.#claims.enter(scope.name, { fingerprint, requestId }, resolve));
+      reply.onGone(this.#claims.enter(scope.name, { fingerprint, requestId, accountId: principal.account.id }, resolve));
     });
     if (verdict.kind === 'claimed') {
       const recording = new Recording(reply, scope, requestId, verdict.hold, this.#room);
@@ -131,6 +137,17 @@ export class Idempotency {
           }),
         );
         return;
+      case 'full':
+        this.#refusedForRoom++;
+        reply.fail(
+          new GatewayError('overloaded', {
+            message:
+              'No further Idempotency-Key can be remembered for this account at the moment, so a request with a new one is not served.',
+            param: 'Idempotency-Key',
+            retryAfterSeconds: NO_ROOM_RETRY_AFTER_S,
+          }),
+        );
+        return;
       case 'left':
         reply.fail(new GatewayError('client_closed_request'));
         return;
@@ -140,10 +157,14 @@ export class Idempotency {
   }
 }
 
+/** Room comes back when requests end without a charge, and when keys are a day old. */
+const NO_ROOM_RETRY_AFTER_S = 60;
+
 const WHY_NO_ANSWER: Readonly<Record<ReceiptReason, string>> = {
   too_large: 'its answer was too large to be kept',
   cut: 'its client left before its answer was whole',
   unsettled: 'its answer is lost',
+  no_room: 'there was no room to keep its answer for longer',
 };
 
 /** It was served, and is not served again: the customer has its receipt. */

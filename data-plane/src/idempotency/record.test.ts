@@ -13,7 +13,7 @@ import {
   settle,
 } from './record.ts';
 
-const by = (owner: string, fingerprint = 'f1'): Claim => ({ owner, fingerprint, requestId: `req_${owner}` });
+const by = (owner: string, fingerprint = 'f1'): Claim => ({ owner, fingerprint, requestId: `req_${owner}`, accountId: 'acc_1' });
 const ANSWER: Kept = { kind: 'answer', sealed: Buffer.from('sealed') };
 const CUT: Kept = { kind: 'receipt', reason: 'cut' };
 

@@ -25,10 +25,15 @@ export interface Claim {
   /** Of operation and body, keyed: the same request has the same. */
   readonly fingerprint: string;
   readonly requestId: string;
+  /** Whose it is, where accounts share the room that records take. */
+  readonly accountId: string;
 }
 
-/** Why a request that was charged has no answer here: it was larger than what is kept, its client left and it was cut, or its node died. */
-export type ReceiptReason = 'too_large' | 'cut' | 'unsettled';
+/**
+ * Why a request that was charged has no answer here: it was larger than what is kept, its client left and it was cut, its node died, or
+ * it was kept and had to give way.
+ */
+export type ReceiptReason = 'too_large' | 'cut' | 'unsettled' | 'no_room';
 
 /** What a request leaves for its retries. */
 export type Kept =
@@ -41,9 +46,10 @@ export type IdempotencyRecord = Claim & { readonly expiresAtMs: number } & (
     | { readonly state: 'kept'; readonly kept: Kept }
   );
 
-/** What a claim has found. */
+/** What a claim has found. `full`: nothing is known of the key, and there is no room to remember it. */
 export type Finding =
   | { readonly kind: 'claimed' }
+  | { readonly kind: 'full' }
   | { readonly kind: 'running'; readonly requestId: string }
   | { readonly kind: 'other_body' }
   | { readonly kind: 'answer'; readonly requestId: string; readonly sealed: Buffer }

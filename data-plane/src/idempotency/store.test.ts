@@ -7,45 +7,10 @@ import { MemoryStore } from './memory-store.ts';
 import type { Claim, Kept } from './record.ts';
 import { RedisStore } from './redis-store.ts';
 
-const by = (owner: string, fingerprint = 'f1'): Claim => ({ owner, fingerprint, requestId: `req_${owner}` });
+const by = (owner: string, fingerprint = 'f1'): Claim => ({ owner, fingerprint, requestId: `req_${owner}`, accountId: 'acc_1' });
 const BYTES = Buffer.from(Array.from({ length: 256 }, (_, index) => index));
 const ANSWER: Kept = { kind: 'answer', sealed: BYTES };
 const DAY_MS = 86_400_000;
-
-describe('the store in the process', () => {
-  it('drops the oldest finished first where there is no room, and nothing that is not finished', async () => {
-    const store = new MemoryStore(() => 0, 10_000);
-    const large: Kept = { kind: 'answer', sealed: Buffer.alloc(4_000) };
-    await store.claim('running', by('a'));
-    await store.claim('settling', by('a'));
-    await store.settle('settling', by('a'));
-    for (const name of ['first', 'second', 'third']) {
-      await store.claim(name, by('a'));
-      await store.keep(name, by('a'), large);
-    }
-    expect(store.keptBytes).toBeLessThanOrEqual(10_000);
-    expect((await store.claim('third', by('b'))).kind).toBe('answer');
-    expect((await store.claim('second', by('b'))).kind).toBe('answer');
-    expect((await store.claim('running', by('b'))).kind).toBe('running');
-    expect((await store.claim('settling', by('b'))).kind).toBe('running');
-    expect((await store.claim('first', by('b'))).kind).toBe('claimed');
-  });
-
-  it('gives the room back of what is older than a day', async () => {
-    let nowMs = 0;
-    const store = new MemoryStore(() => nowMs);
-    await store.keep('old', by('a'), ANSWER);
-    const one = store.keptBytes;
-    nowMs = DAY_MS;
-    await store.keep('new', by('a'), ANSWER);
-    expect(store.keptBytes).toBe(one);
-    // A key that is claimed anew has no room of its former answer.
-    await store.keep('again', by('a'), ANSWER);
-    nowMs = 2 * DAY_MS;
-    await store.claim('again', by('b'));
-    expect(store.keptBytes).toBe(one);
-  });
-});
 
 describe.skipIf(noRedisServer !== undefined)(`the store in Redis${noRedisServer === undefined ? '' : ` (${noRedisServer})`}`, () => {
   let server: TestRedis;

@@ -1,0 +1,154 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { MemoryStore } from './memory-store.ts';
+import { type Claim, KEPT_MS, type Kept } from './record.ts';
+
+const by = (owner: string, accountId = 'acc_1'): Claim => ({ owner, fingerprint: 'f1', requestId: `req_${owner}`, accountId });
+const answer = (bytes: number): Kept => ({ kind: 'answer', sealed: Buffer.alloc(bytes, 7) });
+
+/** A request that was served and charged, and left an answer of so many bytes. */
+async function serve(store: MemoryStore, name: string, accountId: string, bytes: number): Promise<void> {
+  const owner = by(name, accountId);
+  expect(await store.claim(name, owner)).toEqual({ kind: 'claimed' });
+  expect(await store.settle(name, owner)).toBe(true);
+  expect(await store.keep(name, owner, answer(bytes))).toBe(true);
+}
+
+const retry = (store: MemoryStore, name: string, accountId: string): Promise<unknown> => store.claim(name, by('retry', accountId));
+const receiptOf = (name: string): object => ({ kind: 'receipt', requestId: `req_${name}`, reason: 'no_room' });
+
+describe('the records of idempotency keys in the process', () => {
+  it('keep a receipt of the oldest answers where there is no room: nothing that was charged is served again', async () => {
+    const store = new MemoryStore(() => 0, { maxAnswerBytes: 10_000 });
+    await store.claim('running', by('a'));
+    await store.claim('settling', by('a'));
+    await store.settle('settling', by('a'));
+    for (const name of ['first', 'second', 'third']) await serve(store, name, 'acc_1', 4_000);
+    expect(await retry(store, 'first', 'acc_1')).toEqual(receiptOf('first'));
+    expect(await retry(store, 'second', 'acc_1')).toMatchObject({ kind: 'answer', requestId: 'req_second' });
+    expect(await retry(store, 'third', 'acc_1')).toMatchObject({ kind: 'answer', requestId: 'req_third' });
+    expect(await retry(store, 'running', 'acc_1')).toMatchObject({ kind: 'running' });
+    expect(await retry(store, 'settling', 'acc_1')).toMatchObject({ kind: 'running' });
+    expect([store.records, store.answers, store.answerBytes]).toEqual([5, 2, 8_000]);
+  });
+
+  it('are shared by accounts: who has more than all can have gives way, and nobody else', async () => {
+    const store = new MemoryStore(() => 0, { maxAnswerBytes: 10_000 });
+    await serve(store, 'small', 'acc_small', 1_000);
+    for (let count = 0; count < 50; count++) await serve(store, `large-${count}`, 'acc_large', 1_000);
+    for (let count = 0; count < 3; count++) await serve(store, `middle-${count}`, 'acc_middle', 1_000);
+    expect(await retry(store, 'small', 'acc_small')).toMatchObject({ kind: 'answer' });
+    for (let count = 0; count < 3; count++) expect(await retry(store, `middle-${count}`, 'acc_middle')).toMatchObject({ kind: 'answer' });
+    expect(await retry(store, 'large-49', 'acc_large')).toMatchObject({ kind: 'answer' });
+    expect(await retry(store, 'large-0', 'acc_large')).toEqual(receiptOf('large-0'));
+    expect(store.answerBytes).toBeLessThanOrEqual(10_000);
+    expect(store.records).toBe(54);
+  });
+
+  it('are as many as there is room for, and no account has all of it', async () => {
+    const store = new MemoryStore(() => 0, { maxRecords: 8 });
+    for (const name of ['1', '2', '3', '4']) await serve(store, name, 'acc_1', 10);
+    expect(await retry(store, '5', 'acc_1')).toEqual({ kind: 'full' });
+    // What is known is found all the same.
+    expect(await retry(store, '4', 'acc_1')).toMatchObject({ kind: 'answer' });
+    for (const name of ['6', '7']) await serve(store, name, 'acc_2', 10);
+    expect(await retry(store, '8', 'acc_2')).toEqual({ kind: 'full' });
+    await serve(store, '9', 'acc_3', 10);
+    // A request that ends without a charge gives its place back, and one that runs has its own.
+    expect(await store.claim('10', by('a', 'acc_4'))).toEqual({ kind: 'claimed' });
+    expect(await store.claim('10', by('a', 'acc_4'))).toEqual({ kind: 'claimed' });
+    expect(await retry(store, '11', 'acc_5')).toEqual({ kind: 'full' });
+    await store.release('10', 'a');
+    expect(await retry(store, '11', 'acc_5')).toEqual({ kind: 'claimed' });
+  });
+
+  it('are remembered beyond what there is room for where they were charged: of a claim that was lost meanwhile', async () => {
+    const store = new MemoryStore(() => 0, { maxRecords: 1 });
+    await serve(store, '1', 'acc_1', 10);
+    expect(await store.settle('2', by('a', 'acc_2'))).toBe(true);
+    expect(await store.keep('2', by('a', 'acc_2'), answer(10))).toBe(true);
+    expect(await retry(store, '2', 'acc_2')).toMatchObject({ kind: 'answer' });
+    expect(await retry(store, '3', 'acc_3')).toEqual({ kind: 'full' });
+  });
+
+  it('give their room back when they are a day old', async () => {
+    let nowMs = 0;
+    const store = new MemoryStore(() => nowMs, { maxRecords: 2 });
+    await serve(store, 'old', 'acc_1', 100);
+    nowMs = KEPT_MS - 1;
+    expect(await retry(store, 'new', 'acc_1')).toEqual({ kind: 'full' });
+    nowMs = KEPT_MS;
+    await serve(store, 'new', 'acc_1', 50);
+    expect([store.records, store.answers, store.answerBytes]).toEqual([1, 1, 50]);
+    // A key that is claimed anew has no room of its former answer.
+    nowMs = 2 * KEPT_MS;
+    await store.claim('new', by('b'));
+    expect([store.records, store.answers, store.answerBytes]).toEqual([1, 0, 0]);
+  });
+
+  it('hold no more memory than what they count', async () => {
+    const store = new MemoryStore(() => 0);
+    const part = Buffer.alloc(1_000, 1).subarray(0, 10);
+    await store.keep('k', by('a'), { kind: 'answer', sealed: part });
+    const found = await store.claim('k', by('b'));
+    if (found.kind !== 'answer') throw new Error(found.kind);
+    expect(found.sealed).toEqual(part);
+    expect(found.sealed.buffer.byteLength).toBe(10);
+  });
+
+  it('come to what they say, never serve again what was charged, and leave everyone their share, in any order of events', async () => {
+    const MAX_BYTES = 4_000;
+    const MAX_RECORDS = 24;
+    const step = fc.record({
+      name: fc.nat(40),
+      account: fc.nat(3),
+      bytes: fc.integer({ min: 1, max: 900 }),
+      end: fc.constantFrom('keep', 'keep', 'keep', 'receipt', 'release', 'nothing'),
+      passMs: fc.constantFrom(0, 0, 0, 1_000, KEPT_MS / 4),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 120 }), async (steps) => {
+        let nowMs = 0;
+        const store = new MemoryStore(() => nowMs, { maxAnswerBytes: MAX_BYTES, maxRecords: MAX_RECORDS });
+        const charged = new Map<string, { untilMs: number; bytes: number; account: number }>();
+        let owners = 0;
+        for (const { name: number, account, bytes, end, passMs } of steps) {
+          nowMs += passMs;
+          const accountId = `acc_${account}`;
+          const name = `${accountId}/${number}`;
+          const owner: Claim = { owner: `o${owners++}`, fingerprint: 'f', requestId: 'r', accountId };
+          const finding = await store.claim(name, owner);
+          const before = charged.get(name);
+          if (before !== undefined && before.untilMs > nowMs) expect(['answer', 'receipt']).toContain(finding.kind);
+          if (finding.kind !== 'claimed') continue;
+          if (end === 'release') await store.release(name, owner.owner);
+          if (end === 'keep' || end === 'receipt') {
+            expect(await store.settle(name, owner)).toBe(true);
+            await store.keep(name, owner, end === 'keep' ? answer(bytes) : { kind: 'receipt', reason: 'cut' });
+            charged.set(name, { untilMs: nowMs + KEPT_MS, bytes: end === 'keep' ? bytes : 0, account });
+          }
+          expect(store.answerBytes).toBeLessThanOrEqual(MAX_BYTES);
+          expect(store.records).toBeLessThanOrEqual(MAX_RECORDS);
+        }
+        let found = 0;
+        let foundBytes = 0;
+        const perAccount = [0, 0, 0, 0];
+        for (const [name, { untilMs, bytes, account }] of charged) {
+          if (untilMs <= nowMs) continue;
+          perAccount[account] = (perAccount[account] ?? 0) + bytes;
+          const finding = await store.claim(name, { owner: 'last', fingerprint: 'f', requestId: 'r', accountId: `acc_${account}` });
+          if (finding.kind === 'answer') {
+            found++;
+            foundBytes += finding.sealed.length;
+          } else if (bytes > 0 && (perAccount[account] ?? 0) === bytes) {
+            // The oldest of its account gave way: all of the account was more than a fourth, which each of four can have.
+            const all = [...charged.values()].filter((each) => each.account === account).reduce((sum, each) => sum + each.bytes, 0);
+            expect(all).toBeGreaterThan((MAX_BYTES * 15) / 16 / 4);
+          }
+        }
+        expect([store.answers, store.answerBytes]).toEqual([found, foundBytes]);
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
