@@ -5,8 +5,19 @@ import { ResponsesWS } from 'openai/resources/responses/ws';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Sketch } from '../../control/testing.ts';
 import { chatRequest, type Provider, rawClient, startTestNode, type TestNode } from '../../testing.ts';
-import { CLOSE_WITHIN_MS, LIFETIME_MS, MAX_CONNECTIONS_PER_KEY, PING_EVERY_MS, SILENT_MS, STALL_MS } from './limits.ts';
-import { asking, counting, errorOf, notLetIn, type ResponseObject, TestClient } from './testing.ts';
+import {
+  CLOSE_WITHIN_MS,
+  LIFETIME_MS,
+  MAX_ARRIVAL_MS,
+  MAX_CONNECTION_MESSAGE_BYTES,
+  MAX_CONNECTIONS_PER_KEY,
+  MAX_OVERTIME_MS,
+  MAX_STEER_BYTES,
+  PING_EVERY_MS,
+  SILENT_MS,
+  STALL_MS,
+} from './limits.ts';
+import { asking, counting, errorOf, notLetIn, type ResponseObject, type ResponseStream, TestClient } from './testing.ts';
 
 const SPEAKS_RESPONSES: Sketch = { endpoint: { dialect: 'openai-responses' } };
 
@@ -245,6 +256,59 @@ describe('a connection', () => {
     await node.finals(1);
   });
 
+  /** A turn of which some has come, on a connection that is as old as it may get. */
+  async function overdue(): Promise<{ one: TestClient; stream: ResponseStream }> {
+    const { provider, asked } = asking();
+    await start(provider);
+    const one = await client().opened();
+    const lastMs = 30_000;
+    for (let passedMs = lastMs; passedMs < LIFETIME_MS; passedMs += PING_EVERY_MS) {
+      await one.refused({ model: 'no-such', input: 'x' });
+      node.pass(PING_EVERY_MS);
+    }
+    one.create({ stream_id: 'a', input: 'x' });
+    const { stream } = await asked();
+    stream.begin();
+    stream.text('so');
+    while ((await one.next('a')).type !== 'response.output_text.delta');
+    one.create({ stream_id: 'a', input: 'y' });
+    node.pass(lastMs);
+    // What waits is refused, and so is what comes.
+    expect(errorOf((await one.answer('a')).at(-1)).code).toBe('websocket_connection_limit_reached');
+    one.create({ stream_id: 'b', input: 'z' });
+    expect(errorOf(await one.next('b')).code).toBe('websocket_connection_limit_reached');
+    expect(one.ws.readyState).toBe(one.ws.OPEN);
+    return { one, stream };
+  }
+
+  it('ends after its lifetime, when what runs has been finished', async () => {
+    const { one, stream } = await overdue();
+    stream.text(' far');
+    stream.end('so far');
+    expect((await one.answer('a')).at(-1)?.type).toBe('response.completed');
+    expect(errorOf(await one.next()).code).toBe('websocket_connection_limit_reached');
+    expect(await one.closed).toEqual([1001, 'connection limit reached']);
+    expect(await node.finals(1)).toMatchObject([{ outcome: 'success', exactness: 'exact' }]);
+    expect(node.asked).toHaveLength(1);
+  });
+
+  it('ends after its lifetime and a while, though something still runs: it is charged as behind a client that leaves', async () => {
+    const { one, stream } = await overdue();
+    for (let passedMs = 0; passedMs < MAX_OVERTIME_MS; passedMs += PING_EVERY_MS) {
+      // Neither side is silent.
+      stream.text(' more');
+      while ((await one.next('a')).type !== 'response.output_text.delta');
+      one.create({ stream_id: 'b', input: 'z' });
+      expect(errorOf(await one.next('b')).code).toBe('websocket_connection_limit_reached');
+      node.pass(PING_EVERY_MS);
+    }
+    expect(errorOf(await one.next()).code).toBe('websocket_connection_limit_reached');
+    expect(await one.closed).toEqual([1001, 'connection limit reached']);
+    await until(async () => (await connections()) === 0);
+    node.pass(10_000);
+    expect(await node.finals(1)).toMatchObject([{ outcome: 'client_gone', exactness: 'estimated' }]);
+  });
+
   it('finishes what runs when the node stops, refuses what waits, and closes', async () => {
     const { provider, asked } = asking();
     await start(provider);
@@ -313,6 +377,53 @@ describe('a connection', () => {
     expect((await two.closed)[0]).toBe(1007);
     await until(async () => (await connections()) === 0);
     expect(await metric('meridian_websocket_message_bytes')).toBe(0);
+  });
+
+  it('does not wait for the rest of a message for ever, whatever comes of it meanwhile', async () => {
+    await start(counting().provider);
+    const accepted: Socket[] = [];
+    node.path.server.server.on('connection', (socket) => accepted.push(socket));
+    const one = await client().opened();
+    const [socket] = accepted;
+    if (socket === undefined) throw new Error('no connection');
+    // A client that rests and answers pings is left alone for longer.
+    for (let passedMs = 0; passedMs < 2 * MAX_ARRIVAL_MS; passedMs += PING_EVERY_MS) {
+      const readBytes = socket.bytesRead;
+      node.pass(PING_EVERY_MS);
+      await until(() => socket.bytesRead > readBytes);
+    }
+    expect(await metric('meridian_websocket_message_bytes')).toBe(0);
+    for (let passedMs = 0; passedMs < MAX_ARRIVAL_MS; passedMs += PING_EVERY_MS) {
+      expect(one.ws.readyState).toBe(one.ws.OPEN);
+      const readBytes = socket.bytesRead;
+      one.ws.send('x'.repeat(1_000), { fin: false });
+      await until(() => socket.bytesRead > readBytes + 1_000);
+      node.pass(PING_EVERY_MS);
+    }
+    const closing = one.ws;
+    await until(() => closing.readyState !== closing.OPEN);
+    node.pass(CLOSE_WITHIN_MS);
+    expect(await one.closed).toEqual([1008, 'a message took too long to arrive']);
+    await until(async () => (await connections()) === 0);
+    expect(await metric('meridian_websocket_message_bytes')).toBe(0);
+  });
+
+  it('holds no more than its share: a turn beyond it is refused', async () => {
+    const { provider, asked } = asking();
+    await start(provider, { account: { balanceNano: 1_000_000_000_000n } });
+    const one = await client().opened();
+    const input = 'x'.repeat(28 * 1024 * 1024);
+    one.create({ stream_id: 'a', input });
+    const { stream } = await asked();
+    // The message of a turn and the request made of it; there is room for one more, not for what would be made of that.
+    one.create({ stream_id: 'b', input });
+    expect(errorOf(await one.next('b'))).toMatchObject({ status: 429, code: 'websocket_queue_limit_reached' });
+    expect(await metric('meridian_websocket_message_bytes')).toBeLessThan(MAX_CONNECTION_MESSAGE_BYTES);
+    expect(node.asked).toHaveLength(1);
+    stream.whole('done');
+    expect((await one.answer('a')).at(-1)?.type).toBe('response.completed');
+    await until(async () => (await metric('meridian_websocket_message_bytes')) === 0);
+    await node.finals(1);
   });
 });
 
@@ -407,5 +518,16 @@ describe('a client that reads slowly', () => {
     expect(socket.writableLength).toBeLessThan(10 * LONG.length);
     one.ws.resume();
     await until(() => one.messages.length === count);
+  });
+
+  it('gets no large input for a turn that runs back', async () => {
+    await start(counting().provider);
+    const one = await client().opened();
+    one.send({ type: 'response.steer', previous_response_id: 'r', input: 'x'.repeat(MAX_STEER_BYTES) });
+    const told = await one.next();
+    expect(errorOf(told)).toMatchObject({ status: 413, code: 'request_too_large' });
+    expect(JSON.stringify(told).length).toBeLessThan(1_000);
+    expect((await one.turn({ input: 'x' })).status).toBe('completed');
+    await node.finals(1);
   });
 });

@@ -13,17 +13,21 @@ import { type LaneName, Lanes } from './lanes.ts';
 import {
   CLOSE_WITHIN_MS,
   LIFETIME_MS,
-  MAX_BUFFERED_MESSAGE_BYTES,
+  MAX_ARRIVAL_MS,
+  MAX_CONNECTION_MESSAGE_BYTES,
+  MAX_OVERTIME_MS,
+  MAX_STEER_BYTES,
   MAX_STREAM_IDS,
   PING_EVERY_MS,
   SILENT_MS,
   SMALL_MESSAGE_BYTES,
-  STALL_MS,
 } from './limits.ts';
+import { MessageRoom } from './message-room.ts';
 import { includingState } from './reasoning-state.ts';
 import { errorMessage, type RefusalCode, refusal } from './refusal.ts';
 import { type Outlet, TurnReply } from './turn-reply.ts';
 import { requestBody, toolsFor } from './turn-request.ts';
+import { UnreadWatch } from './unread-watch.ts';
 
 export interface ConnectionDeps {
   readonly dialect: Dialect;
@@ -44,16 +48,8 @@ export interface ConnectionDeps {
   readonly onError: (requestId: string, error: GatewayError) => void;
   /** For all connections of the node. */
   readonly stateRoom: StateRoom;
+  /** For all connections of the key. */
   readonly messageRoom: MessageRoom;
-}
-
-/** Bytes of messages, and of the requests made of them, that the connections of a node hold at one moment. */
-export class MessageRoom {
-  bytes = 0;
-
-  get isFull(): boolean {
-    return this.bytes > MAX_BUFFERED_MESSAGE_BYTES;
-  }
 }
 
 interface Turn {
@@ -72,12 +68,16 @@ interface Ending {
   readonly closeReason: string;
 }
 
+/** Of a client's control frame: two bytes of head, four of mask. */
+const CONTROL_HEAD_BYTES = 6;
+
 export class Connection implements Outlet {
   readonly #deps: ConnectionDeps;
   readonly #ws: WebSocket;
   readonly #socket: Socket;
   readonly #lanes = new Lanes<Turn>();
   readonly #conversation: Conversation;
+  readonly #room: MessageRoom;
   readonly #replies = new Set<TurnReply>();
   #waitingForDrain: (() => void)[] = [];
   #ending: Ending | undefined;
@@ -85,10 +85,12 @@ export class Connection implements Outlet {
   #corked = false;
   /** Of a message that has not come whole. */
   #arrivingBytes = 0;
+  #arrivalTimer: { cancel(): void } | undefined;
   #pingsInSilence = 0;
   #pingTimer: { cancel(): void };
-  #stallTimer: { cancel(): void } | undefined;
+  readonly #unread: UnreadWatch;
   #closeTimer: { cancel(): void } | undefined;
+  #overtimeTimer: { cancel(): void } | undefined;
   readonly #lifetimeTimer: { cancel(): void };
 
   constructor(deps: ConnectionDeps, ws: WebSocket, socket: Socket, onClosed: () => void) {
@@ -96,10 +98,14 @@ export class Connection implements Outlet {
     this.#ws = ws;
     this.#socket = socket;
     this.#conversation = new Conversation(deps.stateRoom);
+    this.#room = new MessageRoom(MAX_CONNECTION_MESSAGE_BYTES, deps.messageRoom);
+    const takenBytes = (): number => socket.bytesWritten - socket.writableLength;
+    this.#unread = new UnreadWatch(deps.timers, takenBytes, () => this.terminate());
     // Before the listener that reads messages out of it.
     socket.prependListener('data', (chunk: Buffer) => this.#arriving(chunk.length));
     socket.on('drain', () => this.#drained());
     ws.on('message', (data, isBinary) => this.#message(data as Buffer, isBinary));
+    for (const control of ['ping', 'pong'] as const) ws.on(control, (data: Buffer) => this.#controlled(data.length));
     // What broke the protocol has been told in the closing code; 'close' follows.
     ws.on('error', () => {});
     ws.once('close', () => {
@@ -135,7 +141,7 @@ export class Connection implements Outlet {
 
   onDrain(resume: () => void): void {
     this.#waitingForDrain.push(resume);
-    this.#watchStall();
+    if (!this.#closed) this.#unread.begin();
   }
 
   /** No further turn is served. Those that run are finished; then the connection is closed. */
@@ -144,9 +150,10 @@ export class Connection implements Outlet {
     this.#ending = ending;
     for (const turn of this.#lanes.takeWaiting()) {
       this.#refuse(ending.why, turn.requestId, turn.lane);
-      this.#deps.messageRoom.bytes -= turn.bytes;
+      this.#room.count(-turn.bytes);
     }
     this.#closeWhenIdle();
+    if (!this.gone) this.#overtimeTimer = this.#deps.timers.after(MAX_OVERTIME_MS, () => this.#leave(ending));
   }
 
   /** Closes the connection at once; what runs has lost its client. */
@@ -167,7 +174,7 @@ export class Connection implements Outlet {
       return;
     }
     if (message.kind === 'create') this.#enter({ requestId, lane: message.streamId, create: message, bytes: text.length });
-    else if (message.kind === 'steer') this.#refuseSteering(message);
+    else if (message.kind === 'steer') this.#refuseSteering(message, text.length, requestId);
   }
 
   #enter(turn: Turn): void {
@@ -176,12 +183,9 @@ export class Connection implements Outlet {
       this.#refuse(this.#ending.why, requestId, lane);
       return;
     }
-    if (this.#deps.messageRoom.bytes + bytes > MAX_BUFFERED_MESSAGE_BYTES) {
-      const why = new GatewayError('overloaded', {
-        message: 'Too many large requests are being read at the moment.',
-        retryAfterSeconds: 1,
-      });
-      this.#refuse(why, requestId, lane);
+    const noRoom = this.#noRoomFor(bytes);
+    if (noRoom !== undefined) {
+      this.#refuse(noRoom, requestId, lane);
       return;
     }
     const entered = this.#lanes.enter(turn);
@@ -189,7 +193,7 @@ export class Connection implements Outlet {
       this.#refuse(entered === 'too_many_streams' ? tooManyStreams() : tooManyWaiting(), requestId, lane);
       return;
     }
-    this.#deps.messageRoom.bytes += bytes;
+    this.#room.count(bytes);
     this.#advance();
   }
 
@@ -226,8 +230,10 @@ export class Connection implements Outlet {
       const withState = this.#reasons(create, principal) ? includingState(create.include) : undefined;
       hidesReasoningState = withState !== undefined;
       const body = requestBody(create, previous, withState);
+      const noRoom = this.#noRoomFor(body.length);
+      if (noRoom !== undefined) throw noRoom;
       heldBytes += body.length;
-      this.#deps.messageRoom.bytes += body.length;
+      this.#room.count(body.length);
       const exchange = { requestId, dialect, operation: 'chat', principal, body, place: {}, arrivedMs } as const;
       if (create.generate) {
         const permit = this.#deps.enter(principal);
@@ -240,7 +246,7 @@ export class Connection implements Outlet {
       reply.fail(GatewayError.from(thrown));
     }
     this.#replies.delete(reply);
-    this.#deps.messageRoom.bytes -= heldBytes;
+    this.#room.count(-heldBytes);
     if (!this.#closed) this.#remember(turn, previous, reply);
     if (previous !== undefined) this.#conversation.release(previous);
     this.#lanes.left(lane);
@@ -295,7 +301,12 @@ export class Connection implements Outlet {
   }
 
   /** Input for a turn that runs cannot be brought to a provider that has been called over HTTP. */
-  #refuseSteering({ previousResponseId, input }: SteerMessage): void {
+  #refuseSteering({ previousResponseId, input }: SteerMessage, bytes: number, requestId: string): void {
+    if (bytes > MAX_STEER_BYTES) {
+      const message = `A response that runs takes no further input here, and response.steer may have at most ${MAX_STEER_BYTES} bytes.`;
+      this.#refuse(new GatewayError('request_too_large', { message }), requestId, undefined);
+      return;
+    }
     const error = {
       type: 'invalid_request_error',
       code: 'steering_not_supported',
@@ -325,22 +336,11 @@ export class Connection implements Outlet {
   }
 
   #drained(): void {
-    this.#stallTimer?.cancel();
-    this.#stallTimer = undefined;
+    this.#unread.end();
     const waiting = this.#waitingForDrain;
     this.#waitingForDrain = [];
     for (const resume of waiting) resume();
     this.#advance();
-  }
-
-  #watchStall(): void {
-    if (this.#stallTimer !== undefined || this.#closed) return;
-    const takenBytes = this.#socket.bytesWritten - this.#socket.writableLength;
-    this.#stallTimer = this.#deps.timers.after(STALL_MS, () => {
-      this.#stallTimer = undefined;
-      if (this.#socket.bytesWritten - this.#socket.writableLength === takenBytes) this.terminate();
-      else this.#watchStall();
-    });
   }
 
   #pingAgain(): void {
@@ -356,19 +356,55 @@ export class Connection implements Outlet {
 
   #arriving(bytes: number): void {
     this.#pingsInSilence = 0;
+    if (this.#closed) return;
     this.#arrivingBytes += bytes;
-    this.#deps.messageRoom.bytes += bytes;
-    if (this.#arrivingBytes > SMALL_MESSAGE_BYTES && this.#deps.messageRoom.isFull) this.#shut(1013, 'too many large messages');
+    this.#room.count(bytes);
+    this.#arrivalTimer ??= this.#deps.timers.after(MAX_ARRIVAL_MS, () => this.#late());
+    if (this.#arrivingBytes > SMALL_MESSAGE_BYTES && this.#room.fullFor(0) !== undefined) this.#cutOff(1013, 'too many large messages');
+  }
+
+  /** A control frame may come amid a message, and is no part of it. */
+  #controlled(payloadBytes: number): void {
+    const frameBytes = Math.min(this.#arrivingBytes, CONTROL_HEAD_BYTES + payloadBytes);
+    this.#arrivingBytes -= frameBytes;
+    this.#room.count(-frameBytes);
+    if (this.#arrivingBytes === 0) this.#arrived();
   }
 
   #arrived(): void {
-    this.#deps.messageRoom.bytes -= this.#arrivingBytes;
+    this.#room.count(-this.#arrivingBytes);
     this.#arrivingBytes = 0;
+    this.#arrivalTimer?.cancel();
+    this.#arrivalTimer = undefined;
+  }
+
+  /** A message that comes drop by drop would be held for as long as its connection lasts. */
+  #late(): void {
+    this.#arrivalTimer = undefined;
+    // What is not read here cannot arrive.
+    if (this.#ws.isPaused) this.#arrivalTimer = this.#deps.timers.after(MAX_ARRIVAL_MS, () => this.#late());
+    else this.#cutOff(1008, 'a message took too long to arrive');
+  }
+
+  #noRoomFor(bytes: number): GatewayError | undefined {
+    const full = this.#room.fullFor(bytes);
+    if (full === undefined) return undefined;
+    if (full === this.#room) return tooManyWaiting();
+    if (full === this.#deps.messageRoom) {
+      const message = 'The requests of this API key that wait or are served on this node are too large together.';
+      return new GatewayError('rate_limit_exceeded', { message, retryAfterSeconds: 1, details: { limit: 'websocket_message_bytes' } });
+    }
+    return new GatewayError('overloaded', { message: 'Too many large requests are being read at the moment.', retryAfterSeconds: 1 });
   }
 
   #closeWhenIdle(): void {
     const ending = this.#ending;
-    if (ending === undefined || this.#lanes.running > 0 || this.gone) return;
+    if (ending !== undefined && this.#lanes.running === 0) this.#leave(ending);
+  }
+
+  /** A turn that still runs has lost its client. */
+  #leave(ending: Ending): void {
+    if (this.gone) return;
     if (ending.tellsAlways) this.#refuse(ending.why, this.#deps.newRequestId(), undefined);
     this.#shut(ending.closeCode, ending.closeReason);
   }
@@ -379,14 +415,20 @@ export class Connection implements Outlet {
     this.#closeTimer = this.#deps.timers.after(CLOSE_WITHIN_MS, () => this.terminate());
   }
 
+  /** Closes amid a message, of which no more is read; so its peer's part of the closing handshake is not seen either. */
+  #cutOff(code: number, reason: string): void {
+    this.#shut(code, reason);
+    this.#ws.pause();
+  }
+
   #close(): void {
     this.#closed = true;
     this.#pingTimer.cancel();
     this.#lifetimeTimer.cancel();
-    this.#stallTimer?.cancel();
     this.#closeTimer?.cancel();
+    this.#overtimeTimer?.cancel();
     this.#arrived();
-    for (const turn of this.#lanes.takeWaiting()) this.#deps.messageRoom.bytes -= turn.bytes;
+    for (const turn of this.#lanes.takeWaiting()) this.#room.count(-turn.bytes);
     this.#conversation.clear();
     for (const reply of this.#replies) reply.connectionGone();
     this.#drained();

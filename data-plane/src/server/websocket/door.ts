@@ -10,9 +10,18 @@ import { spokenAt } from '../../dialect/place.ts';
 import type { Spoken } from '../../dialect/registry.ts';
 import { HttpReply } from '../reply.ts';
 import { plainPath } from '../server.ts';
-import { Connection, type ConnectionDeps, drainEnding, MessageRoom } from './connection.ts';
+import { Connection, type ConnectionDeps, drainEnding } from './connection.ts';
 import { StateRoom } from './conversation.ts';
-import { CLOSE_WITHIN_MS, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_KEY, MAX_MESSAGE_BYTES, MAX_NODE_STATE_BYTES } from './limits.ts';
+import {
+  CLOSE_WITHIN_MS,
+  MAX_CONNECTIONS,
+  MAX_CONNECTIONS_PER_KEY,
+  MAX_KEY_MESSAGE_BYTES,
+  MAX_MESSAGE_BYTES,
+  MAX_NODE_MESSAGE_BYTES,
+  MAX_NODE_STATE_BYTES,
+} from './limits.ts';
+import { MessageRoom } from './message-room.ts';
 
 export const WEBSOCKET_PATH = '/v1/responses';
 /** Of the metrics. */
@@ -39,6 +48,12 @@ export function wantsWebSocket(request: IncomingMessage): boolean {
   return path === WEBSOCKET_PATH || path.startsWith(`${WEBSOCKET_PATH}?`);
 }
 
+/** What one key has of a node. */
+interface KeyShare {
+  connections: number;
+  readonly room: MessageRoom;
+}
+
 export class WebSocketDoor {
   readonly #deps: DoorDeps;
   readonly #server = new WebSocketServer({
@@ -48,9 +63,11 @@ export class WebSocketDoor {
     perMessageDeflate: false,
   });
   readonly #connections = new Set<Connection>();
-  readonly #connectionsOfKey = new Map<string, number>();
+  readonly #keys = new Map<string, KeyShare>();
+  /** Keys whose connections have left: to be forgotten when their turns have ended. */
+  readonly #restingKeys = new Set<string>();
   readonly #stateRoom = new StateRoom(MAX_NODE_STATE_BYTES);
-  readonly #messageRoom = new MessageRoom();
+  readonly #messageRoom = new MessageRoom(MAX_NODE_MESSAGE_BYTES);
 
   constructor(deps: DoorDeps) {
     this.#deps = deps;
@@ -94,18 +111,18 @@ export class WebSocketDoor {
     this.#server.handleUpgrade(request, stream, head, (ws) => {
       deps.onStatus(NAME, 101);
       deps.onOpened();
-      const leave = this.#enter(principal.key.id);
+      const share = this.#enter(principal.key.id);
       const connectionDeps: ConnectionDeps = {
         ...deps,
         dialect: this.#dialect(),
         authenticate,
         onStatus: (status) => deps.onStatus('chat', status),
         stateRoom: this.#stateRoom,
-        messageRoom: this.#messageRoom,
+        messageRoom: share.room,
       };
       const connection = new Connection(connectionDeps, ws, stream as Socket, () => {
         this.#connections.delete(connection);
-        leave();
+        this.#leave(principal.key.id, share);
         deps.onClosed();
       });
       this.#connections.add(connection);
@@ -128,7 +145,7 @@ export class WebSocketDoor {
   }
 
   #crowded(keyId: string): GatewayError | undefined {
-    if ((this.#connectionsOfKey.get(keyId) ?? 0) >= MAX_CONNECTIONS_PER_KEY) {
+    if ((this.#keys.get(keyId)?.connections ?? 0) >= MAX_CONNECTIONS_PER_KEY) {
       const message = `This API key may have ${MAX_CONNECTIONS_PER_KEY} WebSocket connections to a node at one time.`;
       return new GatewayError('rate_limit_exceeded', { message, retryAfterSeconds: 1, details: { limit: 'websocket_connections' } });
     }
@@ -136,13 +153,23 @@ export class WebSocketDoor {
     return new GatewayError('overloaded', { message: 'This node has too many WebSocket connections at the moment.', retryAfterSeconds: 1 });
   }
 
-  #enter(keyId: string): () => void {
-    this.#connectionsOfKey.set(keyId, (this.#connectionsOfKey.get(keyId) ?? 0) + 1);
-    return () => {
-      const left = (this.#connectionsOfKey.get(keyId) ?? 1) - 1;
-      if (left === 0) this.#connectionsOfKey.delete(keyId);
-      else this.#connectionsOfKey.set(keyId, left);
-    };
+  #enter(keyId: string): KeyShare {
+    const share = this.#keys.get(keyId) ?? { connections: 0, room: new MessageRoom(MAX_KEY_MESSAGE_BYTES, this.#messageRoom) };
+    share.connections++;
+    this.#keys.set(keyId, share);
+    return share;
+  }
+
+  /** Turns that outlast their connections keep their part of the room: the next connection of the key shares it with them. */
+  #leave(keyId: string, share: KeyShare): void {
+    share.connections--;
+    if (share.connections === 0) this.#restingKeys.add(keyId);
+    for (const resting of this.#restingKeys) {
+      const held = this.#keys.get(resting);
+      if (held?.connections === 0 && held.room.bytes > 0) continue;
+      this.#restingKeys.delete(resting);
+      if (held?.connections === 0) this.#keys.delete(resting);
+    }
   }
 
   /** Answers on the socket as to any request, and closes it. */
