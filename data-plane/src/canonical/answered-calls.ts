@@ -60,8 +60,7 @@ function answered(messages: readonly Message[], param: string): readonly Message
 
 /** In one pass, since a client can send as many of them as a body holds. */
 function oneTurn(messages: readonly Message[], first: Message): Message {
-  const rest: Record<string, unknown> = {};
-  for (const message of messages) Object.assign(rest, message.rest);
+  const rest = Object.fromEntries(messages.flatMap((message) => Object.entries(message.rest)));
   return { ...first, parts: messages.flatMap(({ parts }) => parts), rest };
 }
 

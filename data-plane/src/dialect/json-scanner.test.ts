@@ -122,6 +122,35 @@ describe('the JSON cursor', () => {
     expect(accepts(Buffer.from('['.repeat(200_000)))).toBe(false);
   });
 
+  it('reads names as they are written, however many it has met', () => {
+    const name = fc.oneof(fc.string({ minLength: 1, maxLength: 6 }), fc.string({ minLength: 28, maxLength: 36 }));
+    fc.assert(
+      fc.property(fc.uniqueArray(name.filter((text) => /^[\x20-\x7e]+$/.test(text) && !/["\\]/.test(text))), (names) => {
+        const cursor = new JsonCursor(Buffer.from(`{${names.map((text) => `"${text}":0`).join()}}`));
+        const read: string[] = [];
+        cursor.openObject();
+        for (let first = true; cursor.nextKey(first); first = false) {
+          read.push(cursor.key());
+          cursor.skipValue();
+        }
+        expect(read).toEqual(names);
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  it('reads the value that stands in a span as JSON.parse does', () => {
+    const value = fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme', maxLength: 80 }), fc.jsonValue());
+    fc.assert(
+      fc.property(value, (written) => {
+        const text = JSON.stringify(written);
+        const body = Buffer.from(` ${text} `);
+        expect(valueAt(body, { start: 1, end: body.length - 1 })).toEqual(JSON.parse(text));
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
   it('refuses a known name that stands twice or is written with escapes, and lets others pass', () => {
     const names = new Set(['model']);
     expect(() => scanObject(Buffer.from('{"model":1,"model":2}'), names)).toThrow(JsonKeyError);

@@ -165,7 +165,7 @@ export class JsonCursor {
   /** The key last read, decoded. */
   key(): string {
     // A name with bytes above 0x7f cannot equal any of ours, so latin1 will do to compare it.
-    if (!this.keyEscaped) return this.body.toString('latin1', this.keyStart, this.keyEnd);
+    if (!this.keyEscaped) return nameAt(this.body, this.keyStart, this.keyEnd);
     return String(JSON.parse(this.body.toString('utf8', this.keyStart - 1, this.keyEnd + 1)));
   }
 
@@ -310,6 +310,31 @@ export class JsonCursor {
   }
 }
 
+/** Longer names are not kept. */
+const MAX_KEPT_NAME_BYTES = 32;
+/** A power of two: the names of all dialects together are some hundreds. */
+const KEPT_NAMES = 1024;
+/** Names of members come again and again, and to compare one with its bytes costs a fraction of making it anew. */
+const keptNames: string[] = new Array<string>(KEPT_NAMES).fill('');
+
+/** The latin1 text of `[start, end)`. */
+function nameAt(body: Buffer, start: number, end: number): string {
+  const length = end - start;
+  if (length > MAX_KEPT_NAME_BYTES) return body.toString('latin1', start, end);
+  let hash = length;
+  for (let at = start; at < end; at++) hash = (Math.imul(hash, 31) + (body[at] ?? 0)) | 0;
+  const place = hash & (KEPT_NAMES - 1);
+  const kept = keptNames[place] ?? '';
+  if (kept.length === length) {
+    let same = 0;
+    while (same < length && kept.charCodeAt(same) === body[start + same]) same++;
+    if (same === length) return kept;
+  }
+  const name = body.toString('latin1', start, end);
+  keptNames[place] = name;
+  return name;
+}
+
 function isHex(byte: number | undefined): boolean {
   if (byte === undefined) return false;
   const lower = byte | 0x20;
@@ -350,7 +375,21 @@ export function valueAt(body: Buffer, span: Span): unknown {
   if (first === 0x74) return true;
   if (first === 0x66) return false;
   if (first === 0x6e) return null;
+  if (first === QUOTE && isPlain(body, span)) return body.toString('latin1', span.start + 1, span.end - 1);
   return JSON.parse(body.toString('utf8', span.start, span.end));
+}
+
+/** Up to this length a string is looked at for escapes and characters of several bytes; above it that costs as much as reading them. */
+const MAX_PLAIN_BYTES = 64;
+
+/** A short string whose bytes are its characters. */
+function isPlain(body: Buffer, { start, end }: Span): boolean {
+  if (end - start > MAX_PLAIN_BYTES) return false;
+  for (let at = start + 1; at < end - 1; at++) {
+    const byte = body[at] ?? 0;
+    if (byte < 0x20 || byte === BACKSLASH || byte >= 0x80) return false;
+  }
+  return true;
 }
 
 /**

@@ -17,15 +17,22 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** The members that are not named: what a dialect of ours has no word for, carried along. */
+/** The members that are not named: what a dialect of ours has no word for, carried along. `value` is read from JSON. */
 export function rest(value: JsonObject, known: readonly string[]): JsonObject {
   let others: Record<string, unknown> | undefined;
-  for (const [key, member] of Object.entries(value)) {
+  // Objects from JSON inherit no members that can be walked.
+  for (const key in value) {
     if (known.includes(key)) continue;
     others ??= {};
-    others[key] = member;
+    setMember(others, key, value[key]);
   }
   return others ?? NO_REST;
+}
+
+/** Sets a member whose name comes from outside: `__proto__` is a name like any other there. */
+export function setMember(object: Record<string, unknown>, key: string, value: unknown): void {
+  if (key === '__proto__') Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
+  else object[key] = value;
 }
 
 export const NO_REST: JsonObject = Object.freeze({});

@@ -49,12 +49,13 @@ function forModel(request: Request, capabilities: readonly string[]): Request {
  * and its digits are nobody's own, so that they are found wherever the dialect puts them.
  */
 const COST_PLACEHOLDER = `0.${randomInt(1e13, 1e14)}e-99`;
+const COST_PLACEHOLDER_BYTES = Buffer.from(COST_PLACEHOLDER);
 
 function withCost({ body, losses }: Encoded, costUsdLiteral: string): Encoded {
   const bytes = body.length === 1 && body[0] !== undefined ? body[0] : Buffer.concat(body as Buffer[]);
-  const at = bytes.indexOf(COST_PLACEHOLDER);
+  const at = bytes.indexOf(COST_PLACEHOLDER_BYTES);
   if (at === -1) return { body: [bytes], losses };
-  const after = bytes.subarray(at + COST_PLACEHOLDER.length);
+  const after = bytes.subarray(at + COST_PLACEHOLDER_BYTES.length);
   return { body: [bytes.subarray(0, at), Buffer.from(costUsdLiteral), after], losses };
 }
 

@@ -1,5 +1,6 @@
 /** Reading the usage objects of providers: counts that may be missing, null or nonsense, and parts of wholes. */
 import type { Meter, Usage } from '@meridian/domain/usage';
+import { setMember } from './json.ts';
 
 export type UsageObject = Readonly<Record<string, unknown>>;
 
@@ -61,7 +62,7 @@ export function mergeUsage(previous: UsageObject | undefined, next: UsageObject)
   for (const [key, value] of Object.entries(next)) {
     if (value === null || value === undefined) continue;
     const before = merged[key];
-    merged[key] = isUsageObject(value) && isUsageObject(before) ? mergeUsage(before, value) : value;
+    setMember(merged, key, isUsageObject(value) && isUsageObject(before) ? mergeUsage(before, value) : value);
   }
   return merged;
 }

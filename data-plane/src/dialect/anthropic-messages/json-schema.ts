@@ -1,5 +1,5 @@
 /** JSON Schemas as this provider takes them where an answer or a call is held to them. */
-import { isObject, type JsonObject } from '../json.ts';
+import { isObject, type JsonObject, setMember } from '../json.ts';
 
 /** Keywords that are refused; what they say is added to the description, for the model to heed. */
 const REFUSED: ReadonlySet<string> = new Set([
@@ -63,7 +63,7 @@ function strictly(schema: JsonObject, path: string, removed: string[]): JsonObje
       written[key] = Object.fromEntries(
         Object.entries(value).map(([name, item]) => [name, isObject(item) ? strictly(item, `${at}.${name}`, removed) : item]),
       );
-    } else written[key] = value;
+    } else setMember(written, key, value);
   }
   const isOfObjects =
     schema.type === 'object' || isObject(schema.properties) || (Array.isArray(schema.type) && schema.type.includes('object'));

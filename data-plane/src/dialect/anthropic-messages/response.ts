@@ -8,6 +8,7 @@ import type { Response, UsageReport } from '../../canonical/response.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
 import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
+import { answerId } from '../answer-id.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { parseExact } from '../exact-json.ts';
 import { isObject, type JsonObject, rest, text, withLiteral } from '../json.ts';
@@ -178,10 +179,7 @@ export function readReport(raw: unknown): UsageReport | undefined {
   return usage === undefined || !isObject(raw) ? undefined : { usage, reasoningTokens: reasoningTokens(raw), raw };
 }
 
-/** Our own id of an answer, in this protocol's form. */
-export function messageId(requestId: string): string {
-  return `msg_${requestId.replace(/^req_/, '')}`;
-}
+export const MESSAGE_ID_PREFIX = 'msg_';
 
 /** The client's body. This protocol has one answer in it: the first. */
 export function encodeResponse(response: Response, terms: EncodeTerms): Encoded {
@@ -197,7 +195,7 @@ export function encodeResponse(response: Response, terms: EncodeTerms): Encoded 
   const hasCalls = content.some((block) => block.type === 'tool_use');
   const hasRefusal = choice?.parts.some((part) => part.type === 'refusal') ?? false;
   const fields = JSON.stringify({
-    id: messageId(terms.requestId),
+    id: answerId(MESSAGE_ID_PREFIX, terms.requestId),
     type: 'message',
     role: 'assistant',
     model: terms.model ?? response.model ?? terms.request.model,
@@ -266,6 +264,5 @@ function writeText(part: TextPart, at: string, lose: (loss: Loss) => void): Json
 
 /** An upstream that gives its calls no ids leaves it to us. `call` counts the calls of the answer. */
 export function clientCallId(call: Pick<ToolCallPart, 'id' | 'carriers'>, index: number, requestId: string): string {
-  const id = call.id === '' ? `${requestId.replace(/^req_/, '')}_${index}` : call.id;
-  return packCallId('toolu_', { id: call.id === '' ? `toolu_${id}` : id, carriers: call.carriers ?? [] });
+  return packCallId('toolu_', { id: call.id === '' ? answerId('toolu_', requestId, index) : call.id, carriers: call.carriers ?? [] });
 }

@@ -6,13 +6,14 @@ import type { Finish } from '../../canonical/finish.ts';
 import type { ForeignPart, ReasoningCarrier } from '../../canonical/message.ts';
 import type { UsageReport } from '../../canonical/response.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
+import { answerId } from '../answer-id.ts';
 import { AnswerLimitError } from '../answer-limit.ts';
 import type { EncodeStreamTerms, StreamEncoder } from '../dialect.ts';
 import { type JsonObject, withLiteral } from '../json.ts';
 import { writeFinish } from './finish.ts';
 import { JsonEnd } from './json-end.ts';
 import { signatureOf, writeCitation, writeThinking } from './message.ts';
-import { clientCallId, messageId } from './response.ts';
+import { clientCallId, MESSAGE_ID_PREFIX } from './response.ts';
 import { DIALECT } from './schema.ts';
 import { DIRECT_CALLER } from './tools.ts';
 import { writeUsage } from './usage.ts';
@@ -113,7 +114,7 @@ export class MessagesStreamEncoder implements StreamEncoder {
     this.#write({
       type: 'message_start',
       message: {
-        id: messageId(this.#terms.requestId),
+        id: answerId(MESSAGE_ID_PREFIX, this.#terms.requestId),
         type: 'message',
         role: 'assistant',
         model: this.#terms.model ?? model ?? this.#terms.request.model,

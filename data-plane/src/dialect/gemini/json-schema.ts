@@ -1,5 +1,5 @@
 /** JSON Schema, and the part of OpenAPI's schema that Gemini began with. */
-import { isObject, type JsonObject } from '../json.ts';
+import { isObject, type JsonObject, setMember } from '../json.ts';
 
 /** References are followed so deep; below that anything is allowed, since this form cannot say that a schema contains itself. */
 const MAX_REFERENCE_LEVELS = 8;
@@ -204,7 +204,7 @@ export function fromOpenApi(given: unknown): JsonObject {
     else if (keyword === 'enum' && Array.isArray(value)) out.enum = nullable === true ? [...value, null] : value;
     else if (keyword === 'example') out.examples = [value];
     else if (NUMBER_KEYWORDS.includes(keyword)) out[keyword] = typeof value === 'string' ? Number(value) : value;
-    else if (keyword !== 'propertyOrdering') out[keyword] = value;
+    else if (keyword !== 'propertyOrdering') setMember(out, keyword, value);
   }
   if (nullable === true && out.type === undefined) out.anyOf = [...(Array.isArray(out.anyOf) ? out.anyOf : []), { type: 'null' }];
   if (typeof format === 'string' && format !== 'enum') out.format = format;

@@ -4,7 +4,7 @@
  */
 import { packCarrier, unpackCarrier } from '../../canonical/carrier.ts';
 import type { ReasoningCarrier, ReasoningPart } from '../../canonical/message.ts';
-import { isObject, type JsonObject, number, rest, text } from '../json.ts';
+import { isObject, type JsonObject, number, rest, setMember, text } from '../json.ts';
 
 const DIALECT = 'openai-chat';
 /** Which vendor's proof a detail is; SDKs pass on formats that they do not know. */
@@ -139,7 +139,7 @@ function isSame(a: JsonObject, b: JsonObject): boolean {
 function joined(before: JsonObject, piece: JsonObject): JsonObject {
   const whole: Record<string, unknown> = { ...before };
   for (const [key, value] of Object.entries(rest(piece, GROWING))) {
-    if (value !== null && value !== undefined) whole[key] = value;
+    if (value !== null && value !== undefined) setMember(whole, key, value);
   }
   for (const member of GROWING) {
     const more = text(piece[member]);

@@ -7,11 +7,11 @@ import type { Part } from '../../canonical/message.ts';
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
 import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
+import { answerId } from '../answer-id.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
 import { type Edit, type Span, splice, valueAt } from '../json-scanner.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
-import { answerId } from './answer-id.ts';
 import { writeAnswerMessage } from './answer-message.ts';
 import { readSources, SOURCE_KEYS } from './citations.ts';
 import { readFinish, writeFinish } from './finish.ts';
@@ -224,7 +224,7 @@ export function encodeResponse(response: Response, terms: EncodeTerms): Encoded 
   const losses: Loss[] = [];
   const fields = JSON.stringify({
     ...(isOurs ? response.rest : NO_REST),
-    id: isOurs && response.id !== '' ? response.id : answerId(terms.requestId),
+    id: isOurs && response.id !== '' ? response.id : answerId('chatcmpl-', terms.requestId),
     object: 'chat.completion',
     created: response.createdSeconds ?? terms.createdSeconds,
     model: terms.model ?? response.model ?? terms.request.model,

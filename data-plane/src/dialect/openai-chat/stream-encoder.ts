@@ -2,10 +2,10 @@
 import { argumentsAsInput } from '../../canonical/custom-tool.ts';
 import type { StreamEvent } from '../../canonical/event.ts';
 import type { UsageReport } from '../../canonical/response.ts';
+import { answerId } from '../answer-id.ts';
 import { AnswerLimitError } from '../answer-limit.ts';
 import type { EncodeStreamTerms, StreamEncoder } from '../dialect.ts';
 import { type JsonObject, NO_REST, withLiteral } from '../json.ts';
-import { answerId } from './answer-id.ts';
 import { hasAddress, writeCitation } from './citations.ts';
 import { writeFinish } from './finish.ts';
 import { writeAudio, writeImage } from './media.ts';
@@ -143,7 +143,7 @@ export class ChatStreamEncoder implements StreamEncoder {
     this.#isOurs = event.dialect === DIALECT;
     this.#envelope = {
       ...(this.#isOurs ? event.rest : NO_REST),
-      id: this.#isOurs && event.id !== '' ? event.id : answerId(requestId),
+      id: this.#isOurs && event.id !== '' ? event.id : answerId('chatcmpl-', requestId),
       object: 'chat.completion.chunk',
       created: event.createdSeconds ?? createdSeconds,
       model: model ?? event.model ?? request.model,

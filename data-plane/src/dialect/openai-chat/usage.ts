@@ -1,5 +1,5 @@
 /** Usage as this family of providers writes it, and our disjoint components. */
-import { type Component, componentOf, inputTokens, metersOf, outputTokens, type Usage, unitsOf } from '@meridian/domain/usage';
+import { type Component, componentOf, inputTokens, type Meter, outputTokens, type Usage } from '@meridian/domain/usage';
 import type { JsonObject } from '../json.ts';
 import { addToolCalls, count, isUsageObject, objectIn, takeParts, type UsageDraft } from '../usage-object.ts';
 
@@ -85,13 +85,19 @@ export function writeUsage(usage: Usage, reasoningTokens: number | undefined): J
 
 /** The units of components with their variants; undefined where none of them was told. */
 function unitsTold(usage: Usage, ...components: readonly Component[]): number | undefined {
-  const isTold = metersOf(usage).some((meter) => components.includes(componentOf(meter)));
-  return isTold ? components.reduce((sum, component) => sum + unitsOf(usage, component), 0) : undefined;
+  let units: number | undefined;
+  for (const name in usage) {
+    const meter = name as Meter; // the names in a usage are meters
+    const counted = usage[meter];
+    if (counted !== undefined && components.includes(componentOf(meter))) units = (units ?? 0) + counted;
+  }
+  return units;
 }
 
+/** Undefined for an object in which nothing stands. */
 function told(fields: Readonly<Record<string, number | undefined>>): JsonObject | undefined {
-  const entries = Object.entries(fields).filter(([, tokens]) => tokens !== undefined);
-  return entries.length === 0 ? undefined : Object.fromEntries(entries);
+  for (const name in fields) if (fields[name] !== undefined) return fields;
+  return undefined;
 }
 
 /** Reasoning tokens as the provider tells them, whether inside the completion or beside it. */

@@ -1,9 +1,12 @@
 /** Errors in this protocol's shape. */
 import type { GatewayError } from '@meridian/domain/error';
 import type { Request } from '../../canonical/request.ts';
+import { answerId } from '../answer-id.ts';
 import type { RenderedError } from '../dialect.ts';
 import { type JsonObject, NO_REST } from '../json.ts';
 import { responseObject } from './response-object.ts';
+
+export const RESPONSE_ID_PREFIX = 'resp_';
 
 export function renderError(error: GatewayError, _requestId: string): RenderedError {
   const headers = ['content-type', 'application/json'];
@@ -42,7 +45,7 @@ export function failureEvents(error: GatewayError, sent: number, response: JsonO
 
 /** A stream of nothing but an error: of the request nothing is known any more. */
 export function renderStreamError(error: GatewayError, requestId: string): Buffer {
-  const head = { id: responseId(requestId), createdSeconds: 0, model: '' };
+  const head = { id: answerId(RESPONSE_ID_PREFIX, requestId), createdSeconds: 0, model: '' };
   const state = { status: 'failed', incomplete_details: null, output: [], serviceTier: undefined };
   return Buffer.concat(failureEvents(error, 0, { ...responseObject(NOTHING_ASKED, head, state), usage: null }));
 }
@@ -74,16 +77,6 @@ const NOTHING_ASKED: Request = {
   user: undefined,
   rest: NO_REST,
 };
-
-/** Ours, from the request's. */
-export function responseId(requestId: string): string {
-  return `resp_${idSuffix(requestId)}`;
-}
-
-/** What all ids of one answer end in. */
-export function idSuffix(requestId: string): string {
-  return requestId.replace(/^req_/, '');
-}
 
 /** One event, whose name is its type. */
 export function sseEvent(event: JsonObject & { readonly type: string }): Buffer {

@@ -5,11 +5,12 @@ import type { Citation, Part } from '../../canonical/message.ts';
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
 import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
+import { answerId } from '../answer-id.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { isObject, type JsonObject, number, rest, text, withLiteral } from '../json.ts';
 import { type Edit, JsonCursor, type Span, splice, valueAt } from '../json-scanner.ts';
 import { withoutUpstreamCost } from '../upstream-cost.ts';
-import { idSuffix, responseId } from './error.ts';
+import { RESPONSE_ID_PREFIX } from './error.ts';
 import { failureOf, hasFailed, isCall, readFinish, writeFinish } from './finish.ts';
 import { encryptedContent, type ItemStatus, imageItem, logprobsOf, messageItem, outputText, reasoningItem } from './item.ts';
 import { readOutputItem, writeAnnotation } from './message.ts';
@@ -226,7 +227,7 @@ export function encodeResponse(response: Response, terms: EncodeTerms): Encoded 
     losses,
   );
   const head: ResponseHead = {
-    id: responseId(terms.requestId),
+    id: answerId(RESPONSE_ID_PREFIX, terms.requestId),
     createdSeconds: response.createdSeconds ?? terms.createdSeconds,
     model: terms.model ?? response.model,
   };
@@ -244,7 +245,7 @@ function writeOutput(
 ): readonly JsonObject[] {
   const { parts, logprobs } = choice;
   const output: JsonObject[] = [];
-  const idOf = (prefix: string): string => `${prefix}_${idSuffix(requestId)}_${output.length}`;
+  const idOf = (prefix: string): string => answerId(prefix, requestId, output.length);
   let base = 0;
   const sources = sourcesByPlace(parts);
   let probabilities = request.logprobs === undefined ? [] : logprobsOf(logprobs);
@@ -259,30 +260,30 @@ function writeOutput(
         const last = index + run.length === parts.length ? lastStatus : 'completed';
         const { content, characters } = writeContent(run, sources, base, probabilities, losses);
         probabilities = [];
-        if (content.length > 0) output.push(withPhase(messageItem(idOf('msg'), last, content), isOurs ? run : []));
+        if (content.length > 0) output.push(withPhase(messageItem(idOf('msg_'), last, content), isOurs ? run : []));
         base += characters;
         index += run.length - 1;
         break;
       }
       case 'reasoning': {
         const asked = request.reasoning?.wantsCarriers === true ? part.carriers.map(encryptedContent) : [];
-        if (part.text !== '' || asked.length > 0) output.push(reasoningItem(idOf('rs'), part.text, asked[0]));
-        for (const encrypted of asked.slice(1)) output.push(reasoningItem(idOf('rs'), '', encrypted));
+        if (part.text !== '' || asked.length > 0) output.push(reasoningItem(idOf('rs_'), part.text, asked[0]));
+        for (const encrypted of asked.slice(1)) output.push(reasoningItem(idOf('rs_'), '', encrypted));
         break;
       }
       case 'tool_call': {
         const call = clientCall(part, request);
-        output.push({ ...(isOurs ? part.rest : {}), ...callItem(idOf(call.isCustom ? 'ctc' : 'fc'), status, call, part.arguments) });
+        output.push({ ...(isOurs ? part.rest : {}), ...callItem(idOf(call.isCustom ? 'ctc_' : 'fc_'), status, call, part.arguments) });
         break;
       }
       case 'image': {
-        const item = imageItem(idOf('ig'), part);
+        const item = imageItem(idOf('ig_'), part);
         if (item === undefined) losses.push({ name: 'media_output', at: 'image' });
         else output.push(item);
         break;
       }
       case 'audio':
-        if (part.transcript !== undefined) output.push(messageItem(idOf('msg'), status, [outputText(part.transcript, [], [])]));
+        if (part.transcript !== undefined) output.push(messageItem(idOf('msg_'), status, [outputText(part.transcript, [], [])]));
         losses.push(part.transcript === undefined ? { name: 'media_output', at: 'audio' } : { name: 'audio' });
         break;
       case 'foreign':

@@ -7,12 +7,13 @@ import type { StreamEvent } from '../../canonical/event.ts';
 import type { Finish } from '../../canonical/finish.ts';
 import type { Citation, ImagePart } from '../../canonical/message.ts';
 import type { UsageReport } from '../../canonical/response.ts';
+import { answerId } from '../answer-id.ts';
 import { AnswerLimitError } from '../answer-limit.ts';
 import type { EncodeStreamTerms, StreamDecoder, StreamEncoder } from '../dialect.ts';
 import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, NO_REST, number, text } from '../json.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
-import { failureEvents, idSuffix, responseId, sseEvent } from './error.ts';
+import { failureEvents, RESPONSE_ID_PREFIX, sseEvent } from './error.ts';
 import { failureOf, isCall, readFinish, writeFinish } from './finish.ts';
 import { encryptedContent, type ItemStatus, imageItem, logprobsOf, messageItem, outputText, reasoningItem } from './item.ts';
 import { readCarriers, readCitation, readOutputItem, writeAnnotation } from './message.ts';
@@ -376,7 +377,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
 
   constructor(terms: EncodeStreamTerms) {
     this.#terms = terms;
-    this.#head = { id: responseId(terms.requestId), createdSeconds: terms.createdSeconds, model: terms.model };
+    this.#head = { id: answerId(RESPONSE_ID_PREFIX, terms.requestId), createdSeconds: terms.createdSeconds, model: terms.model };
   }
 
   push(events: readonly StreamEvent[]): Buffer[] {
@@ -499,7 +500,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
       throw new AnswerLimitError(`more than ${MAX_OUTPUT_ITEMS} items in an answer`);
     }
     const index = this.#items++;
-    return { index, id: `${prefix}_${idSuffix(this.#terms.requestId)}_${index}` };
+    return { index, id: answerId(prefix, this.#terms.requestId, index) };
   }
 
   #added(index: number, item: JsonObject): void {
@@ -565,7 +566,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
     if (this.#open?.kind === 'message') return this.#open;
     this.#closeOpen();
     this.#closeWholeCalls();
-    const { index, id } = this.#newItem('msg');
+    const { index, id } = this.#newItem('msg_');
     this.#added(index, messageItem(id, 'in_progress', []));
     const message: OpenMessage = {
       kind: 'message',
@@ -629,7 +630,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
     if (item?.kind !== 'reasoning') {
       this.#closeOpen();
       this.#closeWholeCalls();
-      const { index, id } = this.#newItem('rs');
+      const { index, id } = this.#newItem('rs_');
       item = { kind: 'reasoning', index, id, text: '' };
       this.#open = item;
       this.#added(index, reasoningItem(id, '', undefined));
@@ -658,7 +659,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
     if (encrypted === undefined) return;
     this.#closeOpen();
     this.#closeWholeCalls();
-    const { index, id } = this.#newItem('rs');
+    const { index, id } = this.#newItem('rs_');
     this.#keep(encrypted.length);
     this.#added(index, reasoningItem(id, '', undefined));
     this.#done(index, reasoningItem(id, '', encrypted));
@@ -668,7 +669,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
     this.#closeOpen();
     this.#closeWholeCalls();
     const call = clientCall(event, this.#terms.request);
-    const { index, id } = this.#newItem(call.isCustom ? 'ctc' : 'fc');
+    const { index, id } = this.#newItem(call.isCustom ? 'ctc_' : 'fc_');
     this.#calls.set(event.call, { kind: 'call', index, id, call, text: '', isOpen: true });
     this.#added(index, callItem(id, 'in_progress', { ...call, isLowered: false }, ''));
   }
@@ -742,9 +743,9 @@ export class ResponsesStreamEncoder implements StreamEncoder {
   #wholeItem(make: (id: string) => JsonObject | undefined): void {
     this.#closeOpen();
     this.#closeWholeCalls();
-    const item = make(`ig_${idSuffix(this.#terms.requestId)}_${this.#items}`);
+    const item = make(answerId('ig_', this.#terms.requestId, this.#items));
     if (item === undefined) return;
-    const { index } = this.#newItem('ig');
+    const { index } = this.#newItem('ig_');
     this.#added(index, item.type === 'image_generation_call' ? { ...item, status: 'in_progress', result: null } : item);
     this.#done(index, item);
   }
