@@ -120,7 +120,7 @@ async function start(config: Config, base: Base, closers: (() => Promise<void>)[
   const services = buildServices(config, base, ids, restore);
   const { accounts, plans, keys, catalog, pricing, ledger, tiers, nodes, ingest } = services;
 
-  const seeded = await applySeed({ db: pools.api, ids, publish, plans, catalog, pricing }, config.catalogueFile);
+  const seeded = await applySeed({ db: pools.api, ids, publish, plans, catalog, pricing, trail: services.trail }, config.catalogueFile);
   await tiers.publishLadder();
   logger.info(seeded, 'catalogue applied');
 

@@ -148,7 +148,16 @@ export function testStack(db: Database): TestStack {
       ...(body === undefined ? {} : { payload: body as object }),
     });
   const admin: TestHttp['admin'] = (...request) => as(ADMIN_TOKEN, ...request);
-  return { app, db, services, seedDeps: { db, ids, publish, plans, catalog, pricing }, clock, limitChanges, as, admin };
+  return {
+    app,
+    db,
+    services,
+    seedDeps: { db, ids, publish, plans, catalog, pricing, trail: services.trail },
+    clock,
+    limitChanges,
+    as,
+    admin,
+  };
 }
 
 /** The same on a database of its own, with the starter plan. Call `close()` when the test is done. */

@@ -1,12 +1,15 @@
+import { hash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { completedCards } from '@meridian/domain/complete-cards';
 import { normalizeModelName } from '@meridian/domain/model';
 import { usdToNano } from '@meridian/domain/money';
 import type { RateCard } from '@meridian/domain/price';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ownNames } from '../catalog/catalog.ts';
+import { storeCards } from '../catalog/rate-card.ts';
 import { type TestHttp, testHttp } from '../http/testing.ts';
 import { CatalogueFileError, readCatalogue } from './catalogue-file.ts';
 import { applySeed } from './service.ts';
@@ -88,6 +91,21 @@ describe('the catalogue file of the repository', () => {
     }
   });
 
+  it('sells no cache write for less than input, nor an hour of it for less than five minutes', () => {
+    for (const { model, price } of catalogue.models) {
+      for (const { prices, serviceTier } of completedCards(price)) {
+        const { input, cache_write_5m: five = input, cache_write_1h: hour = five } = prices;
+        const isDearer = input === undefined || five === undefined || hour === undefined || (five >= input && hour >= five);
+        expect([model.id, serviceTier, isDearer]).toEqual([model.id, serviceTier, true]);
+      }
+    }
+  });
+
+  it('says each long-context step in each tier, so that what is charged is what is written', () => {
+    for (const { model, price } of catalogue.models)
+      expect([model.id, storeCards(completedCards(price))]).toEqual([model.id, storeCards(price)]);
+  });
+
   if (!existsSync(FACTS)) console.info(`skipped: the catalogue's facts are not at ${FACTS}`);
   it.skipIf(!existsSync(FACTS))('says what the published prices say', () => {
     const [header = [], ...rows] = readFileSync(FACTS, 'utf8')
@@ -113,7 +131,9 @@ describe('the catalogue file of the repository', () => {
       };
       const standard = card('standard', false)?.prices;
       for (const component of ['input', 'cached_input', 'cache_write_5m', 'cache_write_1h'] as const) {
-        check(component, standard?.[component], perMillion(fact(component)));
+        // A write that costs nothing beside the input has no price of its own: as a price, it would give the input away.
+        const costsNothing = component.startsWith('cache_write') && Number(fact(component)) === 0;
+        if (!costsNothing) check(component, standard?.[component], perMillion(fact(component)));
       }
       if (fact('mode') !== 'embedding') check('output', standard?.output, perMillion(fact('output')));
       check('image_in', fact('image_token_in') === undefined ? undefined : standard?.image_in, perMillion(fact('image_token_in')));
@@ -213,6 +233,33 @@ describe('applySeed', () => {
     ]);
     const [endpoint] = await http.services.catalog.listEndpoints({ modelId: 'small-1' }, { limit: 10, after: undefined });
     expect(endpoint?.cost_version).toBe(2);
+  });
+
+  it('leaves its changes in the trail, under the name and the hash of the file, and no event where nothing changes', async () => {
+    const told = SMALL.replaceAll('small-', 'told-').replaceAll('id: one', 'id: told').replaceAll('provider: one', 'provider: told');
+    await writeFile(file, told);
+    const events = async () => (await http.admin('GET', '/admin/v1/trail?actor=catalogue.yaml')).json().data;
+    const before: number = (await events()).length;
+    const another = (text: string) => ({
+      ...{ request_id: '', actor: { kind: 'file', id: 'catalogue.yaml' }, network: null, route: 'start', account_id: null },
+      ...{ subject: { kind: 'catalogue', id: null }, note: { sha256: hash('sha256', text, 'hex') } },
+    });
+    http.clock.advance(1);
+    await applySeed(http.seedDeps, file);
+    http.clock.advance(1);
+    await applySeed(http.seedDeps, file);
+    http.clock.advance(1);
+    const dearer = told.replace("output: '2'", "output: '3'");
+    await writeFile(file, dearer);
+    await applySeed(http.seedDeps, file);
+    const [second, first, ...others] = await events();
+    expect(others).toHaveLength(before);
+    expect(first).toMatchObject(another(told));
+    const made = first.changes.map(({ kind, id }: { kind: string; id: string }) => `${kind} ${id}`);
+    expect(made).toEqual(expect.arrayContaining(['provider told', 'model told-1', 'list_price told-1/1']));
+    expect(second).toMatchObject({ ...another(dearer), change_count: 2 });
+    const price = second.changes.find(({ kind }: { kind: string }) => kind === 'list_price');
+    expect(price).toMatchObject({ id: 'told-1/2', before: {}, after: { cards: [{ prices: { output: '3000000000' } }] } });
   });
 
   it("keeps an operator's edit until the file changes that item", async () => {

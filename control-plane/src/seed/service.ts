@@ -1,6 +1,7 @@
 /** Applies the catalogue file: what is new or changed in it, and nothing else. */
 import { hash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import type { IdSource } from '@meridian/domain/ids';
 import type { ConfigEntry } from '@meridian/domain/snapshot';
 import type { CatalogService } from '../catalog/service.ts';
@@ -9,6 +10,7 @@ import { type Transaction, transaction } from '../database/transaction.ts';
 import type { PlanService } from '../plans/service.ts';
 import type { PricingService } from '../pricing/service.ts';
 import type { Publish } from '../snapshots/publish.ts';
+import type { TrailService } from '../trail/service.ts';
 import { type Catalogue, readCatalogue } from './catalogue-file.ts';
 import { itemKey, lockSeed, saveSeedItem, seedItems } from './store.ts';
 
@@ -19,6 +21,7 @@ export interface SeedDeps {
   readonly plans: PlanService;
   readonly catalog: CatalogService;
   readonly pricing: PricingService;
+  readonly trail: Pick<TrailService, 'openFileIn'>;
 }
 
 /** How many items of the file were applied, and how many stand as they did when it was last applied. */
@@ -35,27 +38,31 @@ interface Item {
 }
 
 /**
- * Brings the database to what the file says, in one transaction. An item is applied when the file says something else about it than
+ * Brings the database to what the file says, in one transaction, which is in the trail under the file's name and hash. An item is applied when the file says something else about it than
  * when it was last applied, so an edit through the API stands until the file is edited too. What is gone from the file stays in the
  * database. A changed price becomes a new version. Throws CatalogueFileError for a file that cannot be used.
  */
 export async function applySeed(deps: SeedDeps, file: string): Promise<SeedResult> {
-  const catalogue = readCatalogue(file, await readFile(file, 'utf8'));
+  const text = await readFile(file, 'utf8');
+  const catalogue = readCatalogue(file, text);
   const items = itemsOf(deps, catalogue);
   return transaction(deps.db, async (trx) => {
     await lockSeed(trx);
     const known = await seedItems(trx);
+    const changed = items
+      .map((item) => ({ item, contentHash: hash('sha256', contentText(item.content), 'hex') }))
+      .filter(({ item, contentHash }) => known.get(itemKey(item.kind, item.id)) !== contentHash);
+    // A start that finds everything as it was is no event.
+    if (changed.length > 0) {
+      await deps.trail.openFileIn(trx, { name: basename(file), sha256: hash('sha256', text, 'hex'), kind: 'catalogue' });
+    }
     const entries: ConfigEntry[] = [];
-    let applied = 0;
-    for (const item of items) {
-      const contentHash = hash('sha256', contentText(item.content), 'hex');
-      if (known.get(itemKey(item.kind, item.id)) === contentHash) continue;
+    for (const { item, contentHash } of changed) {
       entries.push(...(await item.apply(trx)));
       await saveSeedItem(trx, item.kind, item.id, contentHash, new Date(deps.ids.nowMs()));
-      applied += 1;
     }
     if (entries.length > 0) await deps.publish(trx, 'catalog', entries);
-    return { applied, unchanged: items.length - applied };
+    return { applied: changed.length, unchanged: items.length - changed.length };
   });
 }
 

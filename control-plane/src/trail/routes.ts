@@ -14,18 +14,18 @@ const EVENT = z.object({
   id: z.string(),
   object: z.literal('trail_event'),
   at: TIME_OUT,
-  request_id: z.string(),
+  request_id: z.string().describe('Empty where a file said it, at a start.'),
   actor: z
-    .object({ kind: z.enum(['operator', 'member']), id: z.string().nullable() })
-    .describe('An operator by name, a member by id; null for somebody who is not of this account.'),
+    .object({ kind: z.enum(['operator', 'member', 'file']), id: z.string().nullable() })
+    .describe('An operator or a file by name, a member by id; null for somebody who is not of this account.'),
   network: z
     .string()
     .nullable()
     .describe('Where the request came from: the first 24 bits of an IPv4 address, the first 48 of an IPv6 one.'),
-  route: z.string(),
+  route: z.string().describe('`PATCH /v1/keys/:id`, or `start` for what a file says.'),
   account_id: z.string().nullable(),
   subject: OBJECT.describe('What the request was about; the id is null where it was made by it.'),
-  note: COLUMNS.nullable().describe('Fields of the request that no change tells of.'),
+  note: COLUMNS.nullable().describe('Fields of the request that no change tells of; of a file its hash.'),
   changes: z
     .array(OBJECT.extend({ before: COLUMNS, after: COLUMNS }))
     .describe('The columns that differ. Nothing before: it was made. Nothing after: it was removed. Secrets are not told.'),
@@ -34,7 +34,7 @@ const EVENT = z.object({
 const FILTER_FIELDS = {
   object_kind: ID.optional(),
   object_id: ID.optional().describe('Of what the request was about, or of what it changed.'),
-  actor: ID.optional().describe('The name of an operator, or the id of a member.'),
+  actor: ID.optional().describe('The name of an operator or of a file, or the id of a member.'),
   request_id: ID.optional(),
   from: TIME.optional(),
   to: TIME.optional(),

@@ -3,7 +3,7 @@ import { GatewayError } from '@meridian/domain/error';
 import { type IdSource, newId } from '@meridian/domain/ids';
 import type { Database } from '../database/connect.ts';
 import type { Page } from '../database/page.ts';
-import { openingTransactions } from '../database/transaction.ts';
+import { openingTransactions, type Transaction } from '../database/transaction.ts';
 import type { Mutation, TrailRecorder } from '../http/trail.ts';
 import * as store from './store.ts';
 import { asSeenBy, MAX_CHANGES_SHOWN_PER_EVENT, networkOf, type TrailEntry, type TrailEventRow, type TrailFilter } from './trail.ts';
@@ -53,6 +53,12 @@ export class TrailService implements TrailRecorder {
     }
   }
 
+  /** Puts what the transaction does from here on under an event of the file that it is read from. */
+  async openFileIn(trx: Transaction, file: AppliedFile): Promise<void> {
+    const { ids } = this.#deps;
+    await store.openEvent(trx, fileEvent(file, newId('trl', ids), new Date(ids.nowMs())));
+  }
+
   /** Newest first, each with its first changes; one more than the page holds, if there is one. */
   async list(filter: TrailFilter, page: Page): Promise<TrailEntry[]> {
     return this.#withChanges(await store.selectEvents(this.#deps.db, filter, page), { perEvent: MAX_CHANGES_SHOWN_PER_EVENT });
@@ -91,6 +97,22 @@ export class TrailService implements TrailRecorder {
       return { event, changes: own, changeCount: Number(own[0]?.total ?? 0n) };
     });
   }
+}
+
+/** A file that says what is to be there. */
+export interface AppliedFile {
+  readonly name: string;
+  /** Of its bytes, in hex. */
+  readonly sha256: string;
+  /** What it is about. */
+  readonly kind: string;
+}
+
+function fileEvent({ name, sha256, kind }: AppliedFile, id: string, at: Date): TrailEventRow {
+  return {
+    ...{ id, at, request_id: '', actor_kind: 'file', actor_id: name, address: '', route: 'start', account_id: null },
+    ...{ object_kind: kind, object_id: null, note: { sha256 } },
+  };
 }
 
 function eventOf(mutation: Mutation, id: string, at: Date): TrailEventRow {

@@ -8,7 +8,7 @@ export interface TrailEventRow {
   readonly id: string;
   readonly at: Date;
   readonly request_id: string;
-  readonly actor_kind: 'operator' | 'member';
+  readonly actor_kind: 'operator' | 'member' | 'file';
   readonly actor_id: string;
   readonly address: string;
   readonly route: string;
