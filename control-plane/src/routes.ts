@@ -14,6 +14,7 @@ import type { Database } from './database/connect.ts';
 import type { HttpDeps } from './http/server.ts';
 import type { Sessions } from './http/session.ts';
 import type { ScheduledJobName } from './jobs/scheduled-jobs.ts';
+import { keyOperatorRoutes } from './keys/operator-routes.ts';
 import { keyRoutes } from './keys/routes.ts';
 import type { KeyService } from './keys/service.ts';
 import { claimRoutes } from './ledger/claim-routes.ts';
@@ -91,7 +92,8 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
       trailRoutes(services.trail),
     ],
     operatorRoutes: [
-      accountOperatorRoutes(accounts, sessions),
+      accountOperatorRoutes({ accounts, plans: services.plans, tiers, budgets: services.budgets, sessions }),
+      keyOperatorRoutes(services.keys, requireAccount, clock),
       planRoutes(services.plans, services.budgets),
       creditOperatorRoutes(ledger, requireAccount),
       purchaseOperatorRoutes(credit.purchases, requireAccount),

@@ -43,6 +43,9 @@ describe('accounts', () => {
       balance_usd: '0.00',
       balance_nano: '0',
       members: [owner],
+      plan: { id: 'starter', api_access: true },
+      tier: { id: 'starter', markup_percent: 40, spend_30d_usd: '0.00', next: { id: 'growth' } },
+      caps: [],
     });
     expect((await http.admin('GET', '/admin/v1/accounts?limit=1')).json().data.length).toBe(1);
   });

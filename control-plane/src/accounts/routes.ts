@@ -28,6 +28,8 @@ const WHOLE_ACCOUNT = z.object({ ...ACCOUNT_FIELDS, members: z.array(MEMBER), ca
 /** Who the member is, for adding the same person to other accounts. */
 const OPERATORS_MEMBER = MEMBER.extend({ person_id: z.string() });
 const TIER = z.object({ id: z.string(), name: z.string(), markup_percent: z.number() });
+const STANDING = TIER.extend({ spend_30d_usd: USD_OUT, next: TIER.extend({ missing_usd: USD_OUT }).nullable() });
+const PLAN = z.object({ id: z.string(), name: z.string(), api_access: z.boolean() });
 /** The same fields as a node's answer; what only a node or only a key can say is null. */
 const ME = z.object({
   object: z.literal('me'),
@@ -35,8 +37,8 @@ const ME = z.object({
   member: z.object({ id: z.string(), role: z.enum(ROLES) }),
   key: z.object({ id: z.string(), name: z.string() }).nullable().describe('The API key that asks; null with an account token.'),
   region: z.string().nullable().describe('The region of the node that answers; null here.'),
-  plan: z.object({ id: z.string(), name: z.string(), api_access: z.boolean() }),
-  tier: TIER.extend({ spend_30d_usd: USD_OUT, next: TIER.extend({ missing_usd: USD_OUT }).nullable() }),
+  plan: PLAN,
+  tier: STANDING,
   balance: z.object({ balance_usd: USD_OUT, balance_nano: NANO_OUT, as_of: TIME_OUT, unreported_usd: USD_OUT }),
   caps: z.array(CAP_OUT).describe('What a request of the caller is limited by, as it stands in its present windows.'),
 });
@@ -134,8 +136,16 @@ export function accountRoutes(
   };
 }
 
+export interface AccountOperatorDeps {
+  readonly accounts: AccountService;
+  readonly plans: Pick<PlanService, 'get'>;
+  readonly tiers: Pick<TierService, 'standing'>;
+  readonly budgets: Pick<BudgetService, 'standings'>;
+  readonly sessions: Sessions;
+}
+
 /** Routes for operators. */
-export function accountOperatorRoutes(accounts: AccountService, sessions: Sessions): Routes {
+export function accountOperatorRoutes({ accounts, plans, tiers, budgets, sessions }: AccountOperatorDeps): Routes {
   return (app) => {
     addRoute(
       app,
@@ -170,14 +180,35 @@ export function accountOperatorRoutes(accounts: AccountService, sessions: Sessio
       {
         method: 'GET',
         url: '/admin/v1/accounts/:id',
-        summary: 'Read an account with its members and balance.',
+        summary: 'Read an account with its members, plan, volume tier, balance and caps.',
         params: ID_PARAMS,
-        answer: z.object({ ...ACCOUNT_FIELDS, members: z.array(OPERATORS_MEMBER), balance_usd: USD_OUT, balance_nano: NANO_OUT }),
+        answer: z.object({
+          ...ACCOUNT_FIELDS,
+          members: z.array(OPERATORS_MEMBER),
+          plan: PLAN,
+          tier: STANDING,
+          balance_usd: USD_OUT,
+          balance_nano: NANO_OUT,
+          caps: z.array(CAP_OUT).describe('Of the account itself, as they stand in their present windows.'),
+        }),
       },
       async ({ params }) => {
         const account = await accounts.get(params.id);
-        const [members, balanceNano] = await Promise.all([accounts.listMembers(account.id), accounts.balanceNano(account.id)]);
-        return { ...presentAccount(account), members: members.map(presentToOperator), ...money('balance', balanceNano) };
+        const [members, plan, standing, balanceNano, caps] = await Promise.all([
+          accounts.listMembers(account.id),
+          plans.get(account.plan_id),
+          tiers.standing(account.id),
+          accounts.balanceNano(account.id),
+          budgets.standings(account.id, [account.id]),
+        ]);
+        return {
+          ...presentAccount(account),
+          members: members.map(presentToOperator),
+          plan: { id: plan.id, name: plan.name, api_access: plan.api_access },
+          tier: presentStanding(standing),
+          ...money('balance', balanceNano),
+          caps: caps.map(presentCap),
+        };
       },
     );
     addRoute(

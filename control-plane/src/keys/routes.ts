@@ -1,53 +1,24 @@
 /** `/v1/keys`: a member's API keys. */
 import { z } from 'zod';
-import { CAP_OUT, CAPS, presentCap } from '../budgets/cap-field.ts';
+import { CAPS } from '../budgets/cap-field.ts';
 import type { CapStanding } from '../budgets/caps.ts';
-import { ID, NAME, REGION, TIME, TIME_OUT, time } from '../http/field.ts';
+import { ID, NAME, REGION, TIME } from '../http/field.ts';
 import { listed, listOf, PAGE_FIELDS, pageOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
 import { type Caller, callerOf } from '../http/session.ts';
-import { RATE_LIMITS, RATE_LIMITS_OUT, rateLimitsOf } from '../plans/rate-limits.ts';
-import { type KeyRow, MAX_MODELS_PER_KEY, MAX_REGIONS_PER_KEY, shownStatus } from './key.ts';
+import { RATE_LIMITS, rateLimitsOf } from '../plans/rate-limits.ts';
+import { type KeyRow, MAX_MODELS_PER_KEY, MAX_REGIONS_PER_KEY } from './key.ts';
+import { KEY, KEY_FIELDS, presentKey } from './key-field.ts';
 import type { KeyScope, KeyService } from './service.ts';
 
 const MODELS = z.array(ID).max(MAX_MODELS_PER_KEY);
 const REGIONS = z.array(REGION).max(MAX_REGIONS_PER_KEY);
 const ID_PARAMS = z.strictObject({ id: ID });
 
-const KEY_FIELDS = {
-  id: z.string(),
-  object: z.literal('api_key'),
-  prefix: z.string().describe('What may be shown of the key.'),
-  name: z.string(),
-  status: z.enum(['active', 'expired', 'disabled', 'revoked']),
-  member_id: z.string(),
-  models: z.array(z.string()).describe('Models the key may use; empty means all.'),
-  regions: z.array(z.string()).describe('Regions the key may be used in; empty means all.'),
-  rate_limits: RATE_LIMITS_OUT.describe("Besides those of the account's plan."),
-  model_rate_limits: RATE_LIMITS_OUT.describe('For each model.'),
-  expires_at: TIME_OUT.nullable(),
-  caps: z.array(CAP_OUT),
-  created_at: TIME_OUT,
-};
-const KEY = z.object(KEY_FIELDS);
-
 export function keyRoutes(keys: KeyService, clock: { nowMs(): number }): Routes {
-  const present = (row: KeyRow, caps: ReadonlyMap<string, readonly CapStanding[]>): z.infer<typeof KEY> => ({
-    id: row.id,
-    object: 'api_key',
-    prefix: row.display,
-    name: row.name,
-    status: shownStatus(row, clock.nowMs()),
-    member_id: row.member_id,
-    models: row.allowed_models,
-    regions: row.allowed_regions,
-    rate_limits: row.rate_limits,
-    model_rate_limits: row.model_rate_limits,
-    expires_at: row.expires_at === null ? null : time(row.expires_at),
-    caps: (caps.get(row.id) ?? []).map(presentCap),
-    created_at: time(row.created_at),
-  });
+  const present = (row: KeyRow, caps: ReadonlyMap<string, readonly CapStanding[]>) =>
+    presentKey(row, caps.get(row.id) ?? [], clock.nowMs());
   const presentOne = async (row: KeyRow) => present(row, await keys.capsOf([row]));
   return (app) => {
     addRoute(

@@ -54,6 +54,11 @@ export interface KeyChange {
   readonly caps?: CapsChange | undefined;
 }
 
+/** What an operator may change of anybody's key. */
+export interface KeyAdministration extends Pick<KeyChange, 'rateLimits' | 'modelRateLimits'> {
+  readonly status?: KeyRow['status'] | undefined;
+}
+
 export class KeyService {
   readonly #deps: KeyDeps;
 
@@ -73,11 +78,7 @@ export class KeyService {
     const { row, limits } = await transaction(this.#deps.db, async (trx) => {
       if (!(await store.lockMember(trx, owner))) throw new GatewayError('not_found', { message: `There is no member ${owner.memberId}.` });
       const now = new Date(ids.nowMs());
-      if ((await store.countActive(trx, owner.memberId, now)) >= MAX_ACTIVE_KEYS_PER_MEMBER) {
-        throw new GatewayError('conflict', {
-          message: `A member may have at most ${MAX_ACTIVE_KEYS_PER_MEMBER} active keys: revoke one first.`,
-        });
-      }
+      await requireRoomForKey(trx, owner.memberId, now);
       const inserted = await store.insertKey(trx, {
         id: newId('key', ids),
         account_id: owner.accountId,
@@ -123,8 +124,7 @@ export class KeyService {
         ...(change.expiresAtMs === undefined ? {} : { expires_at: change.expiresAtMs === null ? null : new Date(change.expiresAtMs) }),
         ...(models === undefined ? {} : { allowed_models: models }),
         ...(change.regions === undefined ? {} : { allowed_regions: [...new Set(change.regions)] }),
-        ...(change.rateLimits === undefined ? {} : { rate_limits: rateLimitsText(change.rateLimits ?? undefined) }),
-        ...(change.modelRateLimits === undefined ? {} : { model_rate_limits: rateLimitsText(change.modelRateLimits ?? undefined) }),
+        ...rateColumns(change),
       });
       // A key that is bound to a region or ends sooner is a lock, which must not wait behind other news.
       const restricts = change.regions !== undefined || change.expiresAtMs !== undefined || models !== undefined;
@@ -156,6 +156,36 @@ export class KeyService {
       const revokedAt = present.revoked_at ?? new Date(this.#deps.ids.nowMs());
       const row = await store.updateKey(trx, id, { status: 'revoked', revoked_at: revokedAt });
       const { rev } = await this.#deps.publish(trx, 'security', [keyEntry(row)]);
+      return { row, rev };
+    });
+  }
+
+  /**
+   * A key that is refused from now on is published on SECURITY, as is what else is changed with it. Throws `invalid_state` for a revoked
+   * key, unless it is to be revoked, and `conflict` where its member has ten other active keys, or may not act any more.
+   */
+  async administer(accountId: string, id: string, { status, ...change }: KeyAdministration): Promise<{ row: KeyRow; rev: number }> {
+    const scope = { accountId, memberId: undefined };
+    return transaction(this.#deps.db, async (trx) => {
+      const now = new Date(this.#deps.ids.nowMs());
+      // Whoever makes keys locks the member first, too.
+      const { member_id: memberId } = (await store.findKey(trx, scope, id)) ?? notFound(id);
+      const memberActs = status === 'active' && (await store.lockMember(trx, { accountId, memberId }));
+      const present = (await store.lockKey(trx, scope, id)) ?? notFound(id);
+      if (present.status === 'revoked' && status !== 'revoked') {
+        throw new GatewayError('invalid_state', { message: 'A revoked key cannot be changed.' });
+      }
+      if (status === 'active' && present.status === 'disabled') {
+        if (!memberActs) throw new GatewayError('conflict', { message: `The member ${memberId} may not use keys.` });
+        await requireRoomForKey(trx, memberId, now);
+      }
+      const row = await store.updateKey(trx, id, {
+        ...(status === undefined ? {} : { status }),
+        ...(status === 'revoked' ? { revoked_at: present.revoked_at ?? now } : {}),
+        ...rateColumns(change),
+      });
+      const isRefused = status === 'revoked' || status === 'disabled';
+      const { rev } = await this.#deps.publish(trx, isRefused ? 'security' : 'customer', [keyEntry(row)]);
       return { row, rev };
     });
   }
@@ -207,6 +237,22 @@ export class KeyService {
     });
     return [...new Set(modelIds)];
   }
+}
+
+/** null lifts the limits, undefined leaves them as they are. */
+function rateColumns({ rateLimits, modelRateLimits }: Pick<KeyChange, 'rateLimits' | 'modelRateLimits'>) {
+  return {
+    ...(rateLimits === undefined ? {} : { rate_limits: rateLimitsText(rateLimits ?? undefined) }),
+    ...(modelRateLimits === undefined ? {} : { model_rate_limits: rateLimitsText(modelRateLimits ?? undefined) }),
+  };
+}
+
+/** Of a member whose row is locked. Throws `conflict` where there is none. */
+async function requireRoomForKey(trx: Transaction, memberId: string, now: Date): Promise<void> {
+  if ((await store.countActive(trx, memberId, now)) < MAX_ACTIVE_KEYS_PER_MEMBER) return;
+  throw new GatewayError('conflict', {
+    message: `A member may have at most ${MAX_ACTIVE_KEYS_PER_MEMBER} active keys: revoke one first.`,
+  });
 }
 
 function notFound(id: string): never {

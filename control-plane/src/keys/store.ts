@@ -49,7 +49,7 @@ export function insertKey(trx: Transaction, key: Omit<KeyRow, 'version' | 'revok
   return trx.insertInto('api_key').values(key).returningAll().executeTakeFirstOrThrow();
 }
 
-export function findKey(db: Database, scope: KeyScope, id: string): Promise<KeyRow | undefined> {
+export function findKey(db: Database | Transaction, scope: KeyScope, id: string): Promise<KeyRow | undefined> {
   return scoped(db, scope).where('id', '=', id).executeTakeFirst();
 }
 
