@@ -76,6 +76,8 @@ interface Run {
   readonly running: RunningAttempt;
   /** What reached the client of a stream. */
   readonly seen: string[];
+  /** How many events were handed on at a time. */
+  readonly handedOn: number[];
 }
 
 function run(
@@ -86,10 +88,12 @@ function run(
   const stream = options.stream ?? false;
   const body = Buffer.from(JSON.stringify({ model: 'm-1.5', messages: [{ role: 'user', content: 'Hi' }], stream }));
   const seen: string[] = [];
+  const handedOn: number[] = [];
   const client: ClientStream = {
     open: (meta) => seen.push(`open ${meta?.providerId ?? '-'} ${meta?.attempts ?? 0}`),
     write: (events) => {
       seen.push(...events.map(String));
+      handedOn.push(events.length);
       return true;
     },
     onDrain: () => {},
@@ -118,7 +122,7 @@ function run(
     },
   );
   void running.done.then(() => delivery?.dispose());
-  return { running, seen };
+  return { running, seen, handedOn };
 }
 
 const respond =
@@ -254,6 +258,41 @@ describe('the next candidate', () => {
     expect(errorOf(await begun.running.done).code).toBe('upstream_error');
     expect(begun.running.traces).toHaveLength(1);
     expect(begun.seen.join('')).not.toContain('again');
+  });
+
+  /** The head and some events, each a piece of its own, in one write. */
+  const inOneWrite = (...events: string[]): string =>
+    [
+      'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n',
+      ...events.map((text) => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`),
+    ].join('');
+
+  it('hands on together what comes together', async () => {
+    let vendor: ServerResponse | undefined;
+    const { running, seen, handedOn } = run(
+      [
+        (_, response) => {
+          vendor = response;
+          response.socket?.write(inOneWrite(event({ role: 'assistant' }), event({ content: 'a' }), event({ content: 'b' })));
+        },
+      ],
+      { stream: true },
+    );
+    await expect.poll(() => seen.length).toBe(4);
+    expect(handedOn).toEqual([3]);
+    vendor?.socket?.write(`${ENDING.length.toString(16)}\r\n${ENDING}\r\n0\r\n\r\n`);
+    expect((await running.done).kind).toBe('stream');
+  });
+
+  it('hands on what came before a failure in the same read, and is committed by it', async () => {
+    const breaks: Vendor = (_, response) => void response.socket?.write(`${inOneWrite(event({ content: 'begun' }))}no length\r\n`);
+    const { running, seen } = run([breaks, respond(200, event({ content: 'again' }) + ENDING, EVENTS)], {
+      stream: true,
+      candidates: [candidate('p1'), candidate('p2')],
+    });
+    expect(errorOf(await running.done).code).toBe('upstream_error');
+    expect(running.traces).toHaveLength(1);
+    expect(seen.join('')).toContain('begun');
   });
 
   it('takes over unseen before the first content', async () => {

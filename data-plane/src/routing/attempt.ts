@@ -123,6 +123,7 @@ class AttemptLoop implements RunningAttempt {
   /** Ends the present call; its trace keeps what was read of the answer. */
   #cut(): Trace | undefined {
     this.#call?.cancel();
+    this.#reader?.stop();
     const trace = this.traces.at(-1);
     if (trace !== undefined) {
       trace.endedMs = this.#rooms.nowMs();
@@ -228,6 +229,8 @@ class AnswerReader implements UpstreamHandler {
   #chunks: Buffer[] = [];
   #heldBytes = 0;
   #over = false;
+  /** Something was pushed into the stream that is not handed on yet. */
+  #progressDue = false;
 
   constructor(rooms: AttemptRooms, job: AttemptJob, lane: Lane, trace: Trace, adapter: ProviderAdapter, end: ReaderEnd) {
     this.#rooms = rooms;
@@ -236,6 +239,11 @@ class AnswerReader implements UpstreamHandler {
     this.#trace = trace;
     this.#adapter = adapter;
     this.#end = end;
+  }
+
+  /** Nothing is handed on any more. */
+  stop(): void {
+    this.#over = true;
   }
 
   /** What was read of the answer so far; undefined before a stream has begun. */
@@ -274,7 +282,12 @@ class AnswerReader implements UpstreamHandler {
     this.#trace.firstByteMs ??= this.#rooms.nowMs();
     if (this.#stream !== undefined) {
       this.#stream.push(chunk);
-      this.#progress(this.#stream);
+      if (this.#stream.end.state !== 'running') this.#progress(this.#stream);
+      else if (!this.#progressDue) {
+        // A read brings many of an upstream's pieces at once: they are handed on together, when all of them have been pushed.
+        this.#progressDue = true;
+        queueMicrotask(() => this.#progressNow());
+      }
       return;
     }
     const limitBytes = this.#isSuccess ? MAX_ANSWER_BYTES : MAX_ERROR_BODY_BYTES;
@@ -307,13 +320,24 @@ class AnswerReader implements UpstreamHandler {
   }
 
   onFailure(failure: UpstreamFailure): void {
+    if (this.#progressDue) this.#progressNow();
     if (this.#over) return;
     this.#over = true;
     if (this.#stream !== undefined) this.#trace.facts = this.#stream.facts;
     this.#end.failed(failureError(failure));
   }
 
+  #progressNow(): void {
+    if (!this.#progressDue || this.#over || this.#stream === undefined) return;
+    try {
+      this.#progress(this.#stream);
+    } catch (thrown) {
+      this.#cut(GatewayError.from(thrown));
+    }
+  }
+
   #progress(stream: AnswerStream): void {
+    this.#progressDue = false;
     const { call } = this;
     if (call !== undefined) this.#job.delivery?.progress(stream, call);
     const { end } = stream;

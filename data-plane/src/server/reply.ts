@@ -163,14 +163,14 @@ export class HttpReply implements Reply {
   #write(bytes: readonly Buffer[]): boolean {
     this.#cork();
     let ready = true;
-    for (const one of bytes) ready = this.#response.write(one);
+    for (const one of joinedIfSmall(bytes)) ready = this.#response.write(one);
     return ready;
   }
 
   finish(events: readonly Buffer[]): void {
     if (this.#gone) return;
     this.#cork();
-    for (const event of events) this.#response.write(event);
+    for (const one of joinedIfSmall(events)) this.#response.write(one);
     this.#response.end();
     this.#watchRest();
   }
@@ -204,11 +204,10 @@ export class HttpReply implements Reply {
     if (lingers) {
       for (const part of body) this.#response.write(part);
       this.#linger();
-    } else if (bytes < JOIN_BELOW_BYTES && body.length > 1) {
-      this.#response.end(Buffer.concat(body as Buffer[], bytes));
     } else {
-      for (const part of body.slice(0, -1)) this.#response.write(part);
-      this.#response.end(body.at(-1));
+      const parts = joinedIfSmall(body);
+      for (const part of parts.slice(0, -1)) this.#response.write(part);
+      this.#response.end(parts.at(-1));
     }
     this.#watchRest();
   }
@@ -260,6 +259,13 @@ export class HttpReply implements Reply {
     if (loss !== undefined) headers.push('x-meridian-loss', headerText(loss, MAX_LOSS_CHARACTERS));
     return headers;
   }
+}
+
+function joinedIfSmall(parts: readonly Buffer[]): readonly Buffer[] {
+  if (parts.length < 2) return parts;
+  let bytes = 0;
+  for (const part of parts) bytes += part.length;
+  return bytes < JOIN_BELOW_BYTES ? [Buffer.concat(parts, bytes)] : parts;
 }
 
 /** A text from outside as a header value: printable ASCII. */
