@@ -65,6 +65,20 @@ describe.skipIf(noRedisServer !== undefined)(`the region's Redis${noRedisServer 
     await usedAgain(client);
   });
 
+  it('goes on by itself after the server was killed with commands under way, and started again at once', async () => {
+    const client = connect();
+    await back(client);
+    server.pause();
+    const lost = Array.from({ length: 3 }, () => client.run((redis) => redis.ping(), 60_000));
+    const ends = Promise.allSettled(lost);
+    // They have left by then, also those that are sent in the next turn.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await server.kill();
+    await server.restart();
+    for (const end of await ends) expect(end).toMatchObject({ status: 'rejected', reason: { name: 'RedisAway', sent: true } });
+    await usedAgain(client);
+  });
+
   it('waits no longer than it is told for a server that stands still, and asks it no more after five times', async () => {
     const client = connect();
     await back(client);

@@ -1,8 +1,9 @@
 /**
  * The region's Redis, as something that may be away at any time: whoever uses it says how long it waits, and has a way to go on without.
  *
- * One connection, on which commands of a turn are sent together. Nothing is queued for a connection that is not there, nothing is sent
- * twice. Where nothing has come back for two seconds the connection is given up, so that a peer that vanished is noticed.
+ * One connection. Nothing is queued for a connection that is not there, nothing is sent twice, and what was under way when it broke ends with
+ * it. Commands are not gathered to be sent together: the client of Redis waits for ever for those that were when their connection broke, and
+ * sends none after them. Where nothing has come back for two seconds the connection is given up, so that a peer that vanished is noticed.
  */
 import { Redis } from 'ioredis';
 import type { Logger } from '../telemetry/logger.ts';
@@ -51,12 +52,11 @@ export interface RegionRedis {
 /** Starts to connect, and goes on trying for ever. Does not wait: a node starts with its Redis away. */
 export function connectRegionRedis({ url, log, nowMs, random }: RegionRedisOptions): RegionRedis {
   const redis = new Redis(url, {
-    maxRetriesPerRequest: 1,
+    maxRetriesPerRequest: 0,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     connectTimeout: CONNECT_WITHIN_MS,
     socketTimeout: SILENT_FOR_MS,
-    enableAutoPipelining: true,
     retryStrategy: (times) => (Math.min(MOST_RECONNECT_MS, LEAST_RECONNECT_MS * 2 ** Math.min(times, 10)) * (1 + random())) / 2,
   });
   const breaker = new Breaker(BREAKER_LIMITS, random);
