@@ -48,13 +48,18 @@ export function timeOfId(id: string): number {
   return [...time].reduce((ms, digit) => ms * 32 + ALPHABET.indexOf(digit), 0);
 }
 
+/** Of the id before: a busy node makes many in each millisecond. */
+let encoded = { timeMs: -1, text: '' };
+
 function encodeTime(timeMs: number): string {
+  if (timeMs === encoded.timeMs) return encoded.text;
   let rest = timeMs;
   let text = '';
   for (let index = 0; index < 10; index++) {
     text = ALPHABET.charAt(rest % 32) + text;
     rest = Math.floor(rest / 32);
   }
+  encoded = { timeMs, text };
   return text;
 }
 

@@ -52,7 +52,7 @@ export function outputTokensWithin(demand: InputDemand, markupBasisPoints: numbe
   return outputWithin(demand, levelsReached(demand), markupBasisPoints, amountNano);
 }
 
-function outputWithin(demand: InputDemand, levels: Iterable<Level>, markupBasisPoints: number, amountNano: Nano): number {
+function outputWithin(demand: InputDemand, levels: readonly Level[], markupBasisPoints: number, amountNano: Nano): number {
   const inputTokens = BigInt(demand.inputTokens);
   let least = BigInt(ENDLESS_TOKENS);
   for (const level of levels) {
@@ -67,14 +67,16 @@ function outputWithin(demand: InputDemand, levels: Iterable<Level>, markupBasisP
 
 const STANDARD_ONLY: readonly ServiceTier[] = ['standard'];
 
-function* levelsReached(demand: InputDemand): Generator<Level> {
+function levelsReached(demand: InputDemand): Level[] {
+  const reached: Level[] = [];
   for (const price of demand.prices) {
     for (const serviceTier of demand.serviceTier === 'standard' ? STANDARD_ONLY : [demand.serviceTier, ...STANDARD_ONLY]) {
       for (const level of levelsOf(price.cards, serviceTier)) {
-        if (level.fromInputTokens <= demand.inputTokens) yield level;
+        if (level.fromInputTokens <= demand.inputTokens) reached.push(level);
       }
     }
   }
+  return reached;
 }
 
 /** The dearest prices of one long-context step. */
