@@ -90,19 +90,20 @@ export class PayloadWriter {
 
   text(value: string): void {
     this.#reserve(2 + value.length * 3);
+    const bytes = this.#bytes;
     const start = this.#length + 2;
     let at = start;
     // Ids are ASCII and short: this loop costs less than a call into native code.
     for (let index = 0; index < value.length; index++) {
       const code = value.charCodeAt(index);
       if (code > 0x7f) {
-        at = start + this.#bytes.write(value, start, 'utf8');
+        at = start + bytes.write(value, start, 'utf8');
         break;
       }
-      this.#bytes[at++] = code;
+      bytes[at++] = code;
     }
     if (at - start > MAX_TEXT_BYTES) throw new RangeError(`a text of ${at - start} bytes is over ${MAX_TEXT_BYTES}`);
-    this.#bytes.writeUInt16LE(at - start, this.#length);
+    bytes.writeUInt16LE(at - start, this.#length);
     this.#length = at;
   }
 

@@ -135,6 +135,7 @@ export class UsageRecordsWriter {
     if (text === undefined) return;
     this.#reserve(2 + LENGTH_BYTES + text.length * MAX_BYTES_PER_UNIT);
     this.#tag(field, LENGTH_DELIMITED);
+    const bytes = this.#bytes;
     const at = this.#length;
     // Nearly every text is short and ASCII: its length takes one byte, and a loop costs less than a call into native code.
     if (text.length < 0x80) {
@@ -142,10 +143,10 @@ export class UsageRecordsWriter {
       for (; index < text.length; index++) {
         const code = text.charCodeAt(index);
         if (code > 0x7f) break;
-        this.#bytes[at + 1 + index] = code;
+        bytes[at + 1 + index] = code;
       }
       if (index === text.length) {
-        this.#bytes[at] = index;
+        bytes[at] = index;
         this.#length = at + 1 + index;
         return;
       }
@@ -184,12 +185,15 @@ export class UsageRecordsWriter {
 
   /** A whole number from 0 to 2^53 − 1. */
   #varint(value: number): void {
+    const bytes = this.#bytes;
+    let at = this.#length;
     let rest = value;
     while (rest > 0x7f) {
-      this.#bytes[this.#length++] = (rest % 0x80) | 0x80;
+      bytes[at++] = (rest % 0x80) | 0x80;
       rest = Math.floor(rest / 0x80);
     }
-    this.#bytes[this.#length++] = rest;
+    bytes[at++] = rest;
+    this.#length = at;
   }
 
   #reserve(bytes: number): void {
