@@ -4,17 +4,16 @@ import { MAX_BALANCE_NANO, nanoToUsd } from '@meridian/domain/money';
 import { isMeter } from '@meridian/domain/usage';
 import { OUTCOMES } from '@meridian/domain/usage-record';
 import { z } from 'zod';
-import { CSV_TYPE, csv, wantsCsv } from '../http/csv.ts';
 import { ID, money, NANO_OUT, TIME_OUT, time, USD, USD_OUT } from '../http/field.ts';
-import { listed, listOf, PAGE_FIELDS, pageOf } from '../http/paginate.ts';
-import { addRoute, RawAnswer } from '../http/route.ts';
+import { listOf, PAGE_FIELDS } from '../http/paginate.ts';
+import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
 import { callerOf } from '../http/session.ts';
+import { AS_TABLE, answerPart, partOf } from '../http/table.ts';
 import type { Receipt, RequestRow } from './reading.ts';
 import { FORMAT, MOMENT, memberAsked, spanOf } from './reading-field.ts';
 import type { UsageReading } from './reading-service.ts';
 
-const MAX_CSV_ROWS = 10_000;
 const SPAN = { defaultDays: 1, maxDays: 31 };
 
 const OUTCOME = z.enum(OUTCOMES as [(typeof OUTCOMES)[number]]);
@@ -114,17 +113,14 @@ export function requestRoutes(usage: UsageReading, clock: { nowMs(): number }): 
       {
         method: 'GET',
         url: '/v1/usage/requests',
-        summary: `The log of requests, newest first, without content, in pages; with \`format=csv\` or \`Accept: text/csv\` a table of at most ${MAX_CSV_ROWS} rows, or of \`limit\` rows after \`after\`.`,
+        summary: `The log of requests, newest first, without content, in pages; ${AS_TABLE}.`,
         query: QUERY,
         answer: listOf(REQUEST),
         alsoProduces: 'text/csv',
       },
       async ({ request, query }) => {
         const caller = callerOf(request);
-        const asTable = wantsCsv(query.format, request.headers.accept);
-        const page = pageOf(query);
-        const isWhole = asTable && query.limit === undefined;
-        const limit = isWhole ? MAX_CSV_ROWS : page.limit;
+        const part = partOf(query, request.headers.accept);
         const rows = await usage.listRequests({
           accountId: caller.accountId,
           ...spanOf(query, clock.nowMs(), SPAN),
@@ -136,12 +132,10 @@ export function requestRoutes(usage: UsageReading, clock: { nowMs(): number }): 
             status: query.status,
             minChargeNano: query.min_cost_usd,
           },
-          after: page.after,
-          limit: limit + 1,
+          after: part.page.after,
+          limit: part.page.limit + 1,
         });
-        if (!asTable) return listed(rows, page, presentRequest);
-        if (isWhole && rows.length > limit) throw tooManyRows();
-        return new RawAnswer(CSV_TYPE, csv(tableOf(rows.slice(0, limit))));
+        return answerPart(rows, part, presentRequest, tableOf);
       },
     );
     addRoute(
@@ -163,12 +157,6 @@ export function requestRoutes(usage: UsageReading, clock: { nowMs(): number }): 
       },
     );
   };
-}
-
-/** A table that ends without a word would be taken for the whole. */
-function tooManyRows(): GatewayError {
-  const message = `This is more than ${MAX_CSV_ROWS} rows: ask for a shorter time, or for one part after the other with limit and after.`;
-  return new GatewayError('invalid_request_error', { message, param: 'from' });
 }
 
 type RequestFields = { [Name in keyof typeof REQUEST_FIELDS]: z.infer<(typeof REQUEST_FIELDS)[Name]> };

@@ -120,11 +120,13 @@ describe('/v1/usage', () => {
     expect(asked.headers['content-type']).toBe('text/csv; charset=utf-8');
     expect(accepted.body).toBe(asked.body);
     const [header = '', first = ''] = asked.body.split('\r\n');
-    expect(header).toMatch(/^model,key,member,region,requests,charged_requests,estimated_requests,input,.*,cost_usd,cost_nano$/);
-    expect(first).toMatch(new RegExp(`^gpt-5.4,key_1,${owner.memberId},eu,1,1,0,1000,.*,0.0028,2800000$`));
+    expect(header).toMatch(/^id,model,key,member,region,requests,charged_requests,estimated_requests,input,.*,cost_usd,cost_nano$/);
+    expect(first).toMatch(
+      new RegExp(`^"gpt-5.4,key_1,${owner.memberId},eu",gpt-5.4,key_1,${owner.memberId},eu,1,1,0,1000,.*,0.0028,2800000$`),
+    );
   });
 
-  it('gives a table whole or not at all, and a list in pages', async () => {
+  it('gives a table whole or not at all, unless a part is asked for, and a list in pages', async () => {
     const many = await http.account('many keys');
     const insertKeys = (from: number, to: number) =>
       sql`
@@ -143,12 +145,22 @@ describe('/v1/usage', () => {
     expect(await list('&limit=1000&after=key_00001')).toEqual(['key_00002', 'key_01001', 1_000, false]);
     expect(await list('&limit=999&after=key_00001')).toEqual(['key_00002', 'key_01000', 999, true]);
     expect((await table()).body.trimEnd().split('\r\n').length).toBe(1 + 1_001);
-    expect((await table('&limit=10')).json().error.param).toBe('limit');
+    const [names, ...part] = (await table('&limit=10&after=key_00003')).body.trimEnd().split('\r\n');
+    expect(names).toMatch(/^id,key,requests,/);
+    expect([part.length, part[0], part[9]]).toEqual([
+      10,
+      expect.stringMatching(/^key_00004,key_00004,1,/),
+      expect.stringMatching(/^key_00013,/),
+    ]);
+    expect((await table('&limit=10&after=key_01001')).body).toBe(`${names}\r\n`);
+    expect((await table('&after=key_00003')).body.trimEnd().split('\r\n').length).toBe(1 + 998);
+    expect((await table('&limit=10&after=%25zz')).json().error.param).toBe('after');
     await insertKeys(1_002, 10_000);
     expect((await table()).statusCode).toBe(200);
     await insertKeys(10_001, 10_001);
     const refused = await table();
     expect([refused.statusCode, refused.json().error.param]).toEqual([400, 'from']);
+    expect((await table('&limit=1000&after=key_09999')).body.trimEnd().split('\r\n').length).toBe(1 + 2);
   });
 
   it('is narrowed by any of its filters', async () => {

@@ -3,17 +3,16 @@ import { GatewayError } from '@meridian/domain/error';
 import { nanoToUsd } from '@meridian/domain/money';
 import { COMPONENTS } from '@meridian/domain/usage';
 import { z } from 'zod';
-import { CSV_TYPE, csv, wantsCsv } from '../http/csv.ts';
 import { ID, money, NANO_OUT, REGION, text, USD_OUT } from '../http/field.ts';
-import { listed, listOf, PAGE_FIELDS, pageOf } from '../http/paginate.ts';
-import { addRoute, RawAnswer } from '../http/route.ts';
+import { listOf, PAGE_FIELDS } from '../http/paginate.ts';
+import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
 import { callerOf } from '../http/session.ts';
+import { AS_TABLE, answerPart, partOf } from '../http/table.ts';
 import { groupOfId, idOfGroup, USAGE_DIMENSIONS, type UsageDimension, type UsageRow } from './reading.ts';
 import { FORMAT, MOMENT, memberAsked, spanOf } from './reading-field.ts';
 import type { UsageReading } from './reading-service.ts';
 
-const MAX_CSV_ROWS = 10_000;
 const SPAN = { defaultDays: 30, maxDays: 366 };
 /** Every dimension may be a name of 256 characters, written with percent signs. */
 const MAX_ROW_ID_CHARS = 4_096;
@@ -65,7 +64,7 @@ export function usageRoutes(usage: UsageReading, clock: { nowMs(): number }): Ro
       {
         method: 'GET',
         url: '/v1/usage',
-        summary: `Usage and cost by day (UTC), model, key, member and region, in pages; with \`format=csv\` or \`Accept: text/csv\` one table of at most ${MAX_CSV_ROWS} rows.`,
+        summary: `Usage and cost by day (UTC), model, key, member and region, in pages; ${AS_TABLE}.`,
         query: QUERY,
         answer: listOf(ROW),
         alsoProduces: 'text/csv',
@@ -73,9 +72,8 @@ export function usageRoutes(usage: UsageReading, clock: { nowMs(): number }): Ro
       async ({ request, query }) => {
         const caller = callerOf(request);
         const groupBy = query.group_by ?? ['day'];
-        const page = pageOf(query);
-        const asTable = wantsCsv(query.format, request.headers.accept);
-        if (asTable && (query.limit ?? query.after) !== undefined) throw noPages();
+        const part = partOf(query, request.headers.accept);
+        const { after, limit } = part.page;
         const rows = await usage.listUsage({
           accountId: caller.accountId,
           ...spanOf(query, clock.nowMs(), SPAN),
@@ -87,25 +85,18 @@ export function usageRoutes(usage: UsageReading, clock: { nowMs(): number }): Ro
             tierId: query.tier,
           },
           groupBy,
-          after: page.after === undefined ? undefined : groupAfter(page.after, groupBy),
-          limit: (asTable ? MAX_CSV_ROWS : page.limit) + 1,
+          after: after === undefined ? undefined : groupAfter(after, groupBy),
+          limit: limit + 1,
         });
-        if (!asTable) return listed(rows, page, (row) => presentRow(row, groupBy));
-        if (rows.length > MAX_CSV_ROWS) throw tooManyRows();
-        return new RawAnswer(CSV_TYPE, csv(tableOf(rows, groupBy)));
+        return answerPart(
+          rows,
+          part,
+          (row) => presentRow(row, groupBy),
+          (some) => tableOf(some, groupBy),
+        );
       },
     );
   };
-}
-
-/** A table that ends without a word would be taken for the whole. */
-function tooManyRows(): GatewayError {
-  const message = `This is more than ${MAX_CSV_ROWS} rows: ask for a shorter time or fewer dimensions.`;
-  return new GatewayError('invalid_request_error', { message, param: 'from' });
-}
-
-function noPages(): GatewayError {
-  return new GatewayError('invalid_request_error', { message: 'limit, after: a table comes whole.', param: 'limit' });
 }
 
 function groupAfter(id: string, groupBy: readonly UsageDimension[]): string[] {
@@ -114,10 +105,14 @@ function groupAfter(id: string, groupBy: readonly UsageDimension[]): string[] {
   throw new GatewayError('invalid_request_error', { message: 'after: must be the id of a row of the same dimensions.', param: 'after' });
 }
 
+function rowId(row: UsageRow, groupBy: readonly UsageDimension[]): string {
+  return idOfGroup(groupBy.map((dimension) => row.group[dimension] ?? ''));
+}
+
 function presentRow(row: UsageRow, groupBy: readonly UsageDimension[]): z.infer<typeof ROW> {
   const units = COMPONENTS.filter((component) => row.units[component] > 0n);
   return {
-    id: idOfGroup(groupBy.map((dimension) => row.group[dimension] ?? '')),
+    id: rowId(row, groupBy),
     object: 'usage',
     ...row.group,
     requests: Number(row.requests),
@@ -130,8 +125,9 @@ function presentRow(row: UsageRow, groupBy: readonly UsageDimension[]): z.infer<
 
 function tableOf(rows: readonly UsageRow[], groupBy: readonly UsageDimension[]): string[][] {
   return [
-    [...groupBy, 'requests', 'charged_requests', 'estimated_requests', ...COMPONENTS, 'cost_usd', 'cost_nano'],
+    ['id', ...groupBy, 'requests', 'charged_requests', 'estimated_requests', ...COMPONENTS, 'cost_usd', 'cost_nano'],
     ...rows.map((row) => [
+      rowId(row, groupBy),
       ...groupBy.map((dimension) => row.group[dimension] ?? ''),
       ...[row.requests, row.chargedRequests, row.estimatedRequests].map(String),
       ...COMPONENTS.map((component) => row.units[component].toString()),
