@@ -432,6 +432,20 @@ describe('an encoded stream', () => {
     }).toThrow(GatewayError);
   });
 
+  it('reads arguments once, whatever comes between their pieces', () => {
+    const encoder = new GeminiStreamEncoder(TERMS, SSE_FRAMING);
+    encoder.push([START, callStart(0, 'a', 'f'), args(0, `{"x":"${'1'.repeat(4 * 1024 * 1024)}`), callStart(1, 'b', 'g')]);
+    encoder.push([args(1, '1'.repeat(4 * 1024 * 1024))]);
+    for (let count = 0; count < 10_000; count++) encoder.push([text('.')]);
+    const [call, then] = partsOf(Buffer.concat(encoder.push([args(0, '"}'), text('then')])).toString());
+    expect(call).toMatchObject({ functionCall: { id: 'a', name: 'f' } });
+    expect(then).toEqual({ text: 'then' });
+    for (let count = 0; count < 10_000; count++) encoder.push([text('.')]);
+    expect(answersOf(Buffer.concat(encoder.end(undefined)).toString())[0]?.candidates).toMatchObject([
+      { content: { parts: [{ text: '' }] } },
+    ]);
+  });
+
   it.runIf(present)('says what a recorded stream says, after a second reading, too', () => {
     for (const [name, bytes] of recordedStreams()) {
       const events = decode(bytes);

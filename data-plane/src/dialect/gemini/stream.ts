@@ -19,13 +19,13 @@ import { streamError } from './error.ts';
 import { hasFinished, readFinish } from './finish.ts';
 import type { Framing } from './framing.ts';
 import { HostedCalls } from './hosted-calls.ts';
+import { JsonExtent } from './json-extent.ts';
 import { readLogprobs, writeLogprobs } from './logprobs.ts';
 import { type PartTerms, readPart, signatureOf, signaturesOf, signed, writeCall, writeModelParts } from './message.ts';
 import { CallPieces } from './partial-calls.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
 import { blockFinish, finishFields, readReport } from './response.ts';
 import { DIALECT } from './schema.ts';
-import { argumentsObject } from './tools.ts';
 import { servedTier, writeUsage } from './usage.ts';
 
 /** More calls in one choice are no answer any more. */
@@ -261,6 +261,9 @@ const OPEN_BRACKET = 0x5b;
 interface KeptCall {
   readonly start: StreamEvent & { readonly type: 'tool_call_start' };
   arguments: string;
+  readonly extent: JsonExtent;
+  /** They were closed, and no object: nothing that follows makes them one. */
+  isBroken: boolean;
 }
 
 /** What of a candidate is kept for later. */
@@ -361,7 +364,7 @@ export class GeminiStreamEncoder implements StreamEncoder {
       case 'tool_call_start': {
         const kept = this.#of(event.choice);
         this.#flushThought(event.choice, kept, out);
-        kept.calls.push({ start: event, arguments: '' });
+        kept.calls.push({ start: event, arguments: '', extent: new JsonExtent(), isBroken: false });
         break;
       }
       case 'tool_call_arguments': {
@@ -372,6 +375,7 @@ export class GeminiStreamEncoder implements StreamEncoder {
           throw new AnswerLimitError(`arguments of more than ${MAX_KEPT_CHARACTERS} characters`);
         }
         open.arguments += event.text;
+        open.extent.push(event.text);
         break;
       }
       case 'finish':
@@ -432,13 +436,17 @@ export class GeminiStreamEncoder implements StreamEncoder {
     for (const call of kept.calls) {
       const { id, name, kind, carriers = [] } = call.start;
       const whole: ToolCallPart = { type: 'tool_call', id, name, arguments: call.arguments, kind, carriers, rest: NO_REST };
-      const isWhole = (all || call.arguments !== '') && argumentsObject(whole) !== undefined;
-      const written = isWhole && waiting.length === 0 ? writeCall(whole, this.#parts) : undefined;
+      // Each is read at most once before the end, whatever comes between its pieces.
+      const isRead = all || (waiting.length === 0 && mayBeWhole(call));
+      const written = isRead ? writeCall(whole, this.#parts) : undefined;
       if (written !== undefined) {
         parts.push(written);
         this.#keptCharacters -= call.arguments.length;
       } else if (all) kept.isBroken = true;
-      else waiting.push(call);
+      else {
+        call.isBroken ||= isRead;
+        waiting.push(call);
+      }
     }
     kept.calls = waiting;
     return parts;
@@ -458,6 +466,11 @@ export class GeminiStreamEncoder implements StreamEncoder {
     this.#sent = true;
     return framed;
   }
+}
+
+function mayBeWhole(call: KeptCall): boolean {
+  // Free text has no end that shows.
+  return call.arguments !== '' && !call.isBroken && (call.start.kind === 'custom' || call.extent.isClosed);
 }
 
 function thoughtParts(kept: Kept): JsonObject[] {
