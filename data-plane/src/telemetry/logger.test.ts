@@ -1,5 +1,5 @@
 import pino from 'pino';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createLogger, type RequestLine, requestLines } from './logger.ts';
 
 const LINE: RequestLine = {
@@ -45,6 +45,20 @@ describe('the line of a request', () => {
       ms: 7,
       msg: 'request',
     });
+  });
+
+  it('tells the time to the millisecond, also after the clock was set back', () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const lines: string[] = [];
+    const log = pino({ level: 'info' }, pino.destination({ dest: '/dev/null', sync: true }));
+    const { request } = requestLines(log, {}, (text) => lines.push(text));
+    const times = ['2026-01-31T23:59:59.999Z', '2026-02-01T00:00:00.000Z', '2026-02-01T00:00:00.007Z', '2026-01-31T23:59:58.042Z'];
+    for (const time of times) {
+      vi.setSystemTime(new Date(time));
+      request(LINE);
+    }
+    expect(lines.map((line) => JSON.parse(line).time)).toEqual(times);
   });
 
   it('has no code where nothing failed, and is not written where the level leaves it out', () => {

@@ -42,16 +42,18 @@ export function requestLines(
   const fixed = Object.entries(base)
     .map(([name, value]) => `,${JSON.stringify(name)}:${JSON.stringify(value)}`)
     .join('');
-  let timeMs = 0;
-  let time = '';
+  let secondsMs = 0;
+  let seconds = '';
   return {
     request(line) {
       if (log.levelVal > INFO_LEVEL) return;
       const nowMs = Date.now();
-      if (nowMs !== timeMs) {
-        timeMs = nowMs;
-        time = new Date(nowMs).toISOString();
+      const ms = nowMs % 1000;
+      if (nowMs - ms !== secondsMs) {
+        secondsMs = nowMs - ms;
+        seconds = new Date(secondsMs).toISOString().slice(0, -4);
       }
+      const time = `${seconds}${ms < 10 ? '00' : ms < 100 ? '0' : ''}${ms}Z`;
       const code = line.code === undefined ? '' : `,"code":"${line.code}"`;
       write(
         `{"level":${INFO_LEVEL},"time":"${time}"${fixed},"request_id":"${line.requestId}","account":"${line.account}","model":${JSON.stringify(line.model)},"outcome":"${line.outcome}","status":${line.status}${code},"charge_nano":"${line.chargeNano}","ms":${line.ms},"msg":"request"}\n`,

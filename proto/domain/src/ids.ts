@@ -63,18 +63,21 @@ function encodeTime(timeMs: number): string {
   return text;
 }
 
-/** 80 bits as 16 characters: two groups of 5 bytes, each 8 characters. */
+/** Two characters for each 10 bits. */
+const PAIRS: readonly string[] = Array.from({ length: 1024 }, (_, bits) => ALPHABET.charAt(bits >> 5) + ALPHABET.charAt(bits & 31));
+
+/** 80 bits as 16 characters: two groups of 5 bytes, each four pairs. */
 function encodeRandom(bytes: Uint8Array): string {
   let text = '';
-  for (let group = 0; group < 2; group++) {
-    let value = 0;
-    for (let index = 0; index < 5; index++) value = value * 256 + (bytes[group * 5 + index] ?? 0);
-    let part = '';
-    for (let index = 0; index < 8; index++) {
-      part = ALPHABET.charAt(value % 32) + part;
-      value = Math.floor(value / 32);
-    }
-    text += part;
+  for (let at = 0; at < 10; at += 5) {
+    const first = bytes[at] ?? 0;
+    const second = bytes[at + 1] ?? 0;
+    const third = bytes[at + 2] ?? 0;
+    const fourth = bytes[at + 3] ?? 0;
+    text += PAIRS[(first << 2) | (second >> 6)] ?? '';
+    text += PAIRS[((second & 0x3f) << 4) | (third >> 4)] ?? '';
+    text += PAIRS[((third & 0x0f) << 6) | (fourth >> 2)] ?? '';
+    text += PAIRS[((fourth & 0x03) << 8) | (bytes[at + 4] ?? 0)] ?? '';
   }
   return text;
 }
