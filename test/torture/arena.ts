@@ -1,5 +1,5 @@
 /**
- * What is tortured: PostgreSQL, two replicas of the control plane, a node in each of two regions and the simulated
+ * What is tortured: PostgreSQL, Redis, two replicas of the control plane, a node in each of two regions and the simulated
  * providers, as processes of their own. Every connection between the planes, to the database and from the clients runs
  * through a proxy that can be disturbed; the providers are reached directly, since their journal is what the books are
  * compared with.
@@ -7,10 +7,11 @@
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { noRedisServer, startTestRedis, type TestRedis } from '@meridian/data-plane/redis/testing';
 import { type Common, launchControlPlane, launchNode, launchPostgres, launchUpstream } from '@meridian/local/launch';
 import { ApiClient } from '@meridian/local/operator';
 import type { ManagedProcess } from '@meridian/local/process';
-import { providerTarget, provisionAccount, provisionProvider } from '@meridian/local/provision';
+import { providerTarget, provisionProvider } from '@meridian/local/provision';
 import { randomSecrets, type Secrets } from '@meridian/local/secrets';
 import pg from 'pg';
 import { freePorts } from '../ports.ts';
@@ -25,7 +26,24 @@ export type Replica = (typeof REPLICAS)[number];
 export type Victim =
   | { readonly kind: 'node'; readonly region: RegionName }
   | { readonly kind: 'control'; readonly replica: Replica }
-  | { readonly kind: 'postgres' };
+  | { readonly kind: 'postgres' }
+  | { readonly kind: 'redis' };
+
+/** What became of memory that is nowhere else: Redis keeps nothing, and a node what it still owes to it. */
+export interface Losses {
+  /** Redis was started anew, and is empty. */
+  readonly redisEmptied: number[];
+  /** Redis stood still or was away, from and until (ms since 1970). */
+  readonly redisAway: { readonly fromMs: number; readonly untilMs: number }[];
+  readonly nodeEnded: { readonly region: RegionName; readonly atMs: number }[];
+}
+
+/** Each in its own protocol, and where the simulator answers for it. */
+const PROVIDERS = [
+  ['openai', '/v1'],
+  ['anthropic', '/anthropic/v1'],
+  ['gemini', '/gemini/v1beta'],
+] as const;
 
 interface Ports {
   readonly postgres: number;
@@ -37,17 +55,19 @@ interface Ports {
 export class Arena {
   readonly folder: string;
   readonly common: Common;
-  readonly operator: ApiClient;
-  /** The customer's, at the first replica … */
-  readonly account: ApiClient;
-  /** … and at the other one, for when the first is down. */
-  readonly otherAccount: ApiClient;
-  readonly accountId: string;
+  /** At each replica, for when the other is down. */
+  readonly operators: readonly ApiClient[];
+  readonly losses: Losses = { redisEmptied: [], redisAway: [], nodeEnded: [] };
+  /** Undefined where there is no redis-server. */
+  readonly redis: TestRedis | undefined;
   /** Every proxy, by what runs through it. */
   readonly proxies: ReadonlyMap<string, FaultyProxy>;
   readonly upstream: ManagedProcess;
   readonly #ports: Ports;
   readonly #running = new Map<string, ManagedProcess>();
+  /** What is being ended by intention. */
+  readonly #ending = new Set<string>();
+  readonly #died = Promise.withResolvers<never>();
   #restarts = 0;
 
   private constructor(parts: {
@@ -57,24 +77,22 @@ export class Arena {
     proxies: ReadonlyMap<string, FaultyProxy>;
     upstream: ManagedProcess;
     running: ReadonlyMap<string, ManagedProcess>;
-    operator: ApiClient;
-    account: ApiClient;
-    otherAccount: ApiClient;
-    accountId: string;
+    operators: readonly ApiClient[];
+    redis: TestRedis | undefined;
   }) {
     this.folder = parts.folder;
     this.common = parts.common;
     this.#ports = parts.ports;
     this.proxies = parts.proxies;
     this.upstream = parts.upstream;
-    this.#running = new Map(parts.running);
-    this.operator = parts.operator;
-    this.account = parts.account;
-    this.otherAccount = parts.otherAccount;
-    this.accountId = parts.accountId;
+    // Whoever races with it hears of it.
+    this.#died.promise.catch(() => undefined);
+    for (const [name, process] of parts.running) this.#run(name, process);
+    this.operators = parts.operators;
+    this.redis = parts.redis;
   }
 
-  static async start(options: { readonly creditUsd: string; readonly logFolder?: string }): Promise<Arena> {
+  static async start(options: { readonly logFolder?: string }): Promise<Arena> {
     const folder = mkdtempSync(join(tmpdir(), 'meridian-torture-'));
     // Where the test runs as root, PostgreSQL does not, and has to get through.
     chmodSync(folder, 0o711);
@@ -89,6 +107,7 @@ export class Arena {
     const proxies = new Map<string, FaultyProxy>();
     const running = new Map<string, ManagedProcess>();
     let upstream: ManagedProcess | undefined;
+    let redis: TestRedis | undefined;
     try {
       let turn = 0;
       /** One replica after the other, so that a stream that breaks goes on at the other one. */
@@ -99,34 +118,26 @@ export class Arena {
         proxies.set(`account API of ${region}`, await FaultyProxy.listen(0, () => inTurn(ports.controlHttp)));
         proxies.set(`clients of ${region}`, await FaultyProxy.listen(0, () => ports.nodes[region]));
       }
-      const launcher = new Launcher(common, folder, ports, proxies);
+      if (noRedisServer === undefined) redis = await startTestRedis();
+      const launcher = new Launcher(common, folder, ports, proxies, redis);
       running.set('postgres', await launcher.postgres());
       upstream = await launchUpstream(common, { port: 0, journalFile: join(folder, 'journal.jsonl') });
       // The first one migrates.
       for (const replica of REPLICAS) running.set(`control-${replica}`, await launcher.control(replica));
-      const controlUrl = `http://127.0.0.1:${http0}`;
-      const operator = new ApiClient(controlUrl, common.secrets.adminToken);
-      await provisionProvider(operator, providerTarget('openai', `${upstream.readyText('origin')}/v1`, 'sk-simulated-openai'));
-      const customer = await provisionAccount(operator, 'Torture', options.creditUsd, 'unlimited');
-      const account = new ApiClient(controlUrl, customer.accountToken);
-      const otherAccount = new ApiClient(`http://127.0.0.1:${http1}`, customer.accountToken);
+      const operators = ports.controlHttp.map((port) => new ApiClient(`http://127.0.0.1:${port}`, common.secrets.adminToken));
+      const [operator] = operators;
+      if (operator === undefined) throw new Error('there is no replica');
+      const origin = upstream.readyText('origin');
+      for (const [provider, basePath] of PROVIDERS) {
+        await provisionProvider(operator, providerTarget(provider, origin + basePath, `sk-simulated-${provider}`));
+      }
       for (const region of REGIONS) running.set(region, await launcher.node(region));
-      return new Arena({
-        folder,
-        common,
-        ports,
-        proxies,
-        upstream,
-        running,
-        operator,
-        account,
-        otherAccount,
-        accountId: customer.accountId,
-      });
+      return new Arena({ folder, common, ports, proxies, upstream, running, operators, redis });
     } catch (error) {
       // Its watcher, killed, would leave the database's server behind.
       for (const [name, process] of running) await (name === 'postgres' ? process.stop() : process.kill());
       await upstream?.kill();
+      await redis?.stop();
       for (const proxy of proxies.values()) await proxy.close();
       rmSync(folder, { recursive: true, force: true });
       throw error;
@@ -136,6 +147,16 @@ export class Arena {
   /** Where clients of a region go: through the proxy. */
   clientUrl(region: RegionName): string {
     return `http://127.0.0.1:${this.#proxy(`clients of ${region}`).port}`;
+  }
+
+  /** Rejects when a process ends that nobody has ended. */
+  get died(): Promise<never> {
+    return this.#died.promise;
+  }
+
+  /** Of each replica of the control plane. */
+  get controlUrls(): readonly string[] {
+    return this.#ports.controlHttp.map((port) => `http://127.0.0.1:${port}`);
   }
 
   /** The node itself. */
@@ -153,8 +174,14 @@ export class Arena {
 
   /** The signal, and a new process on the same ports and folders where the old one has ended by it. Resolves when it serves again. */
   async kill(victim: Victim, how: 'SIGKILL' | 'SIGTERM'): Promise<void> {
+    if (victim.kind === 'redis') {
+      await this.#emptyRedis();
+      this.#restarts++;
+      return;
+    }
     const name = nameOf(victim);
     const process = this.#process(name);
+    this.#ending.add(name);
     if (victim.kind === 'postgres' && how === 'SIGKILL') {
       // The server itself, whose watcher ends then; its backends see that it is gone.
       const pid = Number(readFileSync(join(this.folder, 'postgres', 'postmaster.pid'), 'utf8').split('\n')[0]);
@@ -165,7 +192,9 @@ export class Arena {
     } else {
       await process.stop(30_000);
     }
+    if (victim.kind === 'node') this.losses.nodeEnded.push({ region: victim.region, atMs: Date.now() });
     await this.#startAgain(victim);
+    this.#ending.delete(name);
     this.#restarts++;
   }
 
@@ -188,10 +217,27 @@ export class Arena {
 
   /** SIGSTOP, and SIGCONT after the time. Its sockets stay open meanwhile. */
   async pause(victim: Victim, forMs: number): Promise<void> {
+    if (victim.kind === 'redis') {
+      const fromMs = Date.now();
+      this.redis?.pause();
+      await new Promise((resolve) => setTimeout(resolve, forMs));
+      this.redis?.resume();
+      this.losses.redisAway.push({ fromMs, untilMs: Date.now() });
+      return;
+    }
     const process = this.#process(nameOf(victim));
     process.signal('SIGSTOP');
     await new Promise((resolve) => setTimeout(resolve, forMs));
     process.signal('SIGCONT');
+  }
+
+  /** kill -9, and a server on the same port that knows nothing. */
+  async #emptyRedis(): Promise<void> {
+    const fromMs = Date.now();
+    await this.redis?.kill();
+    this.losses.redisEmptied.push(Date.now());
+    await this.redis?.restart();
+    this.losses.redisAway.push({ fromMs, untilMs: Date.now() });
   }
 
   heal(): void {
@@ -232,20 +278,25 @@ export class Arena {
    * refused, and to one that is just going it would come too late.
    */
   async stopNodes(): Promise<void> {
-    for (const region of REGIONS) await this.#process(region).stop(30_000);
+    for (const region of REGIONS) {
+      this.#ending.add(region);
+      await this.#process(region).stop(30_000);
+    }
   }
 
   async stop(): Promise<void> {
     const all = [...this.#running.entries()];
+    for (const [name] of all) this.#ending.add(name);
     for (const [name, process] of all) if (name !== 'postgres') await process.stop();
     await this.upstream.stop();
     await this.#running.get('postgres')?.stop();
+    await this.redis?.stop();
     for (const proxy of this.proxies.values()) await proxy.close();
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  async #startAgain(victim: Victim): Promise<void> {
-    const launcher = new Launcher(this.common, this.folder, this.#ports, this.proxies);
+  async #startAgain(victim: Exclude<Victim, { kind: 'redis' }>): Promise<void> {
+    const launcher = new Launcher(this.common, this.folder, this.#ports, this.proxies, this.redis);
     const start = (): Promise<ManagedProcess> => {
       if (victim.kind === 'postgres') return launcher.postgres();
       return victim.kind === 'node' ? launcher.node(victim.region) : launcher.control(victim.replica);
@@ -253,13 +304,21 @@ export class Arena {
     // A control plane does not start while its database is down, and a database not while an old backend still ends.
     for (let attempt = 1; ; attempt++) {
       try {
-        this.#running.set(nameOf(victim), await start());
+        this.#run(nameOf(victim), await start());
         return;
       } catch (error) {
         if (attempt >= 40) throw error;
         await new Promise((resolve) => setTimeout(resolve, 250));
       }
     }
+  }
+
+  #run(name: string, process: ManagedProcess): void {
+    this.#running.set(name, process);
+    void process.exited.then(({ code, signal }) => {
+      if (this.#ending.has(name) || this.#running.get(name) !== process) return;
+      this.#died.reject(new Error(`${name} ended by itself (${code ?? signal}):\n${process.lastLines.slice(-10).join('\n')}`));
+    });
   }
 
   async #gauge(region: RegionName, name: string): Promise<number> {
@@ -283,7 +342,7 @@ export class Arena {
 
 export function nameOf(victim: Victim): string {
   if (victim.kind === 'node') return victim.region;
-  return victim.kind === 'control' ? `control-${victim.replica}` : 'postgres';
+  return victim.kind === 'control' ? `control-${victim.replica}` : victim.kind;
 }
 
 /** How each process of the arena is started, the first time and again. */
@@ -292,8 +351,10 @@ class Launcher {
   readonly #folder: string;
   readonly #ports: Ports;
   readonly #proxies: ReadonlyMap<string, FaultyProxy>;
+  readonly #redis: TestRedis | undefined;
 
-  constructor(common: Common, folder: string, ports: Ports, proxies: ReadonlyMap<string, FaultyProxy>) {
+  constructor(common: Common, folder: string, ports: Ports, proxies: ReadonlyMap<string, FaultyProxy>, redis: TestRedis | undefined) {
+    this.#redis = redis;
     this.#common = common;
     this.#folder = folder;
     this.#ports = ports;
@@ -322,7 +383,10 @@ class Launcher {
       healthPort: 0,
       controlGrpcAddress: `127.0.0.1:${this.#port(`control plane of ${region}`)}`,
       controlUrl: `http://127.0.0.1:${this.#port(`account API of ${region}`)}`,
-      env: { MERIDIAN_DRAIN_TIMEOUT_MS: '3000' },
+      env: {
+        MERIDIAN_DRAIN_TIMEOUT_MS: '3000',
+        ...(this.#redis === undefined ? {} : { MERIDIAN_REDIS_URL: this.#redis.url }),
+      },
     });
   }
 

@@ -80,6 +80,7 @@ export class Chaos {
   /** Nodes most of the time; the database seldom, since everything waits for it. */
   #victim(): Victim {
     const dice = this.#random();
+    if (dice < 0.12 && this.#arena.redis !== undefined) return { kind: 'redis' };
     if (dice < 0.6) return { kind: 'node', region: pick(REGIONS, this.#random()) };
     if (dice < 0.93) return { kind: 'control', replica: pick(REPLICAS, this.#random()) };
     return { kind: 'postgres' };

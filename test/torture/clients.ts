@@ -1,60 +1,82 @@
-/** Customers of the arena: concurrent clients of the official SDK in both regions, on keys whose caps are nearly used up. */
-import { type ApiClient, textField } from '@meridian/local/operator';
+/**
+ * Clients of the arena: concurrent, in both regions, in all four dialects, for models whose providers speak each of them, on keys whose caps
+ * are nearly used up. Some give an idempotency key and ask again until they have their answer.
+ */
+import { randomUUID } from 'node:crypto';
+import type { DialectName } from '@meridian/domain/dialect';
 import { keyWorks } from '@meridian/local/provision';
-import OpenAI from 'openai';
 import { pick, seededRandom } from '../random.ts';
 import { REGIONS, type RegionName, until } from '../world/world.ts';
 import type { Arena } from './arena.ts';
+import { callOf, endingOf, type Question } from './client-dialects.ts';
+import type { CapScope, CustomerKey, Customers } from './customers.ts';
 
-/** What a client saw of one request. */
+/** What a client saw of one request; one that is asked again is several. */
 export interface Sent {
-  /** Also in the provider's journal, as the client's marker. */
+  /** Also in the provider's journal, as the client's marker; the same when it is asked again. */
   readonly ref: string;
   readonly keyId: string;
   readonly region: RegionName;
+  readonly dialect: DialectName;
+  readonly model: string;
   readonly stream: boolean;
-  /** `complete`: the whole answer arrived · `left`: the client gave up · `refused`: 402 · `error`: any other error or a broken connection. */
-  end: 'complete' | 'left' | 'refused' | 'error';
-  /** HTTP status where there was one. */
+  readonly idempotencyKey: string | undefined;
+  /** Milliseconds since 1970. */
+  readonly startMs: number;
+  endMs: number;
+  /**
+   * `complete`: the whole answer arrived · `left`: the client gave up · `refused`: by a cap · `limited`: by a rate limit · `error`: an
+   * error, whole or as the last event · `broken`: the connection did.
+   */
+  end: 'complete' | 'left' | 'refused' | 'limited' | 'error' | 'broken';
+  /** HTTP status, where a head came, and the request id with it. */
   status: number | undefined;
+  requestId: string | undefined;
+  /** The stored answer of an earlier one. */
+  isReplay: boolean;
+  /** Of the gateway. */
   code: string | undefined;
-}
-
-export interface CappedKey {
-  readonly id: string;
-  readonly key: string;
-  /** The highest daily limit it ever had. */
-  limitUsd: number;
 }
 
 export interface ClientsOptions {
   /** At least so many … */
   readonly requests: number;
   readonly concurrency: number;
-  readonly keys: number;
   readonly seed: number;
 }
 
-const MODELS = ['gpt-4o-mini', 'gpt-4.1-mini', 'gpt-4.1-nano'];
-/** Some two hundred requests of this traffic. */
-const CAP_STEP_USD = 0.005;
+/** Ids that are also their providers' names for them; between them they are bought in each of the four dialects. */
+export const MODELS = ['gpt-4.1-nano', 'gpt-4o-mini', 'gpt-5-codex', 'claude-haiku-4-5', 'gemini-3.1-flash-lite'] as const;
+const REASONING_MODELS: ReadonlySet<string> = new Set(['gpt-5-codex', 'claude-haiku-4-5', 'gemini-3.1-flash-lite']);
+/** By their shares. */
+const DIALECTS: readonly DialectName[] = ['openai-chat', 'openai-chat', 'openai-responses', 'anthropic-messages', 'gemini'];
+const KINDS = ['plain', 'plain', 'plain', 'plain', 'tool', 'reasoning', 'long'] as const;
+const KEYED_SHARE = 0.25;
+const LEFT_SHARE = 0.02;
+/** Of answers that came with an idempotency key: asked for again all the same. */
+const ECHO_SHARE = 0.3;
 /** Longer than a control plane that stands still is waited for, shorter than a node that does. */
 const CLIENT_TIMEOUT_MS = 8_000;
 const PAUSE_AFTER_ERROR_MS = 250;
+/** A request that died with its node gives up its key after 15 s. */
+const ASK_AGAIN_FOR_MS = 25_000;
+const WRONG_PLACES = 40;
 
 export class Clients {
   readonly sent: Sent[] = [];
-  readonly keys: CappedKey[] = [];
+  /** Answers to the same request that are unlike each other. */
+  readonly unlike: string[] = [];
   readonly #arena: Arena;
+  readonly #customers: Customers;
   readonly #options: ClientsOptions;
   /** … and more for as long as this holds. */
   readonly #goOn: () => boolean;
-  readonly #raising = new Map<string, Promise<void>>();
   #started = 0;
   #stopped = false;
 
-  constructor(arena: Arena, options: ClientsOptions, goOn: () => boolean) {
+  constructor(arena: Arena, customers: Customers, options: ClientsOptions, goOn: () => boolean) {
     this.#arena = arena;
+    this.#customers = customers;
     this.#options = options;
     this.#goOn = goOn;
   }
@@ -63,13 +85,9 @@ export class Clients {
     return this.sent.length;
   }
 
-  /** Makes the keys, each with a daily cap. */
+  /** Waits until every key works in every region. */
   async prepare(): Promise<void> {
-    for (let index = 0; index < this.#options.keys; index++) {
-      const made = await this.#arena.account.post('/v1/keys', { name: `torture ${index}`, caps: { daily_usd: CAP_STEP_USD } });
-      this.keys.push({ id: textField(made, 'id'), key: textField(made, 'key'), limitUsd: CAP_STEP_USD });
-    }
-    for (const { key } of this.keys) {
+    for (const { key } of this.#customers.keys) {
       for (const region of REGIONS) await until(() => keyWorks(this.#arena.nodeUrl(region), key), `the key to work in ${region}`);
     }
   }
@@ -86,83 +104,155 @@ export class Clients {
   async #work(worker: number): Promise<void> {
     const random = seededRandom(this.#options.seed * 1_000 + worker);
     while (!this.#stopped && (this.#started < this.#options.requests || this.#goOn())) {
-      const number = this.#started++;
-      const key = pick(this.keys, random());
-      const region = pick(REGIONS, random());
-      const sent = await this.#send(`t${this.#options.seed}-${number}`, key, region, random);
-      this.sent.push(sent);
-      if (sent.end === 'refused') await this.#raise(key);
-      else if (sent.end === 'error') await new Promise((resolve) => setTimeout(resolve, PAUSE_AFTER_ERROR_MS));
+      const request = this.#next(`t${this.#options.seed}-${this.#started++}`, random);
+      if (random() < KEYED_SHARE) await this.#askUntilAnswered({ ...request, idempotencyKey: randomUUID() }, random() < ECHO_SHARE);
+      else await this.#ask(request);
     }
   }
 
-  async #send(ref: string, key: CappedKey, region: RegionName, random: () => number): Promise<Sent> {
-    const client = new OpenAI({
-      baseURL: `${this.#arena.clientUrl(region)}/v1`,
-      apiKey: key.key,
-      maxRetries: 0,
-      timeout: CLIENT_TIMEOUT_MS,
-    });
-    const stream = random() < 0.4;
+  #next(ref: string, random: () => number): Request {
+    const model = pick(MODELS, random());
+    const wanted = pick(KINDS, random());
+    const kind = wanted === 'reasoning' && !REASONING_MODELS.has(model) ? 'plain' : wanted;
     const tokens = 2 + Math.floor(random() * 30);
-    const paceMs = random() < 0.2 ? 10 : 0;
-    const sent: Sent = { ref, keyId: key.id, region, stream, end: 'complete', status: undefined, code: undefined };
-    const ask = {
-      model: pick(MODELS, random()),
-      max_tokens: pick([32, 64, 256], random()),
-      messages: [{ role: 'user' as const, content: `Say something. [[ref ${ref}]] [[sim tokens=${tokens};pace_ms=${paceMs}]]` }],
+    const paceMs = random() < 0.2 ? 20 : 0;
+    const delayMs = random() < 0.1 ? 400 : 0;
+    const cache = kind === 'long' ? pick(['', ';cache', ';cache=write'], random()) : '';
+    const knobs = `tokens=${tokens};pace_ms=${paceMs};delay_ms=${delayMs}${cache}`;
+    const tool = kind === 'tool' ? 'Lookup, please: ' : '';
+    return {
+      ref,
+      key: pick(this.#customers.keys, random()),
+      region: pick(REGIONS, random()),
+      dialect: pick(DIALECTS, random()),
+      question: {
+        model,
+        kind,
+        text: `${tool}say something. [[ref ${ref}]] [[sim ${knobs}]]`,
+        stream: random() < 0.45,
+        maxTokens: kind === 'reasoning' ? 256 : pick([64, 128, 256], random()),
+      },
+      leaves: random() < LEFT_SHARE,
+      idempotencyKey: undefined,
     };
-    const leave = random() < 0.02;
+  }
+
+  /** One request, and what its end asks of its customer. */
+  async #ask(request: Request): Promise<Seen> {
+    const seen = await this.#send(request);
+    const { sent, scope } = seen;
+    this.sent.push(sent);
+    if (sent.end === 'refused' && scope !== undefined) await this.#customers.raise(request.key, scope);
+    else if (sent.end !== 'complete' && sent.end !== 'left') await pause(PAUSE_AFTER_ERROR_MS);
+    return seen;
+  }
+
+  /** The same request with the same key again, until it is answered or it is no use. */
+  async #askUntilAnswered(request: Request, echo: boolean): Promise<void> {
+    const endMs = Date.now() + ASK_AGAIN_FOR_MS;
+    const answers: Seen[] = [];
+    for (let attempt = 0; Date.now() < endMs; attempt++) {
+      const seen = await this.#ask(attempt === 0 ? request : { ...request, leaves: false });
+      answers.push(seen);
+      if (seen.sent.end === 'complete' || hasReceipt(seen)) break;
+      // A rate limit lasts longer than that.
+      if (seen.sent.end === 'limited') break;
+    }
+    if (echo && !this.#stopped) answers.push(await this.#ask({ ...request, leaves: false }));
+    this.#compare(answers);
+  }
+
+  /** Whoever has seen an answer gets the same again, from its first byte. */
+  #compare(answers: readonly Seen[]): void {
+    for (const [later, seen] of answers.entries()) {
+      if (!seen.sent.isReplay || seen.sent.end !== 'complete') continue;
+      for (const before of answers.slice(0, later)) {
+        if (before.sent.requestId !== seen.sent.requestId || before.sent.status !== 200) continue;
+        const isSame = before.sent.end === 'complete' ? before.body === seen.body : seen.body.startsWith(before.body);
+        if (isSame) continue;
+        this.unlike.push(`${seen.sent.requestId} (${seen.sent.ref}, ${seen.sent.dialect}) ${differenceOf(before.body, seen.body)}`);
+      }
+    }
+  }
+
+  async #send({ ref, key, region, dialect, question, leaves, idempotencyKey }: Request): Promise<Seen> {
+    const { path, headers, body } = callOf(dialect, question, key.key);
+    const { model, stream } = question;
+    const sent: Sent = {
+      ...{ ref, keyId: key.id, region, dialect, model, stream, idempotencyKey, startMs: Date.now(), endMs: 0 },
+      ...{ end: 'broken', status: undefined, requestId: undefined, isReplay: false, code: undefined },
+    };
+    const seen: Seen = { sent, body: '', scope: undefined };
+    const leaving = new AbortController();
+    const signal = AbortSignal.any([leaving.signal, AbortSignal.timeout(CLIENT_TIMEOUT_MS)]);
     try {
-      if (!stream) {
-        await client.chat.completions.create(ask);
-        return sent;
+      const response = await fetch(this.#arena.clientUrl(region) + path, {
+        method: 'POST',
+        signal,
+        headers: { ...headers, ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }) },
+        body,
+      });
+      sent.status = response.status;
+      sent.requestId = response.headers.get('x-request-id') ?? undefined;
+      sent.isReplay = response.headers.get('x-meridian-replay') === 'true';
+      const decoder = new TextDecoder();
+      for await (const bytes of response.body ?? []) {
+        seen.body += decoder.decode(bytes, { stream: true });
+        if (leaves && stream && response.ok) leaving.abort();
       }
-      let finished = false;
-      const chunks = await client.chat.completions.create({ ...ask, stream: true });
-      for await (const chunk of chunks) {
-        if (chunk.choices[0]?.finish_reason) finished = true;
-        if (leave) {
-          sent.end = 'left';
-          chunks.controller.abort();
-          return sent;
-        }
-      }
-      // The SDK takes a closed connection for the end of a stream.
-      if (!finished) sent.end = 'error';
-    } catch (error) {
-      sent.end = error instanceof OpenAI.APIConnectionTimeoutError ? 'left' : 'error';
-      if (error instanceof OpenAI.APIError && error.status !== undefined) {
-        sent.status = error.status;
-        sent.code = error.code ?? undefined;
-        if (error.status === 402) sent.end = 'refused';
-      }
+      if (!response.ok) readError(seen);
+      else if (stream) sent.end = ENDS[endingOf(dialect, seen.body)];
+      else sent.end = 'complete';
+    } catch {
+      // A stream that has come to its last event is whole, however its connection ends.
+      const isWhole = stream && sent.status === 200 && endingOf(dialect, seen.body) === 'whole';
+      sent.end = isWhole ? 'complete' : signal.aborted ? 'left' : 'broken';
     }
-    return sent;
+    sent.endMs = Date.now();
+    return seen;
   }
+}
 
-  /** The customer raises the cap, and tries at both replicas until one takes it. One at a time a key. */
-  async #raise(key: CappedKey): Promise<void> {
-    const running = this.#raising.get(key.id);
-    if (running !== undefined) return running;
-    const raised = this.#raiseNow(key).finally(() => this.#raising.delete(key.id));
-    this.#raising.set(key.id, raised);
-    return raised;
-  }
+interface Request {
+  readonly ref: string;
+  readonly key: CustomerKey;
+  readonly region: RegionName;
+  readonly dialect: DialectName;
+  readonly question: Question;
+  /** Before the end of a stream. */
+  readonly leaves: boolean;
+  readonly idempotencyKey: string | undefined;
+}
 
-  async #raiseNow(key: CappedKey): Promise<void> {
-    const limitUsd = Math.round((key.limitUsd + CAP_STEP_USD) * 1_000) / 1_000;
-    // Whether it was taken is not known when the connection breaks: the higher limit is what counts from now on.
-    key.limitUsd = limitUsd;
-    const change = { caps: { daily_usd: limitUsd } };
-    for (let attempt = 0; attempt < 20 && !this.#stopped; attempt++) {
-      const client: ApiClient = attempt % 2 === 0 ? this.#arena.account : this.#arena.otherAccount;
-      try {
-        await client.patch(`/v1/keys/${key.id}`, change);
-        return;
-      } catch {
-        await new Promise((resolve) => setTimeout(resolve, 250));
-      }
-    }
-  }
+interface Seen {
+  readonly sent: Sent;
+  body: string;
+  /** Of the cap that was in the way. */
+  scope: CapScope | undefined;
+}
+
+const ENDS = { whole: 'complete', error: 'error', cut: 'broken' } as const;
+
+/** Each dialect has its own shape of errors, and the same words in it. */
+function readError(seen: Seen): void {
+  const { sent, body } = seen;
+  sent.code = (/"(?:code|reason)":"([A-Za-z_]+)"/.exec(body)?.[1] ?? '').toLowerCase();
+  seen.scope = /"scope":"(account|member|key)"/.exec(body)?.[1] as CapScope | undefined;
+  sent.end = sent.status === 402 ? 'refused' : sent.status === 429 ? 'limited' : 'error';
+}
+
+/** It was served, and asking again changes nothing: its answer is not kept. */
+function hasReceipt({ sent, body }: Seen): boolean {
+  return sent.status === 409 && body.includes('/v1/usage/requests/');
+}
+
+function differenceOf(before: string, after: string): string {
+  let at = 0;
+  while (at < before.length && before[at] === after[at]) at++;
+  const from = Math.max(0, at - WRONG_PLACES);
+  return `differs at ${at}: ${JSON.stringify(before.slice(from, at + WRONG_PLACES))} and ${JSON.stringify(after.slice(from, at + WRONG_PLACES))}`;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -3,9 +3,13 @@
  * request in the ledger, by prices and arithmetic of the test's own, and what each client saw with what it was charged.
  */
 import pg from 'pg';
-import { expectedCharge } from '../scenario/oracle.ts';
+import { type Expectation, expectedCharge } from '../scenario/oracle.ts';
 import type { JournalLine } from '../upstream/src/journal.ts';
-import type { CappedKey, Sent } from './clients.ts';
+import { type RequestRow, requestsOf } from './calls.ts';
+import type { Sent } from './clients.ts';
+import type { Cap } from './customers.ts';
+import { judgeKeyed, type Served, type StoreLosses } from './once.ts';
+import type { Recorded, Repricing } from './repricing.ts';
 
 /** A count of ours may miss the provider's by this share of the charge. */
 const ESTIMATE_TOLERANCE = 0.6;
@@ -14,9 +18,20 @@ export interface Verdict {
   readonly requests: number;
   readonly complete: number;
   readonly refused: number;
+  readonly limited: number;
+  /** Complete ones, by `client → provider`, JSON and SSE apart. */
+  readonly pairs: ReadonlyMap<string, number>;
+  /** Different terms that requests were charged at. */
+  readonly markups: number;
+  readonly priceVersions: number;
+  readonly tiers: number;
+  /** Idempotency keys, stored answers that came again, and second calls where the store had lost its records. */
+  readonly keyed: number;
+  readonly replays: number;
+  readonly servedAgain: number;
   /** Provider calls whose request has no event: usage that was lost. */
   readonly lost: readonly string[];
-  /** Requests with more than one event or more than one provider call. */
+  /** Requests with more than one event or more than one provider call, and idempotency keys with more than one charge. */
   readonly doubled: readonly string[];
   /** Σ charged − Σ expected over everything that is exact. */
   readonly differenceNano: bigint;
@@ -47,21 +62,26 @@ export interface Unanswered {
   charged: number;
 }
 
-interface EventRow {
-  readonly request_id: string;
+export interface Evidence {
+  readonly databaseUrl: string;
+  readonly journal: readonly JournalLine[];
+  readonly sent: readonly Sent[];
+  /** Replays that were unlike what they repeat. */
+  readonly unlike: readonly string[];
+  readonly caps: readonly Cap[];
+  readonly repricing: Pick<Repricing, 'termsOf'>;
+  readonly losses: StoreLosses;
+}
+
+interface EventRow extends RequestRow, Recorded {
   readonly outcome: string;
   readonly exactness: string;
-  readonly key_id: string;
+  readonly member_id: string;
   readonly charge_nano: string;
   readonly written_off_nano: string;
 }
 
-export async function judge(
-  databaseUrl: string,
-  journal: readonly JournalLine[],
-  sent: readonly Sent[],
-  keys: readonly CappedKey[],
-): Promise<Verdict> {
+export async function judge({ databaseUrl, journal, sent, unlike, caps, repricing, losses }: Evidence): Promise<Verdict> {
   const events = await readEvents(databaseUrl);
   const byRequest = new Map<string, EventRow>();
   const doubled: string[] = [];
@@ -69,79 +89,111 @@ export async function judge(
     if (byRequest.has(event.request_id)) doubled.push(`${event.request_id} has two events`);
     byRequest.set(event.request_id, event);
   }
-  const clients = new Map(sent.map((one) => [one.ref, one]));
+  const expectedOf = (line: JournalLine, event: EventRow): Expectation => expectedCharge(line, 'chat', repricing.termsOf(event).terms);
+  const requests = requestsOf(journal, events, sent, (line, event) => problemOf(event, expectedOf(line, event)) === undefined);
+  const bySent = Map.groupBy(sent, ({ ref }) => ref);
   const lost: string[] = [];
-  const contradictions: string[] = [];
-  const calls = new Set<string>();
-  const answered = new Map<string, EventRow>();
+  const contradictions: string[] = unlike.map((text) => `a replay ${text}`);
+  const called = new Set<EventRow>();
+  const served: Served[] = [];
+  const pairs = new Map<string, number>();
+  const [markups, priceVersions, tiers] = [new Set<string>(), new Set<string>(), new Set<string>()];
   let differenceNano = 0n;
   let chargedNano = 0n;
   let exact = 0;
   let estimated = 0;
   let chargedIncomplete = 0;
   for (const line of journal) {
-    const { request_id: requestId, client_marker: ref } = line;
-    if (requestId === null || ref === null) {
-      contradictions.push(`a provider call without its request or marker: ${line.path}`);
+    const ref = line.client_marker;
+    if (ref === null) {
+      contradictions.push(`a provider call without its marker: ${line.path}`);
       continue;
     }
-    if (calls.has(requestId)) doubled.push(`${requestId} reached a provider twice`);
-    calls.add(requestId);
-    const event = byRequest.get(requestId);
+    const event = requests.get(line);
     if (event === undefined) {
-      lost.push(`${requestId} (${ref})`);
+      lost.push(`${line.request_id ?? line.path} (${ref}); ${describe(line)}`);
       continue;
     }
-    answered.set(ref, event);
+    const { request_id: requestId } = event;
+    if (called.has(event)) doubled.push(`${requestId} reached a provider twice`);
+    called.add(event);
     const charge = BigInt(event.charge_nano);
+    served.push({ ref, region: event.region, requestId, chargeNano: charge, admittedAtMs: event.admitted_at.getTime(), ...line });
     chargedNano += charge;
-    if (event.outcome === 'failed' || event.outcome === 'recovered' || event.outcome === 'empty') {
-      if (charge !== 0n) contradictions.push(`${requestId} is ${event.outcome} and was charged ${charge}`);
-      continue;
-    }
-    const expected = expectedCharge(line, 'chat');
-    if (event.exactness === 'estimated') {
-      estimated++;
-      const off = Number(charge - expected.chargeNano) / Math.max(1, Number(expected.chargeNano));
-      if (Math.abs(off) > ESTIMATE_TOLERANCE) contradictions.push(`${requestId} was estimated ${charge}, generated ${expected.chargeNano}`);
-    } else {
+    const expected = expectedOf(line, event);
+    const problem = problemOf(event, expected);
+    if (problem !== undefined) contradictions.push(`${requestId} (${ref}, ${event.client_dialect}) ${problem}; ${describe(line)}`);
+    if (charge === 0n) continue;
+    const { problems } = repricing.termsOf(event);
+    contradictions.push(...problems.map((text) => `${requestId} was charged at ${text}`));
+    markups.add(`${event.tier_id} ${event.markup_basis_points}`);
+    priceVersions.add(`${event.answering_model_id} ${event.answering_price_version}`);
+    tiers.add(`${event.account_id} ${event.tier_id}`);
+    if (event.exactness === 'estimated') estimated++;
+    else {
       exact++;
       differenceNano += charge - expected.chargeNano;
-      if (charge !== expected.chargeNano) contradictions.push(`${requestId}: charged ${charge}, expected ${expected.chargeNano}`);
     }
-    if (charge > 0n && clients.get(ref)?.end !== 'complete') chargedIncomplete++;
+    const attempts = bySent.get(ref) ?? [];
+    const isWhole = attempts.some(({ end, requestId: seen }) => end === 'complete' && (seen === undefined || seen === requestId));
+    if (!isWhole) chargedIncomplete++;
+    const pair = `${event.client_dialect} → ${line.provider}${/responses$/.test(line.path) ? ' responses' : ''}, ${line.stream ? 'SSE' : 'JSON'}`;
+    if (isWhole) pairs.set(pair, (pairs.get(pair) ?? 0) + 1);
   }
   for (const one of sent) {
-    if (one.end !== 'complete') continue;
-    const event = answered.get(one.ref);
-    if (event === undefined || BigInt(event.charge_nano) === 0n) {
-      contradictions.push(`${one.ref} arrived whole and was not charged (${event?.outcome ?? 'no event'})`);
-    }
+    if (one.requestId === undefined || one.status === undefined) continue;
+    const event = byRequest.get(one.requestId);
+    const charge = BigInt(event?.charge_nano ?? '0');
+    const what = `${one.requestId} (${one.ref}, ${one.dialect}${one.isReplay ? ', replayed' : ''})`;
+    if (one.end === 'complete' && charge === 0n)
+      contradictions.push(`${what} arrived whole and was not charged (${event?.outcome ?? 'no event'})`);
+    if (one.status !== 200 && charge !== 0n) contradictions.push(`${what} was refused by ${one.status} ${one.code} and charged ${charge}`);
+    if (one.status === 200 && one.end === 'error' && charge !== 0n)
+      contradictions.push(`${what} ended by an error of ours and was charged ${charge}`);
   }
   for (const event of events) {
-    if (!calls.has(event.request_id) && event.charge_nano !== '0') {
+    if (!called.has(event) && event.charge_nano !== '0') {
       contradictions.push(`${event.request_id} was charged ${event.charge_nano} without a provider call`);
     }
     if (event.written_off_nano !== '0') contradictions.push(`${event.request_id}: ${event.written_off_nano} were written off`);
   }
+  const keyed = judgeKeyed(sent, served, losses);
+  doubled.push(...keyed.doubled);
   const unanswered: Unanswered = { never: 0, free: 0, charged: 0 };
   const errors = new Map<string, number>();
+  const byRef = Map.groupBy(served, ({ ref }) => ref);
+  for (const [ref, attempts] of bySent) {
+    if (attempts.some(({ end }) => end === 'complete')) continue;
+    const calls = byRef.get(ref) ?? [];
+    if (calls.length === 0) unanswered.never++;
+    else if (calls.every(({ chargeNano }) => chargeNano === 0n)) unanswered.free++;
+    else unanswered.charged++;
+  }
   for (const one of sent) {
     if (one.end === 'complete') continue;
-    const event = answered.get(one.ref);
-    if (event === undefined) unanswered.never++;
-    else if (BigInt(event.charge_nano) === 0n) unanswered.free++;
-    else unanswered.charged++;
     const name =
-      one.end === 'left' ? 'left by the client' : one.status === undefined ? 'a broken connection' : `${one.status} ${one.code ?? ''}`;
+      one.end === 'left'
+        ? 'left by the client'
+        : one.status === undefined || one.end === 'broken'
+          ? 'a broken connection'
+          : `${one.status} ${one.code ?? 'an error event'}`;
     errors.set(name, (errors.get(name) ?? 0) + 1);
   }
+  const count = (end: Sent['end']): number => sent.filter((one) => one.end === end).length;
   return {
     unanswered,
     errors,
     requests: sent.length,
-    complete: sent.filter((one) => one.end === 'complete').length,
-    refused: sent.filter((one) => one.end === 'refused').length,
+    complete: count('complete'),
+    refused: count('refused'),
+    limited: count('limited'),
+    pairs,
+    markups: markups.size,
+    priceVersions: priceVersions.size,
+    tiers: tiers.size,
+    keyed: keyed.keys,
+    replays: sent.filter(({ isReplay }) => isReplay).length,
+    servedAgain: keyed.servedAgain,
     lost,
     doubled,
     differenceNano,
@@ -151,17 +203,38 @@ export async function judge(
     recovered: events.filter((event) => event.outcome === 'recovered').length,
     chargedIncomplete,
     contradictions,
-    overspent: overspentOf(events, keys),
+    overspent: overspentOf(events, caps),
   };
 }
 
-function overspentOf(events: readonly EventRow[], keys: readonly CappedKey[]): string[] {
+/** What contradicts the written rule in a charge, if anything does. */
+function problemOf(event: EventRow, expected: Expectation): string | undefined {
+  const charge = BigInt(event.charge_nano);
+  if (event.outcome === 'failed' || event.outcome === 'recovered' || event.outcome === 'empty') {
+    return charge === 0n ? undefined : `is ${event.outcome} and was charged ${charge}`;
+  }
+  if (event.exactness === 'estimated') {
+    const off = Number(charge - expected.chargeNano) / Math.max(1, Number(expected.chargeNano));
+    return Math.abs(off) > ESTIMATE_TOLERANCE ? `was estimated ${charge}, generated ${expected.chargeNano}` : undefined;
+  }
+  return charge === expected.chargeNano
+    ? undefined
+    : `was charged ${charge}, expected ${expected.chargeNano} (${expected.kind}; ${event.outcome})`;
+}
+
+function describe(line: JournalLine): string {
+  return `provider: ${line.path} ${line.status}, fault ${line.fault ?? 'none'}, ${line.stream ? 'stream' : 'whole'}, completed ${line.completed}, usage sent ${line.usage_sent}, left ${line.aborted_by_client}, pieces ${line.pieces_sent}, usage ${JSON.stringify(line.usage)}`;
+}
+
+function overspentOf(events: readonly EventRow[], caps: readonly Cap[]): string[] {
   const spent = new Map<string, bigint>();
-  for (const event of events) spent.set(event.key_id, (spent.get(event.key_id) ?? 0n) + BigInt(event.charge_nano));
-  return keys.flatMap((key) => {
-    const limitNano = BigInt(Math.round(key.limitUsd * 1e9));
-    const spentNano = spent.get(key.id) ?? 0n;
-    return spentNano > limitNano ? [`${key.id}: ${spentNano} of ${limitNano}`] : [];
+  for (const event of events) {
+    for (const id of [event.key_id, event.member_id, event.account_id]) spent.set(id, (spent.get(id) ?? 0n) + BigInt(event.charge_nano));
+  }
+  return caps.flatMap((cap) => {
+    const limitNano = BigInt(Math.round(cap.limitUsd * 1e9));
+    const spentNano = spent.get(cap.id) ?? 0n;
+    return spentNano > limitNano ? [`${cap.scope} ${cap.id}: ${spentNano} of ${limitNano}`] : [];
   });
 }
 
@@ -170,7 +243,9 @@ async function readEvents(databaseUrl: string): Promise<EventRow[]> {
   await client.connect();
   try {
     const { rows } = await client.query<EventRow>(
-      'SELECT request_id, outcome, exactness, key_id, charge_nano::text, written_off_nano::text FROM usage_event',
+      `SELECT request_id, region, account_id, member_id, key_id, client_dialect, asked_model, admitted_at, attempts, outcome, exactness,
+         tier_id, markup_basis_points, answering_model_id, answering_price_version, charge_nano::text, written_off_nano::text
+       FROM usage_event`,
     );
     return rows;
   } finally {

@@ -33,6 +33,10 @@ export class ApiClient {
     return this.#call('POST', path, body, headers);
   }
 
+  put(path: string, body: unknown): Promise<Json> {
+    return this.#call('PUT', path, body);
+  }
+
   patch(path: string, body: unknown): Promise<Json> {
     return this.#call('PATCH', path, body);
   }
