@@ -61,7 +61,7 @@ export const LOSSES = {
     what: 'Which tool is to be called, where the model takes no order.',
     to: ['openai-chat', 'openai-responses', 'anthropic-messages'],
   },
-  strict_tool: { what: 'That arguments must satisfy the schema of the tool.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
+  strict_tool: { what: 'That arguments must satisfy the schema of the tool.', to: EVERYBODY },
   tool_grammar: {
     what: 'The grammar of a custom tool: the model is only told of it.',
     to: ['openai-chat', 'anthropic-messages', 'gemini'],

@@ -4,6 +4,7 @@ import { dialectOf } from '@meridian/data-plane/dialect/registry';
 import type { DialectName } from '@meridian/domain/dialect';
 import type { Difference } from './compare-answers.ts';
 import { compareRequests, readRequest } from './compare-requests.ts';
+import { compareStrict } from './compare-strict.ts';
 import { type ClientRequest, carryRequest, isRefused, type Via } from './exchange.ts';
 import { isJson, type Json } from './json.ts';
 import { upstreamTerms } from './upstream-terms.ts';
@@ -26,6 +27,8 @@ const EXPLAINED_BY: Readonly<Record<string, readonly LossName[]>> = {
   'parallel calls': ['parallel_tool_calls'],
   'tool choice': ['tool_choice'],
   tools: ['schema_keyword', 'tool_grammar'],
+  'strict tools': ['strict_tool'],
+  'strict format': ['json_schema'],
   format: ['json_schema', 'json_object', 'schema_keyword'],
   system: ['json_schema', 'json_object', 'tool_grammar'],
   foreign: ['unknown_part'],
@@ -49,10 +52,11 @@ export function judgeRequest(
   request: ClientRequest,
   model: string | undefined,
   via: Via,
+  capabilities?: readonly string[],
 ): Judged {
   const from = dialectOf(client);
   const to = dialectOf(upstream);
-  const outcome = carryRequest(from, to, request, upstreamTerms(upstream, model), via);
+  const outcome = carryRequest(from, to, request, upstreamTerms(upstream, model, capabilities), via);
   if (isRefused(outcome)) {
     const { error } = outcome;
     const unexplained = error.status >= 500 ? [{ of: 'refusal', what: `${error.status} ${error.message} ${String(error.cause)}` }] : [];
@@ -63,7 +67,10 @@ export function judgeRequest(
   const told = readRequest(client, request.body, isStream);
   const got = readRequest(upstream, isJson(body) ? body : {}, isStream);
   const losses = [...new Set(outcome.losses.map(({ name }) => name))];
-  const differences = compareRequests(told, got, client, upstream);
+  const differences = [
+    ...compareRequests(told, got, client, upstream),
+    ...compareStrict(client, request.body, upstream, isJson(body) ? body : {}),
+  ];
   const unexplained = differences.filter(({ of }) => EXPLAINED_BY[of]?.some((name) => losses.includes(name)) !== true);
   for (const name of losses) {
     const to: readonly DialectName[] = LOSSES[name].to;

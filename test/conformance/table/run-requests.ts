@@ -52,7 +52,7 @@ export function clientRequest(client: DialectName, asked: Json, isStream: boolea
 function carryOwn(one: RequestCase, request: ClientRequest, client: DialectName, upstream: DialectName): CarriedRequest {
   // Between two ends of one dialect the upstream judges.
   const via: Via = client === upstream ? 'bytes' : 'words';
-  const judged = judgeRequest(client, upstream, request, one.models?.[upstream], via);
+  const judged = judgeRequest(client, upstream, request, one.models?.[upstream], via, one.capabilities);
   const expected: Outcome = via === 'bytes' ? [] : (one.outcomeOf?.[`${client}>${upstream}`] ?? one.outcome?.[upstream] ?? []);
   const saidBy = one.saidBy?.[upstream] ?? [];
   const complaints = judged.unexplained.filter(({ of }) => !saidBy.includes(of)).map(({ of, what }) => `${of}: ${what}`);

@@ -10,11 +10,17 @@ const PLAIN: Readonly<Record<DialectName, string>> = {
   gemini: 'gemini-3.1-pro-preview',
 };
 
-export function upstreamTerms(upstream: DialectName, model: string | undefined): EncodeRequestTerms {
+const CAPABILITIES = ['tools', 'vision', 'audio_input', 'file_input', 'json_schema', 'reasoning'];
+
+export function upstreamTerms(
+  upstream: DialectName,
+  model: string | undefined,
+  capabilities: readonly string[] = CAPABILITIES,
+): EncodeRequestTerms {
   return {
     model: model ?? PLAIN[upstream],
     maxOutputTokens: undefined,
     modelMaxOutputTokens: 32_000,
-    capabilities: ['tools', 'vision', 'audio_input', 'file_input', 'json_schema', 'reasoning'],
+    capabilities,
   };
 }

@@ -8,6 +8,11 @@ export function effortTokens(effort: string | null): number {
   return EFFORT_TOKENS[effort ?? 'none'] ?? 0;
 }
 
+/** Whether a model of OpenAI's reasons: the others refuse to be told how much. */
+export function thinks(model: string): boolean {
+  return !/^(gpt-3|gpt-4)/.test(model);
+}
+
 /** The reasoning token at a place, counted from 0. */
 export function reasoningWord(index: number): string {
   return WORDS[index % WORDS.length] ?? ' ';

@@ -117,7 +117,8 @@ function readFormat(fields: JsonObject): ResponseFormat | undefined {
   if (format.type !== 'json_schema')
     throw invalid("The parameter 'output_config.format.type' must be json_schema.", 'output_config.format.type');
   const schema = isObject(format.schema) ? format.schema : undefined;
-  return { type: 'json_schema', name: 'answer', schema, strict: undefined, description: undefined };
+  // Answers are held to it: this protocol has no other way.
+  return { type: 'json_schema', name: 'answer', schema, strict: true, description: undefined };
 }
 
 /** The upstream's body. Throws GatewayError 400 for what this provider cannot be asked at all. */
@@ -268,6 +269,8 @@ function writeFormat(format: ResponseFormat | undefined, ways: ModelWays, lose: 
     return { instruction: JSON_INSTRUCTION };
   }
   if (!ways.hasStructuredOutput) {
+    // Its input is asked to be of that form, and not held to it.
+    if (format.strict === true) lose({ name: 'json_schema' });
     const description = format.description ?? 'Give the answer by calling this tool.';
     return { tool: { name: JSON_ANSWER_TOOL, description, input_schema: { ...format.schema, type: 'object' } } };
   }

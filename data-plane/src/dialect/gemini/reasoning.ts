@@ -1,6 +1,6 @@
 /** How much a model thinks: levels of Gemini 3, budgets of Gemini 2.5, and the words and budgets of everybody. */
 import type { Loss } from '../../canonical/loss.ts';
-import { nearestEffort } from '../../canonical/reasoning-effort.ts';
+import { asksToThink, nearestEffort } from '../../canonical/reasoning-effort.ts';
 import type { Reasoning } from '../../canonical/request.ts';
 import { type JsonObject, text } from '../json.ts';
 import type { ModelWays } from './models.ts';
@@ -41,7 +41,7 @@ export function writeThinking(reasoning: Reasoning | undefined, ways: ModelWays,
   const { effort, budgetTokens, mode, show } = reasoning;
   const isOff = mode === 'off' || effort === 'none';
   if (ways.thinking === 'none') {
-    if (!isOff) lost({ name: 'reasoning_effort' });
+    if (asksToThink(reasoning)) lost({ name: 'reasoning_effort' });
     return undefined;
   }
   const includeThoughts = isOff || show === 'none' ? {} : { includeThoughts: true };

@@ -115,7 +115,8 @@ function readFormat(config: JsonObject): ResponseFormat | undefined {
       type: 'json_schema',
       name: named === undefined || named === '' ? 'answer' : named,
       schema,
-      strict: undefined,
+      // Answers are held to it: this protocol has no other way.
+      strict: true,
       description: undefined,
     };
   }

@@ -1,6 +1,6 @@
 /** How much a model is to think, as this protocol and its relatives write it, to and from the canonical language. */
 import type { Loss } from '../../canonical/loss.ts';
-import { nearestEffort } from '../../canonical/reasoning-effort.ts';
+import { asksToThink, nearestEffort } from '../../canonical/reasoning-effort.ts';
 import type { Reasoning } from '../../canonical/request.ts';
 import { isObject, type JsonObject, number, text } from '../json.ts';
 
@@ -66,6 +66,11 @@ export function writeEffort(
   if (reasoning === undefined) return {};
   const { effort, budgetTokens, mode, show } = reasoning;
   if (reasoning.isDefault === true && !thinks) return {};
+  // A model that does not think refuses the very parameter.
+  if (!isOurs && !thinks) {
+    if (asksToThink(reasoning)) lose({ name: 'reasoning_effort' });
+    return {};
+  }
   if (takesObject) {
     const exclude = show === 'none' ? true : undefined;
     if (mode === 'off') return { reasoning: { enabled: false, exclude } };

@@ -5,8 +5,9 @@ import type { Loss } from '../../canonical/loss.ts';
 import type { Request, ResponseFormat } from '../../canonical/request.ts';
 import { boundedToolName } from '../../canonical/tool-name.ts';
 import type { Encoded, EncodeRequestTerms, RequestFacts, RequestPlace } from '../dialect.ts';
-import { invalid, isObject, type JsonObject, NO_REST, number, rest, text } from '../json.ts';
+import { invalid, isObject, type JsonObject, NO_REST, number, rest, setMember, text } from '../json.ts';
 import { takesNoEffort, takesSampling } from '../openai-models.ts';
+import { openAiStrictSchema } from '../openai-strict-schema.ts';
 import { loseUnknownFields } from '../unknown-fields.ts';
 import { type MessageTerms, readMessages, writeMessages } from './message.ts';
 import { readPassThrough } from './pass-through-request.ts';
@@ -103,7 +104,7 @@ export function decodeRequest(body: Buffer, _place?: RequestPlace, read?: Reques
 /** What no word is found for; null is as good as absent. */
 function readRest(fields: JsonObject, user: string | undefined): JsonObject {
   const others: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(rest(fields, READ))) if (value !== null) others[key] = value;
+  for (const [key, value] of Object.entries(rest(fields, READ))) if (value !== null) setMember(others, key, value);
   if (others.safety_identifier === user) delete others.safety_identifier;
   const streamOptions = isObject(fields.stream_options) ? rest(fields.stream_options, ['include_usage']) : NO_REST;
   if (streamOptions !== NO_REST) others.stream_options = streamOptions;
@@ -211,6 +212,7 @@ class RequestWriter {
 
   #messageTerms(): MessageTerms {
     return {
+      from: this.#request.dialect,
       isOurs: this.#isOurs,
       takesDeveloper: !this.#has('system_role'),
       takesReasoning: !this.#has('no_reasoning_input'),
@@ -281,8 +283,11 @@ class RequestWriter {
       this.#lose({ name: 'json_schema' });
       return { type: 'json_object' };
     }
-    const { name, schema, strict, description } = format;
-    return { type: 'json_schema', json_schema: { name: boundedToolName(name), schema, strict, description } };
+    const { name, schema, description } = format;
+    const held = format.strict === true && schema !== undefined ? openAiStrictSchema(schema, this.#request.dialect) : schema;
+    if (held === undefined && schema !== undefined) this.#lose({ name: 'json_schema' });
+    const strict = held === undefined && schema !== undefined ? undefined : format.strict;
+    return { type: 'json_schema', json_schema: { name: boundedToolName(name), schema: held ?? schema, strict, description } };
   }
 
   /** For an upstream that takes no schema. */

@@ -1,4 +1,5 @@
 /** Tools, the choice among them, and calls of them. */
+import type { DialectName } from '@meridian/domain/dialect';
 import { boundedCallId, packCallId, unpackCallId } from '../../canonical/call-id.ts';
 import { argumentsAsInput, asFunction, inputAsArguments } from '../../canonical/custom-tool.ts';
 import type { Loss } from '../../canonical/loss.ts';
@@ -7,6 +8,7 @@ import type { CustomTool, FunctionTool, Tool, ToolChoice } from '../../canonical
 import { boundedToolName, originalToolName } from '../../canonical/tool-name.ts';
 import { refusedTool } from '../hosted-tool.ts';
 import { invalid, isObject, type JsonObject, NO_REST, rest, text } from '../json.ts';
+import { openAiStrictParameters } from '../openai-strict-schema.ts';
 import { asksForNothing, INPUT_FROM_ELSEWHERE } from './schema.ts';
 
 const DIALECT = 'openai-chat';
@@ -77,6 +79,8 @@ function toolName(name: unknown, param: string): string {
 
 /** For which upstream tools and calls are written. */
 export interface CallTerms {
+  /** The dialect in which the request was written. */
+  readonly from: DialectName;
   readonly isOurs: boolean;
   readonly takesCustomTools: boolean;
   readonly takesStrictTools: boolean;
@@ -103,17 +107,19 @@ function isParameter(value: Rest): boolean {
 
 /** The parameters that were read as tools. */
 export function writeHostedParameters(tools: readonly Tool[]): JsonObject {
-  const fields: Record<string, unknown> = {};
+  let fields: JsonObject = NO_REST;
   for (const tool of tools) {
-    if (tool.kind === 'hosted' && isParameter(tool.value)) Object.assign(fields, rest(tool.value, ['type']));
+    if (tool.kind === 'hosted' && isParameter(tool.value)) fields = { ...fields, ...rest(tool.value, ['type']) };
   }
   return fields;
 }
 
-function writeFunction(tool: FunctionTool, index: number, { isOurs, takesStrictTools, lose }: CallTerms): JsonObject {
-  const { description, parameters, strict } = tool;
+function writeFunction(tool: FunctionTool, index: number, { isOurs, from, takesStrictTools, lose }: CallTerms): JsonObject {
+  const { description, parameters } = tool;
   const { function: inner, ...outer } = isOurs ? tool.rest : NO_REST;
-  if (strict !== undefined && !takesStrictTools) lose({ name: 'strict_tool', at: `tools[${index}]` });
+  const isHeld = tool.strict === true;
+  const held = isHeld && takesStrictTools ? openAiStrictParameters(parameters, from) : undefined;
+  if (isHeld && held === undefined) lose({ name: 'strict_tool', at: `tools[${index}]` });
   return {
     ...outer,
     type: 'function',
@@ -121,8 +127,8 @@ function writeFunction(tool: FunctionTool, index: number, { isOurs, takesStrictT
       ...(isObject(inner) ? inner : {}),
       name: boundedToolName(tool.name),
       description,
-      parameters,
-      strict: takesStrictTools ? strict : undefined,
+      parameters: parameters === undefined && isOurs ? undefined : (held ?? parameters),
+      strict: takesStrictTools && isHeld === (held !== undefined) ? tool.strict : undefined,
     },
   };
 }

@@ -15,8 +15,9 @@ const TERMS = { model: 'up', maxOutputTokens: undefined, modelMaxOutputTokens: u
 const decode = (fields: object) =>
   decodeRequest(Buffer.from(JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'Hi' }], ...fields })));
 const foreign = (fields: Partial<Request> = {}): Request => ({ ...decode({}), dialect: 'anthropic-messages', ...fields });
-const encode = (request: Request, quirks: readonly Quirk[] = []) => {
-  const { body, losses } = encodeRequest(request, { ...TERMS, quirks });
+const THINKS = ['reasoning'];
+const encode = (request: Request, quirks: readonly Quirk[] = [], capabilities: readonly string[] = []) => {
+  const { body, losses } = encodeRequest(request, { ...TERMS, quirks, capabilities });
   return { fields: JSON.parse(Buffer.concat([...body]).toString()), losses };
 };
 
@@ -113,13 +114,32 @@ describe('settings for an upstream', () => {
     [{ effort: undefined, budgetTokens: 1_024 }, 'low', ['reasoning_budget']],
     [{ effort: undefined, budgetTokens: 30_000 }, 'high', ['reasoning_budget']],
     [{ effort: undefined, budgetTokens: undefined, mode: 'adaptive' }, 'high', []],
-    [{ effort: undefined, budgetTokens: undefined, mode: 'off' }, undefined, []],
     [{ effort: 'max', budgetTokens: undefined }, 'xhigh', ['reasoning_effort']],
-    [{ effort: 'high', budgetTokens: undefined, isDefault: true }, undefined, []],
   ] as const)('ask to think %j as %s', (reasoning, effort, lost) => {
-    const { fields, losses } = encode(foreign({ reasoning }));
+    const { fields, losses } = encode(foreign({ reasoning }), [], THINKS);
     expect(fields.reasoning_effort).toBe(effort);
     expect(losses.map(({ name }) => name)).toEqual(lost);
+  });
+
+  it('ask no model to think that cannot, and name it', () => {
+    const asked = (reasoning: Request['reasoning']) => encode(foreign({ reasoning }));
+    for (const reasoning of [
+      { effort: 'high', budgetTokens: undefined, show: 'auto' },
+      { effort: undefined, budgetTokens: 2_048 },
+    ]) {
+      const { fields, losses } = asked(reasoning);
+      expect(fields).not.toHaveProperty('reasoning_effort');
+      expect(losses).toEqual([{ name: 'reasoning_effort' }]);
+    }
+    for (const reasoning of [
+      { effort: 'none', budgetTokens: undefined },
+      { effort: undefined, budgetTokens: undefined, mode: 'off' },
+      { effort: 'high', budgetTokens: undefined, isDefault: true },
+    ] as const) {
+      const { fields, losses } = asked(reasoning);
+      expect(fields).not.toHaveProperty('reasoning_effort');
+      expect(losses).toEqual([]);
+    }
   });
 
   it.each([
@@ -133,7 +153,7 @@ describe('settings for an upstream', () => {
   });
 
   it('ask to think in one object where that is taken', () => {
-    const asked = (reasoning: Request['reasoning']) => encode(foreign({ reasoning }), ['reasoning_object']);
+    const asked = (reasoning: Request['reasoning']) => encode(foreign({ reasoning }), ['reasoning_object'], THINKS);
     expect(asked({ effort: undefined, budgetTokens: 2_000, show: 'none' })).toMatchObject({
       fields: { reasoning: { max_tokens: 2_000, exclude: true } },
       losses: [],

@@ -9,6 +9,7 @@ import { decodeRequest, encodeRequest } from './request.ts';
 import { type Json, requestOf } from './testing.ts';
 
 const TERMS: EncodeRequestTerms = { model: 'up', maxOutputTokens: undefined, modelMaxOutputTokens: undefined, capabilities: [] };
+const THINKS = { capabilities: ['reasoning'] };
 const NOTHING = requestOf();
 
 function encoded(request: Partial<Request>, terms: Partial<EncodeRequestTerms> = {}): { readonly body: Json; readonly losses: string[] } {
@@ -346,9 +347,23 @@ describe('a request to an upstream', () => {
     [{ effort: 'max', budgetTokens: undefined }, { effort: 'xhigh' }, ['reasoning_effort']],
     [{ effort: 'odd', budgetTokens: undefined, show: 'none' }, { effort: 'odd' }, []],
   ] as const)('thinks as asked: %j', (reasoning, written, losses) => {
-    const { body, losses: named } = encoded({ reasoning });
+    const { body, losses: named } = encoded({ reasoning }, THINKS);
     expect(body.reasoning).toEqual(written);
     expect(named).toEqual(losses);
+  });
+
+  it.each([
+    [{ effort: 'high', budgetTokens: undefined, show: 'auto' }, ['reasoning_effort']],
+    [{ effort: undefined, budgetTokens: 2_048 }, ['reasoning_effort']],
+    [{ effort: undefined, budgetTokens: undefined, mode: 'adaptive' }, ['reasoning_effort']],
+    [{ effort: 'none', budgetTokens: undefined }, []],
+    [{ effort: undefined, budgetTokens: undefined, mode: 'off' }, []],
+  ] as const)('does not ask a model to think that cannot: %j', (reasoning, losses) => {
+    const { body, losses: named } = encoded({ reasoning }, { model: 'gpt-4o' });
+    expect(body).not.toHaveProperty('reasoning');
+    expect(named).toEqual(losses);
+    const own = encoded({ dialect: 'openai-responses', reasoning }, { model: 'gpt-4o' });
+    expect(own.losses).not.toContain('reasoning_effort');
   });
 
   it.each([
@@ -362,7 +377,7 @@ describe('a request to an upstream', () => {
     ['grok-4', 'low', true],
   ])('%s with effort %s takes a temperature: %s', (model, effort, isTaken) => {
     const reasoning = effort === undefined ? undefined : { effort, budgetTokens: undefined };
-    const { body, losses } = encoded({ sampling: { ...NOTHING.sampling, temperature: 0.3, topP: 0.9 }, reasoning }, { model });
+    const { body, losses } = encoded({ sampling: { ...NOTHING.sampling, temperature: 0.3, topP: 0.9 }, reasoning }, { model, ...THINKS });
     expect([body.temperature, body.top_p]).toEqual(isTaken ? [0.3, 0.9] : [undefined, undefined]);
     expect(losses).toEqual(isTaken ? [] : ['temperature', 'top_p']);
   });
@@ -478,6 +493,25 @@ describe('a request to an upstream', () => {
     expect(second).toMatchObject({ strict: true, name: expect.stringMatching(/^[A-Za-z0-9_-]{64}$/) });
     expect(third).toEqual({ type: 'custom', name: 'g', format: { type: 'grammar', syntax: 'lark', definition: 'x' } });
     expect(body.tool_choice).toEqual({ type: 'function', name: second?.name });
+  });
+
+  const CLOSED = { type: 'object', properties: { a: { type: 'string' } }, required: ['a'], additionalProperties: false };
+
+  it.each([
+    ['anthropic-messages', CLOSED, CLOSED],
+    ['gemini', { ...CLOSED, additionalProperties: undefined }, CLOSED],
+    ['anthropic-messages', { ...CLOSED, required: [] }, undefined],
+    ['anthropic-messages', { ...CLOSED, additionalProperties: true }, undefined],
+  ] as const)('from %s holds to a schema only where it is one that can be held to: %j', (dialect, given, held) => {
+    const parameters = JSON.parse(JSON.stringify(given));
+    const tool = { kind: 'function', name: 'f', description: undefined, parameters, strict: true, rest: {} } as const;
+    const format = { type: 'json_schema', name: 'n', schema: parameters, strict: true, description: undefined } as const;
+    const { body, losses } = encoded({ dialect, tools: [tool], format });
+    expect(body.tools).toEqual([{ type: 'function', name: 'f', parameters: held ?? parameters, strict: held !== undefined }]);
+    expect(body.text).toEqual({
+      format: { type: 'json_schema', name: 'n', schema: held ?? parameters, ...(held === undefined ? {} : { strict: true }) },
+    });
+    expect(losses).toEqual(held === undefined ? ['strict_tool(tools[0])', 'json_schema'] : []);
   });
 
   it('of a client of the same protocol says the same again', () => {

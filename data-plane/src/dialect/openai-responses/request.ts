@@ -1,12 +1,14 @@
 /** A request, to and from the canonical language. */
+import type { DialectName } from '@meridian/domain/dialect';
 import { withAnsweredCalls } from '../../canonical/answered-calls.ts';
 import type { Loss } from '../../canonical/loss.ts';
 import type { Message } from '../../canonical/message.ts';
-import { nearestEffort } from '../../canonical/reasoning-effort.ts';
+import { asksToThink, nearestEffort } from '../../canonical/reasoning-effort.ts';
 import type { Reasoning, Request, ResponseFormat } from '../../canonical/request.ts';
 import type { Encoded, EncodeRequestTerms, RequestFacts, RequestPlace } from '../dialect.ts';
 import { invalid, isObject, type JsonObject, number, rest, text } from '../json.ts';
 import { takesSampling } from '../openai-models.ts';
+import { openAiStrictSchema } from '../openai-strict-schema.ts';
 import { loseUnknownFields } from '../unknown-fields.ts';
 import { readInput, writeInput } from './message.ts';
 import { readPassThrough } from './pass-through-request.ts';
@@ -150,7 +152,7 @@ export function encodeRequest(asked: Request, terms: EncodeRequestTerms): Encode
   refuse(request);
   nameLosses(request, isOurs, lose);
   const { instructions, messages } = withoutInstructions(request.messages);
-  const reasoning = writeReasoning(request.reasoning, lose);
+  const reasoning = writeReasoning(request, terms.capabilities, lose);
   const toolChoice = request.toolChoice === undefined ? undefined : writeToolChoice(request.toolChoice);
   if (request.toolChoice !== undefined && toolChoice === undefined) lose({ name: 'tool_choice' });
   const sampling = writeSampling(request, terms.model, isObject(reasoning) ? text(reasoning.effort) : undefined, lose);
@@ -159,14 +161,14 @@ export function encodeRequest(asked: Request, terms: EncodeRequestTerms): Encode
     model: terms.model,
     instructions,
     input: writeInput(messages, { request, lose }),
-    tools: request.tools.length === 0 ? undefined : request.tools.map((tool) => writeTool(tool, isOurs)),
+    tools: request.tools.length === 0 ? undefined : request.tools.map((tool, at) => writeTool(tool, request.dialect, at, lose)),
     tool_choice: toolChoice,
     parallel_tool_calls: request.parallelToolCalls,
     stream: request.stream ? true : undefined,
     max_output_tokens: request.maxOutputTokens ?? terms.maxOutputTokens,
     ...sampling,
     top_logprobs: request.logprobs?.top,
-    text: writeText(request),
+    text: writeText(request, lose),
     reasoning,
     include: writeInclude(request, terms.capabilities),
     service_tier: request.serviceTier === 'priority' || request.serviceTier === 'flex' ? request.serviceTier : undefined,
@@ -231,13 +233,31 @@ function writeSampling(request: Request, model: string, effort: string | undefin
   };
 }
 
-function writeText({ format, verbosity }: Request): JsonObject | undefined {
+function writeText({ format, verbosity, dialect }: Request, lose: (loss: Loss) => void): JsonObject | undefined {
   if (format === undefined && verbosity === undefined) return undefined;
-  return { format: format === undefined ? undefined : writeFormat(format), verbosity };
+  return { format: format === undefined ? undefined : writeFormat(heldFormat(format, dialect, lose)), verbosity };
 }
 
-function writeReasoning(reasoning: Reasoning | undefined, lose: (loss: Loss) => void): JsonObject | undefined {
+/** The format with a schema to which the answer can be held, or one that the model is only told of. */
+function heldFormat(format: ResponseFormat, from: DialectName, lose: (loss: Loss) => void): ResponseFormat {
+  if (format.type !== 'json_schema' || format.strict !== true || format.schema === undefined) return format;
+  const schema = openAiStrictSchema(format.schema, from);
+  if (schema !== undefined) return { ...format, schema };
+  lose({ name: 'json_schema' });
+  return { ...format, strict: undefined };
+}
+
+function writeReasoning(
+  { reasoning, dialect }: Request,
+  capabilities: readonly string[],
+  lose: (loss: Loss) => void,
+): JsonObject | undefined {
   if (reasoning === undefined) return undefined;
+  // A model that does not think refuses the very parameter.
+  if (dialect !== DIALECT && !capabilities.includes('reasoning')) {
+    if (asksToThink(reasoning)) lose({ name: 'reasoning_effort' });
+    return undefined;
+  }
   const { budgetTokens, mode, show } = reasoning;
   let { effort } = reasoning;
   if (mode === 'off') effort = effort === 'none' ? effort : undefined;

@@ -1,12 +1,15 @@
 /** Tools, the choice among them, and calls of them. */
+import type { DialectName } from '@meridian/domain/dialect';
 import { packCallId, unpackCallId } from '../../canonical/call-id.ts';
 import { argumentsAsInput, grammarOf, isCustomTool } from '../../canonical/custom-tool.ts';
+import type { Loss } from '../../canonical/loss.ts';
 import type { ToolCallPart } from '../../canonical/message.ts';
 import type { Request } from '../../canonical/request.ts';
 import type { FunctionTool, Tool, ToolChoice } from '../../canonical/tool.ts';
 import { boundedToolName, originalToolName } from '../../canonical/tool-name.ts';
 import { refusedTool } from '../hosted-tool.ts';
 import { invalid, isObject, type JsonObject, NO_REST, rest, text } from '../json.ts';
+import { openAiStrictParameters } from '../openai-strict-schema.ts';
 
 const DIALECT = 'openai-responses';
 const CALL_PREFIX = 'call_';
@@ -52,11 +55,12 @@ function toolName(name: unknown, param: string): string {
   return name;
 }
 
-/** For an upstream. Throws GatewayError 400 for a tool that another provider runs. */
-export function writeTool(tool: Tool, isOurs: boolean): JsonObject {
+/** For an upstream. `at`: its place among the tools. Throws GatewayError 400 for a tool that another provider runs. */
+export function writeTool(tool: Tool, from: DialectName, at: number, lose: (loss: Loss) => void): JsonObject {
+  const isOurs = from === DIALECT;
   switch (tool.kind) {
     case 'function':
-      return { ...(isOurs ? tool.rest : NO_REST), ...writeFunction(tool, isOurs) };
+      return { ...(isOurs ? tool.rest : NO_REST), ...writeFunction(tool, from, () => lose({ name: 'strict_tool', at: `tools[${at}]` })) };
     case 'custom': {
       const grammar = grammarOf(tool.format);
       const format = grammar === undefined ? tool.format : { type: 'grammar', ...grammar };
@@ -77,13 +81,16 @@ export function writeTool(tool: Tool, isOurs: boolean): JsonObject {
 }
 
 /** Here arguments are held to the schema where nothing is said; in all other dialects they are not. */
-function writeFunction({ name, description, parameters, strict }: FunctionTool, isOurs: boolean): JsonObject {
+function writeFunction({ name, description, parameters, strict }: FunctionTool, from: DialectName, loseStrict: () => void): JsonObject {
+  const held = strict === true ? openAiStrictParameters(parameters, from) : undefined;
+  if (strict === true && held === undefined) loseStrict();
+  const isSilent = strict === undefined && from === DIALECT;
   return {
     type: 'function',
     name: boundedToolName(name),
     description,
-    parameters: parameters ?? { type: 'object', properties: {} },
-    strict: strict ?? (isOurs ? undefined : false),
+    parameters: held ?? parameters ?? { type: 'object', properties: {} },
+    strict: isSilent ? undefined : held !== undefined,
   };
 }
 

@@ -12,6 +12,21 @@ const THINKERS = {
 /** Whether thinking is shown can be said in three of the dialects. */
 const SHOWN = { 'openai-chat': ['reasoning_show'] } as const;
 
+/** Where a format is a promise, and its schema one that OpenAI's protocols promise nothing of. */
+const HELD_ELSEWHERE = {
+  'anthropic-messages>openai-chat': ['json_schema'],
+  'anthropic-messages>openai-responses': ['json_schema'],
+  'gemini>openai-chat': ['json_schema'],
+  'gemini>openai-responses': ['json_schema'],
+} as const;
+
+const CLOSED_SCHEMA = {
+  type: 'object',
+  properties: { city: { type: 'string' }, unit: { anyOf: [{ type: 'string' }, { type: 'null' }] } },
+  required: ['city', 'unit'],
+  additionalProperties: false,
+};
+
 const efforts = (word: string): RequestCase['asked'] =>
   question('Think', {
     'openai-chat': { reasoning_effort: word },
@@ -223,6 +238,28 @@ export const PARAMETER_CASES: readonly RequestCase[] = [
       'anthropic-messages': { output_config: { format: { type: 'json_schema', schema: WEATHER_SCHEMA } } },
       gemini: { generationConfig: { responseMimeType: 'application/json', responseJsonSchema: WEATHER_SCHEMA } },
     }),
+    // One property may be left away, which these two can only be told of; who asks for it strictly in their words is told by them.
+    outcomeOf: HELD_ELSEWHERE,
+  },
+  {
+    number: 61,
+    what: 'an answer that is held to a schema',
+    asked: question('Where?', {
+      'openai-chat': { response_format: { type: 'json_schema', json_schema: { name: 'place', schema: CLOSED_SCHEMA, strict: true } } },
+      'openai-responses': { text: { format: { type: 'json_schema', name: 'place', schema: CLOSED_SCHEMA, strict: true } } },
+      'anthropic-messages': { output_config: { format: { type: 'json_schema', schema: CLOSED_SCHEMA } } },
+      gemini: { generationConfig: { responseMimeType: 'application/json', responseJsonSchema: CLOSED_SCHEMA } },
+    }),
+  },
+  {
+    number: 61,
+    what: 'the same for a model that is given a tool in its place',
+    models: { 'anthropic-messages': 'claude-sonnet-4-0' },
+    asked: question('Where?', {
+      'openai-chat': { response_format: { type: 'json_schema', json_schema: { name: 'place', schema: CLOSED_SCHEMA, strict: true } } },
+    }),
+    saidBy: { 'anthropic-messages': ['tools', 'tool choice'] },
+    outcome: { 'anthropic-messages': ['json_schema'] },
   },
   {
     number: 61,
@@ -257,6 +294,7 @@ export const PARAMETER_CASES: readonly RequestCase[] = [
         generationConfig: { responseMimeType: 'application/json', responseJsonSchema: WEATHER_SCHEMA },
       },
     }),
+    outcomeOf: HELD_ELSEWHERE,
   },
   {
     number: 63,
@@ -276,6 +314,25 @@ export const PARAMETER_CASES: readonly RequestCase[] = [
     models: THINKERS,
     asked: efforts('low'),
     outcome: SHOWN,
+  },
+  {
+    number: 53,
+    what: 'thinking of a model that does not think',
+    capabilities: ['tools'],
+    models: { 'anthropic-messages': 'claude-3-5-haiku-latest', gemini: 'gemini-2.0-flash' },
+    asked: question('Think', {
+      'openai-chat': { reasoning_effort: 'high' },
+      'openai-responses': { reasoning: { effort: 'high' } },
+      'anthropic-messages': { thinking: { type: 'enabled', budget_tokens: 2_048 } },
+      gemini: { generationConfig: { thinkingConfig: { thinkingLevel: 'HIGH' } } },
+    }),
+    outcome: {
+      'openai-chat': ['reasoning_effort'],
+      'openai-responses': ['reasoning_effort'],
+      'anthropic-messages': ['reasoning_effort'],
+      gemini: ['reasoning_effort'],
+    },
+    check: (body) => unless(!/effort|thinking|"reasoning"/.test(JSON.stringify(body)), 'it is asked to think'),
   },
   { number: 50, what: 'effort high', models: THINKERS, asked: efforts('high'), outcome: SHOWN },
   {

@@ -23,6 +23,8 @@ export interface RequestCase {
   readonly saidBy?: PerDialect<readonly string[]>;
   /** Upstream models that the case is about. */
   readonly models?: PerDialect<string>;
+  /** Of the upstream's model, where the case is about one that lacks some. */
+  readonly capabilities?: readonly string[];
   /** What the upstream's body must look like beyond the same meaning; each text is a complaint. */
   readonly check?: (body: Json, upstream: DialectName, client: DialectName) => readonly string[];
 }

@@ -516,7 +516,34 @@ export const TOOL_CASES: readonly RequestCase[] = [
     }),
     outcome: { gemini: ['strict_tool'], 'anthropic-messages': ['strict_tool', 'schema_keyword'] },
   },
+  {
+    number: 19,
+    what: 'strict tools whose arguments may be left away, which some are only told of',
+    asked: question('Go', {
+      'anthropic-messages': { tools: [{ name: 'f', strict: true, input_schema: oldSchema() }] },
+      gemini: {
+        tools: [{ functionDeclarations: [{ name: 'f', parametersJsonSchema: oldSchema() }] }],
+        toolConfig: { functionCallingConfig: { mode: 'VALIDATED' } },
+      },
+    }),
+    outcome: { 'openai-chat': ['strict_tool'], 'openai-responses': ['strict_tool'], gemini: ['strict_tool'] },
+  },
+  {
+    number: 19,
+    what: 'strict tools that say nothing of other arguments are closed',
+    asked: question('Go', {
+      gemini: {
+        tools: [{ functionDeclarations: [{ name: 'f', parametersJsonSchema: neededSchema() }] }],
+        toolConfig: { functionCallingConfig: { mode: 'VALIDATED' } },
+      },
+    }),
+    saidBy: { 'openai-chat': ['tools'], 'openai-responses': ['tools'], 'anthropic-messages': ['tools'] },
+  },
 ];
+
+function neededSchema(): Record<string, unknown> {
+  return { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
+}
 
 function richSchema(): Record<string, unknown> {
   return {

@@ -3,8 +3,9 @@
 import { type ApiError, invalid } from '../api-error.ts';
 import { isObject, type JsonObject, type JsonValue } from '../json-value.ts';
 import { emptyMessage, type Message, type ModelRequest, type ResponseFormat, type Tool, type ToolChoice } from '../model-request.ts';
-import { effortTokens } from '../reasoning.ts';
+import { effortTokens, thinks } from '../reasoning.ts';
 import { checkDecimal, present, readBoolean, readInteger, required, wrongType } from './parameters.ts';
+import { checkStrictSchema } from './strict-schema.ts';
 
 /** A valid chat request. */
 export interface ChatRequest extends ModelRequest {
@@ -166,6 +167,14 @@ function readTools(value: JsonValue | undefined): Tool[] {
         'invalid_function_parameters',
       );
     }
+    if (kind === 'function' && declared.strict === true) {
+      checkStrictSchema(
+        isObject(parameters) ? parameters : {},
+        `function '${declared.name}'`,
+        `tools[${index}].function.parameters`,
+        'invalid_function_parameters',
+      );
+    }
     return {
       kind,
       name: declared.name,
@@ -210,6 +219,9 @@ function readFormat(value: JsonValue | undefined, messages: Message[]): Response
       const declared = value.json_schema;
       if (!isObject(declared)) throw required('response_format.json_schema');
       if (typeof declared.name !== 'string') throw required('response_format.json_schema.name');
+      if (declared.strict === true && isObject(declared.schema)) {
+        checkStrictSchema(declared.schema, `response_format '${declared.name}'`, 'response_format', null);
+      }
       return { kind: 'json_schema', schema: isObject(declared.schema) ? declared.schema : { type: 'object' } };
     }
     default:
@@ -276,6 +288,9 @@ export function readChatRequest(body: JsonObject): ChatRequest {
   const reasoning = isObject(body.reasoning) ? body.reasoning.effort : undefined;
   const effort = body.reasoning_effort ?? reasoning;
   if (present(effort) && typeof effort !== 'string') throw wrongType('reasoning_effort', 'a string', effort);
+  if (present(body.reasoning_effort) && !thinks(model)) {
+    throw invalid('Unrecognized request argument supplied: reasoning_effort', null);
+  }
   const tier = body.service_tier;
   return {
     model,

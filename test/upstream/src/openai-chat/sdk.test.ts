@@ -253,6 +253,38 @@ const refusals: Array<[string, object, object]> = [
     { model: 'gpt-4o', messages: [{ role: 'tool', tool_call_id: 'a', content: 'x' }] },
     { status: 400, param: 'messages.[0].role' },
   ],
+  [
+    'a strict function with an argument that may be left away',
+    {
+      model: 'gpt-4o',
+      messages: user('hi'),
+      tools: [
+        {
+          type: 'function',
+          function: {
+            name: 'f',
+            strict: true,
+            parameters: { type: 'object', properties: { a: { type: 'string' } }, required: [], additionalProperties: false },
+          },
+        },
+      ],
+    },
+    { status: 400, code: 'invalid_function_parameters', message: expect.stringContaining("Missing 'a'") },
+  ],
+  [
+    'a strict format that is not closed',
+    {
+      model: 'gpt-4o',
+      messages: user('hi'),
+      response_format: { type: 'json_schema', json_schema: { name: 'x', strict: true, schema: { type: 'object', properties: {} } } },
+    },
+    { status: 400, message: expect.stringContaining("'additionalProperties' is required") },
+  ],
+  [
+    'an effort of a model that does not think',
+    { model: 'gpt-4o', messages: user('hi'), reasoning_effort: 'high' },
+    { status: 400, message: expect.stringContaining('reasoning_effort') },
+  ],
   ['a knob that does not exist', { model: 'gpt-4o', messages: user('[[sim sttus=500]]') }, { status: 400, code: 'invalid_knob' }],
 ];
 

@@ -5,7 +5,8 @@ import { isObject, type JsonObject, type JsonValue } from '../json-value.ts';
 import { emptyMessage, type ModelRequest, type ResponseFormat, type Tool, type ToolChoice } from '../model-request.ts';
 import { checkDecimal, present, readBoolean, readInteger, required, wrongType } from '../openai-chat/parameters.ts';
 import { readModel } from '../openai-chat/request.ts';
-import { effortTokens } from '../reasoning.ts';
+import { checkStrictSchema } from '../openai-chat/strict-schema.ts';
+import { effortTokens, thinks } from '../reasoning.ts';
 import type { StoredResponses } from '../stored-responses.ts';
 import { readItems } from './items.ts';
 
@@ -51,35 +52,6 @@ const HOSTED =
 
 function unknownParameter(name: string): Error {
   return invalid(`Unknown parameter: '${name}'.`, name, 'unknown_parameter');
-}
-
-function objectSchemas(schema: JsonValue | undefined): JsonObject[] {
-  if (Array.isArray(schema)) return schema.flatMap(objectSchemas);
-  if (!isObject(schema)) return [];
-  const own = schema.type === 'object' || isObject(schema.properties) ? [schema] : [];
-  return [...own, ...Object.values(schema).flatMap(objectSchemas)];
-}
-
-/** What `strict` asks of a schema: nothing beside what is named, and everything named required. */
-function checkStrictSchema(schema: JsonObject, whose: string, param: string, code: string): void {
-  for (const part of objectSchemas(schema)) {
-    const names = Object.keys(isObject(part.properties) ? part.properties : {});
-    const needed = Array.isArray(part.required) ? part.required : [];
-    if (part.additionalProperties !== false) {
-      throw invalid(
-        `Invalid schema for ${whose}: In context=(), 'additionalProperties' is required to be supplied and to be false.`,
-        param,
-        code,
-      );
-    }
-    const missing = names.find((name) => !needed.includes(name));
-    if (missing === undefined) continue;
-    throw invalid(
-      `Invalid schema for ${whose}: In context=(), 'required' is required to be supplied and to be an array including every key in properties. Missing '${missing}'.`,
-      param,
-      code,
-    );
-  }
 }
 
 function readTools(value: JsonValue | undefined): Tool[] {
@@ -207,7 +179,7 @@ function readReasoning(value: JsonValue | undefined, model: string): { effort: s
   if (!isObject(value)) throw wrongType('reasoning', 'an object', value);
   const { effort, summary } = value;
   if (present(effort)) {
-    if (/^(gpt-3|gpt-4)/.test(model)) {
+    if (!thinks(model)) {
       throw invalid(
         `Unsupported parameter: 'reasoning.effort' is not supported with this model.`,
         'reasoning.effort',
