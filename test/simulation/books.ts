@@ -18,7 +18,7 @@ import {
 import type { LogRow } from '@meridian/control-plane/snapshots/store';
 import { SequenceGapError } from '@meridian/control-plane/usage/batch';
 import { type Settlement, type SettlementAlarm, type SettlementRecord, settle } from '@meridian/control-plane/usage/settlement';
-import { type CountedFinal, faultOf, faultOfRating, type RatedFinal, rateFinal, sumBatch } from '@meridian/control-plane/usage/usage';
+import { type CountedFinal, faultOf, type RatedFinal, rateFinal, sumBatch } from '@meridian/control-plane/usage/usage';
 import type { SpoolBatch } from '@meridian/data-plane/metering/spool/reader';
 import { type BudgetRef, budgetId, type Cap, parseBudgetId, prepaidCapId } from '@meridian/domain/budget';
 import { heldOf, type LeaseRecord } from '@meridian/domain/lease';
@@ -448,7 +448,7 @@ export class Books {
       const before = this.events.get(key)?.final;
       const earlier = [...(before === undefined ? [] : [before]), ...(seen.get(key) ?? []), ...this.#duplicatesOf(key)];
       const rating = rateFinal(final, this.priceOf(final));
-      const fault = faultOf(final) ?? faultOfRating(rating);
+      const fault = faultOf(final);
       if (fault !== undefined) {
         settlement.push({ seq, kind: 'letter', leases: final.leases });
         throw new Error(`a dead letter: ${fault}`);

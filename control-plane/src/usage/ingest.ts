@@ -16,7 +16,7 @@ import type { SignOfRestore, UsageAlarm } from './alarm.ts';
 import { type BatchRecord, SequenceGapError, type UsageBatch } from './batch.ts';
 import { type Settlement, type SettlementAlarm, type SettlementRecord, settle } from './settlement.ts';
 import * as store from './store.ts';
-import { type CountedFinal, faultOf, faultOfRating, type RatedFinal, rateFinal, sumBatch } from './usage.ts';
+import { type CountedFinal, faultOf, type RatedFinal, rateFinal, sumBatch } from './usage.ts';
 
 /** Tries to find which finals can be charged while others change the same leases. */
 const MAX_SETTLEMENTS = 5;
@@ -61,10 +61,7 @@ export async function sortRecords(records: readonly BatchRecord[], prices: Price
   const rated: RatedFinal[] = [];
   for (const { seq, final } of sound) {
     const price = final.answeringModelId === undefined ? undefined : find(final.answeringModelId, final.answeringPriceVersion);
-    const rating = rateFinal(final, price);
-    const fault = faultOfRating(rating);
-    if (fault === undefined) rated.push({ seq, final, rating });
-    else letters.push(deadLetter({ seq, final }, fault));
+    rated.push({ seq, final, rating: rateFinal(final, price) });
   }
   return { rated, letters, leases };
 }

@@ -249,7 +249,6 @@ describe('a record that cannot be ingested', () => {
     ['a text with a zero byte', { askedModel: 'a\0b' }],
     ['a text that is no Unicode', { upstream: 1, memberId: '\ud800' }],
     ['a lease whose name has a zero byte', { leases: [{ leaseId: 'a\0\ud800', amount: 0n }] }],
-    ['units worth more than any request', { usage: { input: 1e12 }, chargeNano: 10_000_000n }],
     ['negative units', { usage: { input: -1 }, chargeNano: 0n }],
     ['a time outside this century', { admittedAtMs: 1e17 }],
     ['a status that is no number', { status: Number.NaN }],
@@ -390,6 +389,16 @@ describe('what is read back', () => {
     await ingest(batch({ firstSeq: 1, lastSeq: 2, records: finals.map((final, index) => ({ seq: index + 1, final })) }));
     const toMs = ADMITTED_AT_MS + 3_600_000;
     expect(await usage.listSpend({ fromMs: toMs - 30 * 86_400_000, toMs })).toEqual([{ accountId: 'acc_1', listNano: 700_000n }]);
+  });
+
+  it.each([50_000, 1e12])('is no more than what is charged of a call that used more than it had reserved: %s tokens', async (output) => {
+    const used = { usage: { input: 100, output }, maxCostNano: CHARGE, chargeNano: CHARGE };
+    const final = settledFinal({ requestId: 'req_1', ...used });
+    await ingest(batch({ firstSeq: 1, lastSeq: 1, records: [{ seq: 1, final }] }));
+    const toMs = ADMITTED_AT_MS + 3_600_000;
+    expect(await usage.listSpend({ fromMs: toMs - 30 * 86_400_000, toMs })).toEqual([{ accountId: 'acc_1', listNano: 700_000n }]);
+    expect(await hourlySums(database.db, 'acc_1')).toMatchObject({ chargeNano: CHARGE, listNano: 700_000n });
+    expect(alarms.filter(({ kind }) => kind === 'rating_mismatch')).toEqual([]);
   });
 });
 

@@ -1,7 +1,7 @@
 /** The rules of ingest: which finals can be taken, what they should have been charged, and how they add up. */
 import { type Nano, usdToNano } from '@meridian/domain/money';
 import { type ListPrice, SERVICE_TIERS } from '@meridian/domain/price';
-import { rate } from '@meridian/domain/rating';
+import { rate, withoutMarkup } from '@meridian/domain/rating';
 import { assertUsage, COMPONENTS, type Component, type Meter, metersOf, unitsOf } from '@meridian/domain/usage';
 import { type Final, isCharged, OUTCOMES } from '@meridian/domain/usage-record';
 
@@ -95,7 +95,7 @@ function* amountsOf(final: Final): Generator<[string, bigint]> {
 export interface Rating {
   /** What the charge should be; undefined when the price it names is not known here. */
   readonly ratedNano: Nano | undefined;
-  /** The same without markup, and without the limit of max_cost. */
+  /** The same without markup: what of the list price is charged, and what the spend of a tier counts. */
   readonly listNano: Nano;
   /** What was used and has no price, and is charged to nobody. */
   readonly unpriced: readonly Meter[];
@@ -111,12 +111,9 @@ export function rateFinal(final: Final, price: ListPrice | undefined): Rating {
   const at = (markupBasisPoints: number) => rate(final.usage, price.cards, { serviceTier: final.serviceTier, markupBasisPoints });
   const { amountNano, unpriced } = at(final.markupBasisPoints);
   const isCut = amountNano > final.maxCostNano;
-  return { ratedNano: isCut ? final.maxCostNano : amountNano, listNano: at(0).amountNano, unpriced };
-}
-
-/** Why a rated final cannot be summed, or undefined when it can: its charge is cut at max_cost, its list amount is not. */
-export function faultOfRating({ listNano }: Rating): string | undefined {
-  return listNano > MAX_REQUEST_NANO ? `its list amount is above ${MAX_REQUEST_NANO}` : undefined;
+  return isCut
+    ? { ratedNano: final.maxCostNano, listNano: withoutMarkup(final.maxCostNano, final.markupBasisPoints), unpriced }
+    : { ratedNano: amountNano, listNano: at(0).amountNano, unpriced };
 }
 
 /** A final that was taken, with our own rating of it. */

@@ -13,7 +13,19 @@ import { componentOf, type Meter, metersOf } from './usage.ts';
  *
  * Each is rounded up to a nano-dollar per million units, and is never below the price that a lower step has for it.
  */
-export function completedCards(cards: readonly RateCard[]): RateCard[] {
+export function completedCards(cards: readonly RateCard[]): readonly RateCard[] {
+  let completed = completedByCards.get(cards);
+  if (completed === undefined) {
+    completed = complete(cards);
+    completedByCards.set(cards, completed);
+  }
+  return completed;
+}
+
+/** Cards are immutable and few, and asked of often. */
+const completedByCards = new WeakMap<readonly RateCard[], readonly RateCard[]>();
+
+function complete(cards: readonly RateCard[]): readonly RateCard[] {
   const standard = completedTier('standard', cardsOf(cards, 'standard'), NO_CARDS);
   return SERVICE_TIERS.flatMap((tier) => {
     if (tier === 'standard') return standard;

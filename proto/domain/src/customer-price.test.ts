@@ -12,6 +12,19 @@ it('shows each card with the markup on top, as exact decimals', () => {
   ]);
 });
 
+it('shows the steps of a tier that follow from the standard ones, since they are charged', () => {
+  const cards = [
+    { serviceTier: 'standard', aboveInputTokens: 0, prices: { input: 4n } },
+    { serviceTier: 'standard', aboveInputTokens: 9, prices: { input: 8n } },
+    { serviceTier: 'flex', aboveInputTokens: 0, prices: { input: 2n } },
+  ] as const;
+  expect(customerPrices(cards, 0).at(-1)).toEqual({
+    service_tier: 'flex',
+    above_input_tokens: 9,
+    usd_per_million: { input: '0.000000004' },
+  });
+});
+
 it('rounds what is finer than a nano-dollar half to even', () => {
   const cards = [{ serviceTier: 'standard', aboveInputTokens: 0, prices: { input: 5n, output: 15n } }] as const;
   expect(customerPrices(cards, 1_000)[0]?.usd_per_million).toEqual({ input: '0.000000006', output: '0.000000016' });

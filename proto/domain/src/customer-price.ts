@@ -1,4 +1,5 @@
 /** List prices with an account's markup on top, for showing: what the account pays per million units. */
+import { completedCards } from './complete-cards.ts';
 import { divideHalfEven, nanoToUsd } from './money.ts';
 import type { RateCard } from './price.ts';
 import { metersOf } from './usage.ts';
@@ -10,8 +11,9 @@ export interface CustomerPriceCard {
   readonly usd_per_million: Readonly<Record<string, string>>;
 }
 
+/** With what follows from the cards (`completedCards`), since that is charged. */
 export function customerPrices(cards: readonly RateCard[], markupBasisPoints: number): CustomerPriceCard[] {
-  return cards.map((card) => ({
+  return completedCards(cards).map((card) => ({
     service_tier: card.serviceTier,
     above_input_tokens: card.aboveInputTokens,
     usd_per_million: Object.fromEntries(

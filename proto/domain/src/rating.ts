@@ -106,6 +106,11 @@ export function beforeMarkup(amountNano: Nano, percent: bigint, markupBasisPoint
   return (amountNano * UNITS_PER_PRICE * 100n * BASIS_POINTS) / (percent * (BASIS_POINTS + BigInt(markupBasisPoints)));
 }
 
+/** The list price in an amount that has a markup on it, rounded half to even. */
+export function withoutMarkup(amountNano: Nano, markupBasisPoints: number): Nano {
+  return divideHalfEven(amountNano * BASIS_POINTS, BASIS_POINTS + BigInt(markupBasisPoints));
+}
+
 /** What a unit costs where these steps apply, by its kin too; undefined when it has no price. */
 export function priceOf(meter: Meter, steps: readonly RateCard[]): NanoPerMillion | undefined {
   const component = componentOf(meter);
