@@ -2,12 +2,12 @@
  * `npm run bench`: this gateway beside its references, in one run on one machine. Rounds are interleaved, so that a
  * noisy minute falls on all alike; figures are medians over rounds, and what counts is the ratio to the bare proxy.
  */
-import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { Load, Measured } from './load.ts';
+import { measure, median } from './measure.ts';
 import {
   bareProxy,
   cpuSeconds,
@@ -43,8 +43,8 @@ const WORKLOADS = [
 ] as const;
 const TARGETS: readonly Target[] = [direct, nginx, bareProxy, gateway, translated];
 const WARMUP_MS = 500;
-/** Before anything is measured: what runs on Node is compiled by then. */
-const FIRST_WARMUP_MS = 4_000;
+/** Before anything is measured: a node is compiled to the end after some 30,000 requests, a bare proxy after a tenth of them. */
+const FIRST_WARMUP_MS = 10_000;
 const REFERENCE = bareProxy.name;
 
 interface Settings {
@@ -77,25 +77,6 @@ function positive(name: string, text: string): number {
   const value = Number(text);
   if (!(value > 0)) throw new Error(`--${name} takes a number above 0, not ${text}`);
   return value;
-}
-
-async function measure(load: Load): Promise<Measured> {
-  const { child } = await startNode('./load.ts', [], LOAD_CORE);
-  try {
-    child.send(load);
-    const [measured] = (await once(child, 'message')) as [Measured]; // what load.ts answers with
-    return measured;
-  } finally {
-    await stop(child);
-  }
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1
-    ? (sorted[middle] ?? Number.NaN)
-    : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
 }
 
 /** A round with what the forwarding process spent on it; NaN where that is not known. */
