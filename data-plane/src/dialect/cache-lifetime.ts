@@ -6,11 +6,16 @@ export const CACHE_CONTROL = 'cache_control';
 
 const LIFETIME: ReadonlySet<string> = new Set(['ttl']);
 
-/** Goes over the value of a `cache_control`: whether it asks for an hour. Throws JsonKeyError where it says twice how long. */
-export function asksForAnHour(cursor: JsonCursor): boolean {
+/** The first parameter of a request that asks for an hour. */
+export interface CacheTally {
+  hourOfCache: string | undefined;
+}
+
+/** Goes over the value of a `cache_control` that stands in `param` (`` or `tools[0].`). Throws JsonKeyError where it says twice how long. */
+export function noteLifetime(cursor: JsonCursor, tally: CacheTally, param: string): void {
   const isObject = cursor.peek() === 'object';
   const span = cursor.skipValue();
-  if (!isObject) return false;
+  if (!isObject) return;
   const ttl = scanObject(cursor.body, LIFETIME, span).get('ttl');
-  return ttl !== undefined && valueAt(cursor.body, ttl) === '1h';
+  if (ttl !== undefined && valueAt(cursor.body, ttl) === '1h') tally.hourOfCache ??= `${param}${CACHE_CONTROL}.ttl`;
 }

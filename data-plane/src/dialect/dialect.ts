@@ -116,7 +116,7 @@ export interface AnswerFacts {
   readonly model: string | undefined;
   /** No text, no tool call, no refusal, no media, and no output tokens. */
   readonly empty: boolean;
-  /** Counted from the answer's text for when `usage` is absent or interim: about one token in four bytes. */
+  /** Counted from the answer's text for when `usage` is absent or interim: about one token in four bytes. Any other time it may be 0. */
   readonly countedOutputTokens: number;
   /** Reasoning tokens, a part of `usage`'s output; undefined where they were not told. */
   readonly reasoningTokens?: number | undefined;
@@ -212,7 +212,10 @@ export interface StreamDecoder {
 export interface StreamEncoder {
   /** Never given an `error` event. */
   push(events: readonly StreamEvent[]): Buffer[];
-  /** The last bytes of a whole stream: the usage event with its cost where it was asked for, and the end mark. */
+  /**
+   * The last bytes of a whole stream: the usage event with its cost where it was asked for, and the end mark. Beside the cost stands what
+   * the events before could not carry, by the names of losses: the headers are gone by then.
+   */
   end(costUsdLiteral: string | undefined): Buffer[];
   /** As `AnswerStream.failure`. */
   failure?(error: GatewayError): Buffer[] | undefined;

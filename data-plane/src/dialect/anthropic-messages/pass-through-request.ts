@@ -1,12 +1,13 @@
 /** Reads a request in one pass over its bytes, for the pass-through lane. */
 import type { Operation } from '@meridian/domain/dialect';
 import { isMeter } from '@meridian/domain/usage';
-import { asksForAnHour, CACHE_CONTROL } from '../cache-lifetime.ts';
+import { CACHE_CONTROL, type CacheTally, noteLifetime } from '../cache-lifetime.ts';
 import type { PassThroughRequest, RequestEdits, RequestFacts, ShownMeter } from '../dialect.ts';
-import { IMAGE_MAX_TOKENS, MESSAGE_OVERHEAD_TOKENS, TOOL_OVERHEAD_TOKENS, TOOLS_INSTRUCTION_TOKENS } from '../input-bounds.ts';
+import { IMAGE_MAX_TOKENS } from '../input-bounds.ts';
+import { emptyTally, endMessage, type InputTally, inputTokensBound, noteReference } from '../input-tally.ts';
 import { invalid, isObject, modelName, optionalBoolean, optionalPositiveInteger } from '../json.ts';
-import { type Edit, JsonCursor, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
-import { readRequestBody } from '../request-body.ts';
+import { type Edit, type JsonCursor, knownKey, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
+import { openBody, readRequestBody } from '../request-body.ts';
 import { foreignProofEdits, mayHoldForeignProof } from './foreign-proof.ts';
 import { isClientTool, MESSAGES_KEYS, refusePricedApart, requestedTier, thinkingType } from './schema.ts';
 
@@ -17,35 +18,7 @@ const MAX_HOSTED_TOOLS = 128;
 /** A model calls a tool of its provider as often as it likes, where the request does not say; more than this is seen with none. */
 const HOSTED_TOOL_CALLS = 16;
 
-/** What the walk over the body adds up. */
-interface InputTally {
-  messages: number;
-  /** Bytes of the text of the message that is walked, and of the longest one. */
-  messageBytes: number;
-  longestMessageBytes: number;
-  /** Bytes of inline pictures. */
-  mediaBytes: number;
-  mediaTokens: number;
-  /** The first parameter that holds a picture. */
-  vision: string | undefined;
-  /** The first parameter that asks for an hour of the prompt cache. */
-  hourOfCache: string | undefined;
-  /** There is a document, whose pages are drawn and counted, or something that is only named. */
-  readsBeyondBody: boolean;
-  /** The first parameter whose cost the body does not bound. */
-  unbounded: string | undefined;
-}
-
-/** Goes over the value of a `cache_control`. */
-function noteLifetime(cursor: JsonCursor, tally: InputTally, param: string): void {
-  if (asksForAnHour(cursor)) tally.hourOfCache ??= `${param}${CACHE_CONTROL}.ttl`;
-}
-
-/** What is named and not given is in no count of bytes. */
-function noteReference(tally: InputTally, param: string): void {
-  tally.readsBeyondBody = true;
-  tally.unbounded ??= param;
-}
+type MessagesTally = InputTally & CacheTally;
 
 /** Throws GatewayError 400 with the parameter at fault. */
 export function readPassThrough(_operation: Operation, body: Buffer): PassThroughRequest {
@@ -59,25 +32,9 @@ export function readUnlimited(body: Buffer): PassThroughRequest {
 
 function read(body: Buffer, hasLimit: boolean): PassThroughRequest {
   const spans = new Map<string, Span>();
-  const tally: InputTally = {
-    messages: 0,
-    messageBytes: 0,
-    longestMessageBytes: 0,
-    mediaBytes: 0,
-    mediaTokens: 0,
-    vision: undefined,
-    hourOfCache: undefined,
-    readsBeyondBody: false,
-    unbounded: undefined,
-  };
-  const cursor = new JsonCursor(body);
-  if (cursor.peek() !== 'object') {
-    cursor.skipValue();
-    cursor.finish();
-    throw invalid('The request body must be a JSON object.');
-  }
-  let tools: ToolFacts = { count: 0, own: 0, shown: [] };
-  cursor.openObject();
+  const tally: MessagesTally = { ...emptyTally(), hourOfCache: undefined };
+  const cursor = openBody(body);
+  let tools: ToolFacts = { own: 0, shown: [] };
   for (let first = true; cursor.nextKey(first); first = false) {
     const key = knownKey(cursor, MESSAGES_KEYS);
     const start = cursor.position;
@@ -113,12 +70,7 @@ function read(body: Buffer, hasLimit: boolean): PassThroughRequest {
     maxOutputTokens: limit,
     choices: 1,
     serviceTier: requestedTier(field('service_tier')),
-    inputTokensBound:
-      body.length -
-      tally.mediaBytes +
-      tally.mediaTokens +
-      tally.messages * MESSAGE_OVERHEAD_TOKENS +
-      (tools.count === 0 ? 0 : TOOLS_INSTRUCTION_TOKENS + tools.count * TOOL_OVERHEAD_TOKENS + tools.own * OWN_TOOL_TOKENS),
+    inputTokensBound: inputTokensBound(body, tally) + tools.own * OWN_TOOL_TOKENS,
     longestMessageBytes: tally.longestMessageBytes,
     readsBeyondBody: tally.readsBeyondBody,
     unbounded: tally.unbounded,
@@ -129,7 +81,7 @@ function read(body: Buffer, hasLimit: boolean): PassThroughRequest {
       ...(tally.hourOfCache === undefined ? [] : [{ meter: 'cache_write_1h' as const, param: tally.hourOfCache, atMost: undefined }]),
       ...tools.shown,
     ],
-    needs: readNeeds(tally, tools.count, field),
+    needs: readNeeds(tally, field),
   };
   return { facts, rewrite: (edits) => splice(body, editsOf(body, spans, facts, edits)) };
 }
@@ -142,7 +94,7 @@ function editsOf(body: Buffer, spans: ReadonlyMap<string, Span>, facts: RequestF
   return list;
 }
 
-function walkMessages(cursor: JsonCursor, tally: InputTally): void {
+function walkMessages(cursor: JsonCursor, tally: MessagesTally): void {
   if (cursor.peek() !== 'array') throw invalid("The parameter 'messages' must be an array.", 'messages');
   cursor.openArray();
   for (let first = true; cursor.nextElement(first); first = false) {
@@ -161,12 +113,12 @@ function walkMessages(cursor: JsonCursor, tally: InputTally): void {
       const { start, end } = cursor.skipValue();
       if (key === 'content') tally.messageBytes += end - start;
     }
-    if (tally.messageBytes > tally.longestMessageBytes) tally.longestMessageBytes = tally.messageBytes;
+    endMessage(tally);
   }
 }
 
 /** The blocks of a message, of the system's words, of a result, or of a document: each of these can hold the others. */
-function walkBlocks(cursor: JsonCursor, tally: InputTally, param: string): void {
+function walkBlocks(cursor: JsonCursor, tally: MessagesTally, param: string): void {
   cursor.openArray();
   let blocks = 0;
   for (let first = true; cursor.nextElement(first); first = false) {
@@ -180,7 +132,7 @@ function walkBlocks(cursor: JsonCursor, tally: InputTally, param: string): void 
  * The members come in any order, so what a block is may be told after what it holds: the source is noted, and judged at the end. A block
  * that writes a name twice is the upstream's to judge; only bytes of pictures are taken out, and each has its maximum put in.
  */
-function walkBlock(cursor: JsonCursor, tally: InputTally, param: string): void {
+function walkBlock(cursor: JsonCursor, tally: MessagesTally, param: string): void {
   let type: unknown;
   let source: Source | undefined;
   cursor.openObject();
@@ -214,7 +166,7 @@ interface Source {
   readonly imageBytes: number;
 }
 
-function walkSource(cursor: JsonCursor, tally: InputTally, param: string): Source {
+function walkSource(cursor: JsonCursor, tally: MessagesTally, param: string): Source {
   let type: unknown;
   let bytes = 0;
   cursor.openObject();
@@ -234,7 +186,6 @@ function walkSource(cursor: JsonCursor, tally: InputTally, param: string): Sourc
 }
 
 interface ToolFacts {
-  readonly count: number;
   /** Those that the provider describes. */
   readonly own: number;
   readonly shown: readonly ShownMeter[];
@@ -247,20 +198,19 @@ const RUN_BY_CLIENT: ReadonlySet<string> = new Set(['bash', 'text_editor', 'comp
 /** Tools that are priced by the call. What the others read and write is counted in tokens. */
 const PRICED_BY_CALL: ReadonlySet<string> = new Set(['web_search', 'code_execution']);
 
-function walkTools(cursor: JsonCursor, tally: InputTally): ToolFacts {
+function walkTools(cursor: JsonCursor, tally: MessagesTally): ToolFacts {
   const kind = cursor.peek();
   if (kind === 'null') {
     cursor.skipValue();
-    return { count: 0, own: 0, shown: [] };
+    return { own: 0, shown: [] };
   }
   if (kind !== 'array') throw invalid("The parameter 'tools' must be an array.", 'tools');
   const shown: ShownMeter[] = [];
-  let count = 0;
   let own = 0;
   cursor.openArray();
   for (let first = true; cursor.nextElement(first); first = false) {
     if (cursor.peek() !== 'object') throw invalid("The items of 'tools' must be objects.", 'tools');
-    const param = `tools[${count++}]`;
+    const param = `tools[${tally.tools++}]`;
     const tool = readOwnTool(cursor, tally, param);
     if (isClientTool(tool.type)) continue;
     own++;
@@ -270,7 +220,7 @@ function walkTools(cursor: JsonCursor, tally: InputTally): ToolFacts {
     noteReference(tally, param);
     shown.push(...metersOf(name, tool, param));
   }
-  return { count, own, shown };
+  return { own, shown };
 }
 
 /** What is read of a tool; the schemas of clients' tools are long, and gone over. */
@@ -280,7 +230,7 @@ interface OwnTool {
   model?: unknown;
 }
 
-function readOwnTool(cursor: JsonCursor, tally: InputTally, param: string): OwnTool {
+function readOwnTool(cursor: JsonCursor, tally: MessagesTally, param: string): OwnTool {
   const tool: OwnTool = {};
   cursor.openObject();
   for (let first = true; cursor.nextKey(first); first = false) {
@@ -312,9 +262,9 @@ function advisorMeters(model: unknown, param: string): readonly ShownMeter[] {
   });
 }
 
-function readNeeds(tally: InputTally, tools: number, field: (key: string) => unknown): readonly string[] {
+function readNeeds(tally: MessagesTally, field: (key: string) => unknown): readonly string[] {
   const needs: string[] = [];
-  if (tools > 0) needs.push('tools');
+  if (tally.tools > 0) needs.push('tools');
   if (tally.vision !== undefined) needs.push('vision');
   const config = field('output_config');
   const format = (isObject(config) ? config.format : undefined) ?? field('output_format');

@@ -1,5 +1,6 @@
 /** An upstream's stream handed on to a client of the same protocol: event by event, edited only where it must be. */
 import { GatewayError } from '@meridian/domain/error';
+import { costEdit } from '../answer-edits.ts';
 import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
 import { parseEvent } from '../event-object.ts';
@@ -9,7 +10,6 @@ import { type SseEvent, SseSplitter } from '../sse.ts';
 import { errorFromAnswer, streamFailure } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
 import { hasFinished } from './finish.ts';
-import { costEdit } from './response.ts';
 import { readUsage, reasoningTokens, servedTier } from './usage.ts';
 
 const RUNNING: StreamEnd = { state: 'running' };
@@ -251,7 +251,7 @@ function withModel(event: SseEvent, model: string): Buffer {
 
 function withCost(event: SseEvent, usage: Span, costUsdLiteral: string): Buffer {
   const data = event.data ?? NO_DATA;
-  const edit = costEdit(data, usage, costUsdLiteral);
+  const edit = costEdit(data, usage, 'cost_usd', costUsdLiteral);
   return edit === undefined ? event.raw : dataEvent(event, splice(data, [edit]));
 }
 

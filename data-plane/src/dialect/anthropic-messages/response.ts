@@ -7,13 +7,13 @@ import type { Part, TextPart, ToolCallPart } from '../../canonical/message.ts';
 import type { Response, UsageReport } from '../../canonical/response.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
 import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
+import { answerEdits, type EditedMembers } from '../answer-edits.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import { answerId } from '../answer-id.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { parseExact } from '../exact-json.ts';
 import { isObject, type JsonObject, rest, text, withLiteral } from '../json.ts';
-import { type Edit, type Span, splice, valueAt } from '../json-scanner.ts';
-import { withoutUpstreamCost } from '../upstream-cost.ts';
+import { type Span, splice, valueAt } from '../json-scanner.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { readFinish, writeFinish } from './finish.ts';
 import { plainText, readBlock, readCitation, writeCitation, writeThinking } from './message.ts';
@@ -38,49 +38,24 @@ function read(body: Buffer): Answer {
   const model = field('model');
   const rawUsage = field('usage');
   const usage = readUsage(rawUsage);
-  const content = readContentFacts(body, spans.get('content'));
+  // What the provider has counted need not be read for it.
+  const content = hasNoOutput(usage) ? readContentFacts(body, spans.get('content')) : { empty: false, textBytes: 0 };
   const facts: AnswerFacts = {
     usage,
     usageIsInterim: false,
     serviceTier: servedTier(rawUsage),
     model: text(model),
-    empty: content.empty && hasNoOutput(usage),
+    empty: content.empty,
     countedOutputTokens: Math.ceil(content.textBytes / TEXT_BYTES_PER_TOKEN),
     reasoningTokens: reasoningTokens(rawUsage),
   };
-  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, spans, edits)), losses: [] }) };
+  const members: EditedMembers = { model: spans.get('model'), usage: spans.get('usage'), costName: 'cost_usd' };
+  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, members, edits)), losses: [] }) };
 }
 
 /** An error in a success's clothes. */
 function refuseFailure(type: unknown, failure: unknown, hasContent: boolean): void {
   if (type === 'error' || (isObject(failure) && !hasContent)) throw errorFromAnswer({ type: 'error', error: failure });
-}
-
-function answerEdits(
-  body: Buffer,
-  spans: ReadonlyMap<string, Span>,
-  edits: { readonly model: string | undefined; readonly costUsdLiteral: string },
-): Edit[] {
-  const list: Edit[] = [];
-  const model = spans.get('model');
-  if (model !== undefined && edits.model !== undefined) list.push({ ...model, text: JSON.stringify(edits.model) });
-  const usage = spans.get('usage');
-  const edit = usage === undefined ? undefined : costEdit(body, usage, edits.costUsdLiteral);
-  if (edit !== undefined) list.push(edit);
-  return list;
-}
-
-const OPEN_BRACE = 0x7b;
-
-/** What adds the cost to the usage object that stands there; undefined where it is none. */
-export function costEdit(body: Buffer, usage: Span, costUsdLiteral: string): Edit | undefined {
-  if (body[usage.start] !== OPEN_BRACE) return undefined;
-  const counts = valueAt(body, usage);
-  if (!isObject(counts)) return undefined;
-  const own = withoutUpstreamCost(counts);
-  if (own !== counts) return { ...usage, text: withLiteral(own, 'cost_usd', costUsdLiteral) };
-  const isEmpty = Object.keys(counts).length === 0;
-  return { start: usage.end - 1, end: usage.end - 1, text: `${isEmpty ? '' : ','}"cost_usd":${costUsdLiteral}` };
 }
 
 interface ContentFacts {

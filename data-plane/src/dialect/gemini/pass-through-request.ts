@@ -2,13 +2,8 @@
 import type { Operation } from '@meridian/domain/dialect';
 import type { Meter } from '@meridian/domain/usage';
 import type { PassThroughRequest, RequestEdits, RequestFacts, RequestPlace, ShownMeter } from '../dialect.ts';
-import {
-  AUDIO_BYTES_PER_TOKEN,
-  IMAGE_MAX_TOKENS,
-  MESSAGE_OVERHEAD_TOKENS,
-  TOOL_OVERHEAD_TOKENS,
-  TOOLS_INSTRUCTION_TOKENS,
-} from '../input-bounds.ts';
+import { AUDIO_BYTES_PER_TOKEN, IMAGE_MAX_TOKENS } from '../input-bounds.ts';
+import { emptyTally, endMessage, type InputTally, inputTokensBound, noteReference } from '../input-tally.ts';
 import { invalid, type JsonObject, modelName } from '../json.ts';
 import { type Edit, JsonCursor, JsonKeyError, noteOnce, type Span, splice, valueAt } from '../json-scanner.ts';
 import { openBody, readRequestBody } from '../request-body.ts';
@@ -18,31 +13,9 @@ import { bareModel, CHAT_KEYS, MAX_CHOICES, MAX_EMBEDDING_INPUT_CHARACTERS, MAX_
 import { readSingleEmbedding } from './single-embedding.ts';
 import { eachItem, eachMember, eachText, stringAt } from './walk.ts';
 
-/** What the walk over the contents adds up. */
-interface InputTally {
-  contents: number;
-  /** Bytes of the text of the content that is walked, and of the longest one. */
-  contentBytes: number;
-  longestContentBytes: number;
-  functions: number;
-  /** Bytes of inline media that are not text. */
-  mediaBytes: number;
-  mediaTokens: number;
-  /** The first parameter that holds a picture, and a sound. */
-  vision: string | undefined;
-  audio: string | undefined;
+interface ContentsTally extends InputTally {
   /** Tools that the provider runs, by the parameter that asks for them. */
   hostedTools: { readonly meter: Meter; readonly param: string }[];
-  /** There is a document or a film, or something that is only named. */
-  readsBeyondBody: boolean;
-  /** The first parameter whose cost the body does not bound. */
-  unbounded: string | undefined;
-}
-
-/** What is named and not given is in no count of bytes. */
-function noteReference(tally: InputTally, param: string): void {
-  tally.readsBeyondBody = true;
-  tally.unbounded ??= param;
 }
 
 /** Throws GatewayError 400 with the parameter at fault. The model, and whether the answer is a stream, stand in the path. */
@@ -71,19 +44,7 @@ function readModel(place: RequestPlace, written: unknown): string {
 
 function readChat(body: Buffer, place: RequestPlace): PassThroughRequest {
   const spans = new Map<string, Span>();
-  const tally: InputTally = {
-    contents: 0,
-    contentBytes: 0,
-    longestContentBytes: 0,
-    functions: 0,
-    mediaBytes: 0,
-    mediaTokens: 0,
-    vision: undefined,
-    audio: undefined,
-    hostedTools: [],
-    readsBeyondBody: false,
-    unbounded: undefined,
-  };
+  const tally: ContentsTally = { ...emptyTally(), hostedTools: [] };
   const cursor = openBody(body);
   for (let first = true; cursor.nextKey(first); first = false) {
     const key = knownMember(cursor, CHAT_KEYS);
@@ -98,7 +59,7 @@ function readChat(body: Buffer, place: RequestPlace): PassThroughRequest {
   const field = (key: string): unknown => fieldAt(body, spans, key);
   const model = readModel(place, field('model'));
   if (!spans.has('contents')) throw invalid("The parameter 'contents' is missing.", 'contents');
-  if (tally.contents === 0) throw invalid("The parameter 'contents' may not be empty.", 'contents');
+  if (tally.messages === 0) throw invalid("The parameter 'contents' may not be empty.", 'contents');
   const config = readConfig(body, spans.get('generationConfig'));
   const choices = optionalPositive(config.values.candidateCount, 'generationConfig.candidateCount', MAX_CHOICES) ?? 1;
   const maxOutputTokens = optionalPositive(config.values.maxOutputTokens, 'generationConfig.maxOutputTokens');
@@ -116,13 +77,8 @@ function readChat(body: Buffer, place: RequestPlace): PassThroughRequest {
     maxOutputTokens,
     choices,
     serviceTier: requestedTier(field('serviceTier')),
-    inputTokensBound:
-      body.length -
-      tally.mediaBytes +
-      tally.mediaTokens +
-      tally.contents * MESSAGE_OVERHEAD_TOKENS +
-      (tally.functions === 0 ? 0 : TOOLS_INSTRUCTION_TOKENS + tally.functions * TOOL_OVERHEAD_TOKENS),
-    longestMessageBytes: tally.longestContentBytes,
+    inputTokensBound: inputTokensBound(body, tally),
+    longestMessageBytes: tally.longestMessageBytes,
     readsBeyondBody: tally.readsBeyondBody,
     unbounded: tally.unbounded,
     takesOutputLimit: true,
@@ -146,7 +102,7 @@ function readModalities(value: unknown): readonly string[] {
 /** A model calls a tool of its provider as often as it likes; more than this is seen with none. */
 const HOSTED_TOOL_CALLS = 16;
 
-function beyondText(tally: InputTally, modalities: readonly string[], choices: number): readonly ShownMeter[] {
+function beyondText(tally: ContentsTally, modalities: readonly string[], choices: number): readonly ShownMeter[] {
   const shown: ShownMeter[] = [];
   if (tally.audio !== undefined) shown.push({ meter: 'audio_in', param: tally.audio, atMost: undefined });
   if (tally.vision !== undefined) shown.push({ meter: 'image_in', param: tally.vision, atMost: undefined });
@@ -157,9 +113,9 @@ function beyondText(tally: InputTally, modalities: readonly string[], choices: n
   return shown;
 }
 
-function readNeeds(tally: InputTally, config: JsonObject): readonly string[] {
+function readNeeds(tally: ContentsTally, config: JsonObject): readonly string[] {
   const needs: string[] = [];
-  if (tally.functions > 0 || tally.hostedTools.length > 0) needs.push('tools');
+  if (tally.tools > 0 || tally.hostedTools.length > 0) needs.push('tools');
   if (tally.vision !== undefined) needs.push('vision');
   if (tally.audio !== undefined) needs.push('audio_input');
   const isSchema = (config.responseSchema ?? config.responseJsonSchema ?? undefined) !== undefined;
@@ -171,7 +127,7 @@ function readNeeds(tally: InputTally, config: JsonObject): readonly string[] {
   return needs;
 }
 
-function walkContents(cursor: JsonCursor, tally: InputTally): void {
+function walkContents(cursor: JsonCursor, tally: ContentsTally): void {
   const kind = cursor.peek();
   if (kind !== 'array' && kind !== 'object') throw invalid("The parameter 'contents' must be an array.", 'contents');
   eachItem(cursor, (index) => {
@@ -181,9 +137,9 @@ function walkContents(cursor: JsonCursor, tally: InputTally): void {
   });
 }
 
-function walkContent(cursor: JsonCursor, param: string, tally: InputTally): void {
-  tally.contents += param === 'systemInstruction' ? 0 : 1;
-  tally.contentBytes = 0;
+function walkContent(cursor: JsonCursor, param: string, tally: ContentsTally): void {
+  tally.messages += param === 'systemInstruction' ? 0 : 1;
+  tally.messageBytes = 0;
   eachMember(cursor, (name) => {
     if (name !== 'parts') {
       cursor.skipValue();
@@ -194,15 +150,15 @@ function walkContent(cursor: JsonCursor, param: string, tally: InputTally): void
       eachMember(cursor, (member) => walkPart(cursor, member, part, tally));
     });
   });
-  if (param !== 'systemInstruction' && tally.contentBytes > tally.longestContentBytes) tally.longestContentBytes = tally.contentBytes;
+  if (param !== 'systemInstruction') endMessage(tally);
 }
 
 /** One member of a part of a content. */
-function walkPart(cursor: JsonCursor, name: string, param: string, tally: InputTally): void {
+function walkPart(cursor: JsonCursor, name: string, param: string, tally: ContentsTally): void {
   switch (name) {
     case 'text': {
       const { start, end } = cursor.skipValue();
-      tally.contentBytes += end - start;
+      tally.messageBytes += end - start;
       break;
     }
     case 'inlineData':
@@ -227,7 +183,7 @@ function walkPart(cursor: JsonCursor, name: string, param: string, tally: InputT
 }
 
 /** Of a name written twice the bytes of the others stay in the count, which is a bound whichever one is read upstream. */
-function walkBlob(cursor: JsonCursor, param: string, tally: InputTally): void {
+function walkBlob(cursor: JsonCursor, param: string, tally: ContentsTally): void {
   const { body } = cursor;
   let data: Span | undefined;
   let mediaType = '';
@@ -275,7 +231,7 @@ const FREE_TOOLS: ReadonlySet<string> = new Set(['urlContext', 'codeExecution'])
 /** Each is noted, and priced, apart: a body of nothing else would take seconds of everybody's time. No provider has near so many. */
 const MAX_HOSTED_TOOLS = 128;
 
-function walkTools(cursor: JsonCursor, tally: InputTally): void {
+function walkTools(cursor: JsonCursor, tally: ContentsTally): void {
   const kind = cursor.peek();
   if (kind !== 'array' && kind !== 'object' && kind !== 'null') throw invalid("The parameter 'tools' must be an array.", 'tools');
   eachItem(cursor, (index) => {
@@ -283,7 +239,7 @@ function walkTools(cursor: JsonCursor, tally: InputTally): void {
     eachMember(cursor, (name) => {
       if (name === 'functionDeclarations') {
         eachItem(cursor, () => {
-          tally.functions++;
+          tally.tools++;
           cursor.skipValue();
         });
         return;

@@ -7,11 +7,12 @@ import type { Choice, Response, UsageReport } from '../../canonical/response.ts'
 import type { Tool } from '../../canonical/tool.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
 import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
+import { answerEdits, type EditedMembers } from '../answer-edits.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { parseExact } from '../exact-json.ts';
 import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
-import { type Edit, type Span, splice, valueAt } from '../json-scanner.ts';
+import { splice } from '../json-scanner.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { type IdMint, idMint } from './call-ids.ts';
 import { readCitations, TextPlaces, writeGrounding } from './citations.ts';
@@ -56,33 +57,13 @@ function read(operation: Operation, body: Buffer): Answer {
     countedOutputTokens: Math.ceil(content.textBytes / TEXT_BYTES_PER_TOKEN),
     reasoningTokens: reasoningTokens(usageMetadata),
   };
-  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, spans, edits)), losses: [] }) };
+  const members: EditedMembers = { model: spans.get('modelVersion'), usage: spans.get('usageMetadata'), costName: 'costUsd' };
+  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, members, edits)), losses: [] }) };
 }
 
 /** An error in a success's clothes. */
 function refuseFailure(failure: unknown): void {
   if (failure !== undefined && failure !== null) throw errorFromAnswer({ error: failure });
-}
-
-function answerEdits(
-  body: Buffer,
-  spans: ReadonlyMap<string, Span>,
-  edits: { readonly model: string | undefined; readonly costUsdLiteral: string },
-): Edit[] {
-  const list: Edit[] = [];
-  const model = spans.get('modelVersion');
-  if (model !== undefined && edits.model !== undefined) list.push({ ...model, text: JSON.stringify(edits.model) });
-  const usage = spans.get('usageMetadata');
-  if (usage !== undefined && body[usage.start] === OPEN_BRACE) list.push(costEdit(body, usage, edits.costUsdLiteral));
-  return list;
-}
-
-const OPEN_BRACE = 0x7b;
-
-/** The cost as the last member of a usage object. */
-export function costEdit(body: Buffer, usage: Span, costUsdLiteral: string): Edit {
-  const isEmpty = Object.keys(valueAt(body, usage) ?? {}).length === 0;
-  return { start: usage.end - 1, end: usage.end - 1, text: `${isEmpty ? '' : ','}"costUsd":${costUsdLiteral}` };
 }
 
 interface Content {

@@ -1,18 +1,13 @@
 /** Reads a request in one pass over its bytes, for the pass-through lane. */
 import type { Operation } from '@meridian/domain/dialect';
 import { isMeter } from '@meridian/domain/usage';
-import { asksForAnHour, CACHE_CONTROL } from '../cache-lifetime.ts';
+import { CACHE_CONTROL, type CacheTally, noteLifetime } from '../cache-lifetime.ts';
 import type { PassThroughRequest, RequestEdits, RequestFacts, ShownMeter } from '../dialect.ts';
-import {
-  AUDIO_BYTES_PER_TOKEN,
-  IMAGE_MAX_TOKENS,
-  LOW_DETAIL_IMAGE_MAX_TOKENS,
-  MESSAGE_OVERHEAD_TOKENS,
-  TOOL_OVERHEAD_TOKENS,
-  TOOLS_INSTRUCTION_TOKENS,
-} from '../input-bounds.ts';
+import { AUDIO_BYTES_PER_TOKEN, IMAGE_MAX_TOKENS, LOW_DETAIL_IMAGE_MAX_TOKENS } from '../input-bounds.ts';
+import { emptyTally, endMessage, type InputTally, inputTokensBound, noteReference } from '../input-tally.ts';
 import { invalid, isObject, modelName, optionalBoolean, optionalPositiveInteger } from '../json.ts';
 import { type Edit, type JsonCursor, JsonKeyError, knownKey, noteOnce, type Span, scanObject, splice, valueAt } from '../json-scanner.ts';
+import { requestedTier } from '../openai-tiers.ts';
 import { openBody, readRequestBody } from '../request-body.ts';
 import { isSteadyAudio } from '../steady-audio.ts';
 import { carriedStateEdits, mayHoldCarriedState } from './carried-state.ts';
@@ -24,47 +19,17 @@ import {
   MAX_CHOICES,
   MAX_EMBEDDING_INPUT_CHARACTERS,
   MAX_EMBEDDING_INPUTS,
-  requestedTier,
 } from './schema.ts';
 
 const STREAM_OPTIONS_KEYS: ReadonlySet<string> = new Set(['include_usage']);
 /** Tools of these types are called by the client; any other is the provider's own, and reads what nobody here can see. */
 const CLIENT_TOOLS: ReadonlySet<unknown> = new Set(['function', 'custom']);
 
-/** What the walk over `messages` adds up. */
-interface InputTally {
-  messages: number;
-  /** Bytes of the text of the message that is walked, and of the longest one. */
-  messageBytes: number;
-  longestMessageBytes: number;
-  tools: number;
+interface ChatTally extends InputTally, CacheTally {
   /** Roles that not every upstream has. */
   developers: Span[] | undefined;
-  /** Bytes of inline media that are not text. */
-  mediaBytes: number;
-  mediaTokens: number;
-  /** The first parameter that holds a picture, and a sound. */
-  vision: string | undefined;
-  audio: string | undefined;
-  /** The first parameter that asks for an hour of the prompt cache. */
-  hourOfCache: string | undefined;
   /** Tools that the provider runs, by the parameter that asks for them. */
   hostedTools: { readonly tool: string; readonly param: string; readonly atMost: number }[];
-  /** There is a document, whose pages are drawn and counted, or something that is only named. */
-  readsBeyondBody: boolean;
-  /** The first parameter whose cost the body does not bound. */
-  unbounded: string | undefined;
-}
-
-/** Goes over the value of a `cache_control`, which upstreams with a cache of that kind take in this dialect too. */
-function noteLifetime(cursor: JsonCursor, tally: InputTally, param: string): void {
-  if (asksForAnHour(cursor)) tally.hourOfCache ??= `${param}${CACHE_CONTROL}.ttl`;
-}
-
-/** What is named and not given is in no count of bytes. */
-function noteReference(tally: InputTally, param: string): void {
-  tally.readsBeyondBody = true;
-  tally.unbounded ??= param;
 }
 
 /** Throws GatewayError 400 with the parameter at fault. */
@@ -74,21 +39,7 @@ export function readPassThrough(operation: Operation, body: Buffer): PassThrough
 
 function readChat(body: Buffer): PassThroughRequest {
   const spans = new Map<string, Span>();
-  const tally: InputTally = {
-    messages: 0,
-    messageBytes: 0,
-    longestMessageBytes: 0,
-    tools: 0,
-    developers: undefined,
-    mediaBytes: 0,
-    mediaTokens: 0,
-    vision: undefined,
-    audio: undefined,
-    hourOfCache: undefined,
-    hostedTools: [],
-    readsBeyondBody: false,
-    unbounded: undefined,
-  };
+  const tally: ChatTally = { ...emptyTally(), developers: undefined, hourOfCache: undefined, hostedTools: [] };
   const cursor = openBody(body);
   for (let first = true; cursor.nextKey(first); first = false) {
     const key = knownKey(cursor, CHAT_KEYS);
@@ -122,12 +73,7 @@ function readChat(body: Buffer): PassThroughRequest {
     maxOutputTokens: completionLimit ?? limit,
     choices,
     serviceTier: requestedTier(field('service_tier')),
-    inputTokensBound:
-      body.length -
-      tally.mediaBytes +
-      tally.mediaTokens +
-      tally.messages * MESSAGE_OVERHEAD_TOKENS +
-      (tally.tools === 0 ? 0 : TOOLS_INSTRUCTION_TOKENS + tally.tools * TOOL_OVERHEAD_TOKENS),
+    inputTokensBound: inputTokensBound(body, tally),
     longestMessageBytes: tally.longestMessageBytes,
     readsBeyondBody: tally.readsBeyondBody,
     unbounded: tally.unbounded,
@@ -169,7 +115,7 @@ const SEARCHES: Readonly<Partial<Record<string, (value: unknown) => { readonly t
 const TOOL_VERSIONS = /_(preview(_\d[\d_]*)?|\d{6,8})$/;
 
 /** What is counted beside text; nothing for most requests. */
-function beyondText(tally: InputTally, makes: (modality: string) => boolean, choices: number): readonly ShownMeter[] {
+function beyondText(tally: ChatTally, makes: (modality: string) => boolean, choices: number): readonly ShownMeter[] {
   const shown: ShownMeter[] = [];
   if (tally.audio !== undefined) shown.push({ meter: 'audio_in', param: tally.audio, atMost: undefined });
   if (tally.vision !== undefined) shown.push({ meter: 'image_in', param: tally.vision, atMost: undefined });
@@ -183,7 +129,7 @@ function beyondText(tally: InputTally, makes: (modality: string) => boolean, cho
   return shown;
 }
 
-function noteElsewhere(tally: InputTally, field: (key: string) => unknown): void {
+function noteElsewhere(tally: ChatTally, field: (key: string) => unknown): void {
   for (const key of INPUT_FROM_ELSEWHERE) {
     const value = field(key);
     if (asksForNothing(value)) continue;
@@ -204,7 +150,7 @@ function fieldAt(body: Buffer, spans: ReadonlyMap<string, Span>, key: string): u
 
 const DEVELOPER = Buffer.from('"developer"');
 
-function walkMessages(cursor: JsonCursor, tally: InputTally): void {
+function walkMessages(cursor: JsonCursor, tally: ChatTally): void {
   if (cursor.peek() !== 'array') throw invalid("The parameter 'messages' must be an array.", 'messages');
   cursor.openArray();
   for (let first = true; cursor.nextElement(first); first = false) {
@@ -239,11 +185,11 @@ function walkMessages(cursor: JsonCursor, tally: InputTally): void {
         tally.developers.push({ start, end });
       }
     }
-    if (tally.messageBytes > tally.longestMessageBytes) tally.longestMessageBytes = tally.messageBytes;
+    endMessage(tally);
   }
 }
 
-function walkParts(cursor: JsonCursor, tally: InputTally, list: string): void {
+function walkParts(cursor: JsonCursor, tally: ChatTally, list: string): void {
   cursor.openArray();
   let parts = 0;
   for (let first = true; cursor.nextElement(first); first = false) {
@@ -258,7 +204,7 @@ function walkParts(cursor: JsonCursor, tally: InputTally, list: string): void {
 }
 
 /** One member of a part of a message's content. */
-function walkPart(cursor: JsonCursor, tally: InputTally, param: string): void {
+function walkPart(cursor: JsonCursor, tally: ChatTally, param: string): void {
   switch (cursor.key()) {
     case 'text': {
       const { start, end } = cursor.skipValue();
@@ -358,7 +304,7 @@ function inlineBytes(body: Buffer, { start, end }: Span, member: 'url' | 'data')
   return prefix.equals(IMAGE_DATA_URL) ? end - start - 2 : 0;
 }
 
-function walkTools(cursor: JsonCursor, key: string, tally: InputTally): void {
+function walkTools(cursor: JsonCursor, key: string, tally: ChatTally): void {
   const kind = cursor.peek();
   if (kind === 'null') {
     cursor.skipValue();
@@ -390,7 +336,7 @@ function walkTools(cursor: JsonCursor, key: string, tally: InputTally): void {
   }
 }
 
-function readNeeds(tally: InputTally, responseFormat: unknown, reasoningEffort: unknown): readonly string[] {
+function readNeeds(tally: ChatTally, responseFormat: unknown, reasoningEffort: unknown): readonly string[] {
   const needs: string[] = [];
   if (tally.tools > 0) needs.push('tools');
   if (tally.vision !== undefined) needs.push('vision');

@@ -6,13 +6,14 @@ import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../diale
 import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, withLiteral } from '../json.ts';
 import { MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
+import { servedTier } from '../openai-tiers.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
+import { withoutUpstreamCost } from '../upstream-cost.ts';
 import { errorFromAnswer, streamFailure } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
 import { hasFinished } from './finish.ts';
 import { contentBytes, hasContent } from './response.ts';
-import { servedTier } from './schema.ts';
-import { readUsage, reasoningTokens, withoutUpstreamCost } from './usage.ts';
+import { readUsage, reasoningTokens } from './usage.ts';
 
 const DONE = Buffer.from('[DONE]');
 const DONE_EVENT = Buffer.from('data: [DONE]\n\n');

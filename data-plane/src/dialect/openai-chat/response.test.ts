@@ -35,7 +35,7 @@ describe('facts of an answer', () => {
       usageIsInterim: false,
       usage: { input: 3, output: 2 },
       empty: false,
-      countedOutputTokens: 2,
+      countedOutputTokens: 0,
     });
   });
 

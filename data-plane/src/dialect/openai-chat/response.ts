@@ -6,19 +6,20 @@ import type { Loss } from '../../canonical/loss.ts';
 import type { Part } from '../../canonical/message.ts';
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
 import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
+import { answerEdits, type EditedMembers } from '../answer-edits.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import { answerId } from '../answer-id.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
-import { type Edit, type Span, splice, valueAt } from '../json-scanner.ts';
+import { type Span, splice, valueAt } from '../json-scanner.ts';
+import { servedTier, writeTier } from '../openai-tiers.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { writeAnswerMessage } from './answer-message.ts';
 import { readSources, SOURCE_KEYS } from './citations.ts';
 import { readFinish, writeFinish } from './finish.ts';
 import { cite, readParts } from './message.ts';
-import { servedTier, writeTier } from './schema.ts';
 import { ThinkTags } from './think-tags.ts';
-import { readUsage, reasoningTokens, UPSTREAM_COST_KEYS, withoutUpstreamCost, writeUsage } from './usage.ts';
+import { readUsage, reasoningTokens, writeUsage } from './usage.ts';
 
 const DIALECT = 'openai-chat';
 
@@ -40,17 +41,19 @@ function read(operation: Operation, body: Buffer): Answer {
   const model = field('model');
   const rawUsage = field('usage');
   const usage = readUsage(rawUsage);
-  const content = operation === 'chat' ? readContent(body, choices) : { empty: false, textBytes: 0 };
+  // What the provider has counted need not be read for it.
+  const content = operation === 'chat' && hasNoOutput(usage) ? readContent(body, choices) : { empty: false, textBytes: 0 };
   const facts: AnswerFacts = {
     usage,
     usageIsInterim: false,
     serviceTier: readTier(field('service_tier'), rawUsage),
     model: text(model),
-    empty: content.empty && hasNoOutput(usage),
+    empty: content.empty,
     countedOutputTokens: Math.ceil(content.textBytes / TEXT_BYTES_PER_TOKEN),
     reasoningTokens: reasoningTokens(rawUsage),
   };
-  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, spans, edits)), losses: [] }) };
+  const members: EditedMembers = { model: spans.get('model'), usage: spans.get('usage'), costName: 'cost_usd' };
+  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, members, edits)), losses: [] }) };
 }
 
 /** An error in a success's clothes. */
@@ -61,31 +64,6 @@ function refuseFailure(failure: unknown): void {
 /** Some tell the tier in the usage alone. */
 function readTier(tier: unknown, rawUsage: unknown): ServiceTier | undefined {
   return servedTier(tier) ?? (isObject(rawUsage) ? servedTier(rawUsage.service_tier) : undefined);
-}
-
-function answerEdits(
-  body: Buffer,
-  spans: ReadonlyMap<string, Span>,
-  edits: { readonly model: string | undefined; readonly costUsdLiteral: string },
-): Edit[] {
-  const list: Edit[] = [];
-  const model = spans.get('model');
-  if (model !== undefined && edits.model !== undefined) list.push({ ...model, text: JSON.stringify(edits.model) });
-  const usage = spans.get('usage');
-  if (usage !== undefined && body[usage.start] === OPEN_BRACE) list.push(costEdit(body, usage, edits.costUsdLiteral));
-  return list;
-}
-
-const OPEN_BRACE = 0x7b;
-
-function costEdit(body: Buffer, usage: Span, costUsdLiteral: string): Edit {
-  const counts = valueAt(body, usage);
-  // By the parsed object: the answer has been paid for by now, so no way of writing a name may fail here.
-  if (isObject(counts) && Object.keys(counts).some((key) => UPSTREAM_COST_KEYS.has(key))) {
-    return { ...usage, text: withLiteral(withoutUpstreamCost(counts), 'cost_usd', costUsdLiteral) };
-  }
-  const isEmpty = Object.keys(counts ?? {}).length === 0;
-  return { start: usage.end - 1, end: usage.end - 1, text: `${isEmpty ? '' : ','}"cost_usd":${costUsdLiteral}` };
 }
 
 interface Content {

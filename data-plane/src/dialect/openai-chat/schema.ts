@@ -1,7 +1,4 @@
 /** What this dialect reads of requests and answers, and its limits. */
-import type { ServiceTier } from '@meridian/domain/price';
-import { invalid } from '../json.ts';
-
 export const MAX_CHOICES = 128;
 export const MAX_EMBEDDING_INPUTS = 100;
 export const MAX_EMBEDDING_INPUT_CHARACTERS = 100_000;
@@ -52,44 +49,3 @@ export function asksForNothing(value: unknown): boolean {
 }
 
 export const EMBEDDINGS_KEYS: ReadonlySet<string> = new Set(['model', 'input', 'encoding_format', 'dimensions', 'user']);
-
-export function requestedTier(value: unknown): ServiceTier {
-  switch (value) {
-    case undefined:
-    case null:
-    case 'auto':
-    case 'default':
-      return 'standard';
-    case 'priority':
-    case 'fast':
-      return 'priority';
-    case 'flex':
-      return 'flex';
-    default:
-      throw invalid("The parameter 'service_tier' must be one of auto, default, flex, priority, fast.", 'service_tier');
-  }
-}
-
-/** The tier an answer names; undefined when it names none that is known. */
-export function servedTier(value: unknown): ServiceTier | undefined {
-  switch (value) {
-    case 'default':
-    case 'standard':
-    case 'auto':
-    case 'on_demand':
-      return 'standard';
-    case 'priority':
-    case 'fast':
-      return 'priority';
-    case 'flex':
-      return 'flex';
-    case 'batch':
-      return 'batch';
-    default:
-      return undefined;
-  }
-}
-
-export function writeTier(tier: ServiceTier): string {
-  return tier === 'standard' ? 'default' : tier;
-}

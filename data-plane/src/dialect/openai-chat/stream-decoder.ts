@@ -7,6 +7,7 @@ import { AnswerLimitError } from '../answer-limit.ts';
 import type { StreamDecoder } from '../dialect.ts';
 import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, number, rest, text } from '../json.ts';
+import { servedTier } from '../openai-tiers.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
@@ -16,7 +17,6 @@ import { readAudio } from './media.ts';
 import { readContent } from './parts.ts';
 import { DetailsInPieces, ownCarriers, shownReasoning } from './reasoning.ts';
 import { mintedCallId, readReport } from './response.ts';
-import { servedTier } from './schema.ts';
 import { type Piece, ThinkTags } from './think-tags.ts';
 import { readCallHead } from './tools.ts';
 

@@ -6,11 +6,11 @@ import { answerId } from '../answer-id.ts';
 import { AnswerLimitError } from '../answer-limit.ts';
 import type { EncodeStreamTerms, StreamEncoder } from '../dialect.ts';
 import { type JsonObject, NO_REST, withLiteral } from '../json.ts';
+import { writeTier } from '../openai-tiers.ts';
 import { hasAddress, writeCitation } from './citations.ts';
 import { writeFinish } from './finish.ts';
 import { writeAudio, writeImage } from './media.ts';
 import { writeCarrier } from './reasoning.ts';
-import { writeTier } from './schema.ts';
 import { clientCall } from './tools.ts';
 import { writeUsage } from './usage.ts';
 

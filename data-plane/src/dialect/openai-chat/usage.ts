@@ -105,11 +105,3 @@ export function reasoningTokens(raw: unknown): number | undefined {
   if (!isUsageObject(raw)) return undefined;
   return count(objectIn(raw, 'completion_tokens_details'), 'reasoning_tokens') ?? count(raw, 'reasoning_tokens');
 }
-
-/** What a provider tells us of its own bill: our cost, which is no business of the client's. */
-export const UPSTREAM_COST_KEYS: ReadonlySet<string> = new Set(['cost', 'cost_details', 'is_byok', 'cost_in_usd_ticks', 'cost_usd']);
-
-/** The usage object with its counts only. */
-export function withoutUpstreamCost(usage: JsonObject): JsonObject {
-  return Object.fromEntries(Object.entries(usage).filter(([key]) => !UPSTREAM_COST_KEYS.has(key)));
-}

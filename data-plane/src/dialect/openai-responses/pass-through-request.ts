@@ -5,16 +5,11 @@ import { isMeter } from '@meridian/domain/usage';
 import { boundedCallId, unpackCallId } from '../../canonical/call-id.ts';
 import { CARRIER_MARK } from '../../canonical/carrier.ts';
 import type { PassThroughRequest, RequestEdits, RequestFacts, ShownMeter } from '../dialect.ts';
-import {
-  AUDIO_BYTES_PER_TOKEN,
-  IMAGE_MAX_TOKENS,
-  LOW_DETAIL_IMAGE_MAX_TOKENS,
-  MESSAGE_OVERHEAD_TOKENS,
-  TOOL_OVERHEAD_TOKENS,
-  TOOLS_INSTRUCTION_TOKENS,
-} from '../input-bounds.ts';
+import { AUDIO_BYTES_PER_TOKEN, IMAGE_MAX_TOKENS, LOW_DETAIL_IMAGE_MAX_TOKENS, MESSAGE_OVERHEAD_TOKENS } from '../input-bounds.ts';
+import { emptyTally, endMessage, type InputTally, inputTokensBound, noteReference } from '../input-tally.ts';
 import { invalid, isObject, modelName, optionalBoolean, optionalPositiveInteger } from '../json.ts';
 import { type Edit, type JsonCursor, JsonKeyError, knownKey, noteOnce, type Span, scanObject, splice, valueAt } from '../json-scanner.ts';
+import { requestedTier } from '../openai-tiers.ts';
 import { openBody, readRequestBody } from '../request-body.ts';
 import { isSteadyAudio } from '../steady-audio.ts';
 import {
@@ -25,40 +20,17 @@ import {
   MAX_CALL_ID_CHARACTERS,
   MAX_REPEATED_BYTES,
   REQUEST_KEYS,
-  requestedTier,
 } from './schema.ts';
 
 const REASONING_KEYS: ReadonlySet<string> = new Set(['effort']);
 
-/** What the walk over the input adds up. */
-interface InputTally {
-  items: number;
-  /** Bytes of the text of the item that is walked, and of the longest one. */
-  itemBytes: number;
-  longestItemBytes: number;
-  tools: number;
-  /** Bytes of inline media that are not text. */
-  mediaBytes: number;
-  mediaTokens: number;
-  /** The first parameter that holds a picture, and a sound. */
-  vision: string | undefined;
-  audio: string | undefined;
+interface ItemsTally extends InputTally {
   /** Tools that the provider runs, by the parameter that asks for them. */
   hostedTools: { readonly tool: string; readonly param: string }[];
-  /** There is a document, whose pages are drawn and counted, or something that is only named. */
-  readsBeyondBody: boolean;
-  /** The first parameter whose cost the body does not bound. */
-  unbounded: string | undefined;
   /** The calls that come next were reasoned about in an item that stays. */
   reasoned: boolean;
   /** What must change in the input before an upstream of this dialect gets it. */
   readonly edits: Edit[];
-}
-
-/** What is named and not given is in no count of bytes. */
-function noteReference(tally: InputTally, param: string): void {
-  tally.readsBeyondBody = true;
-  tally.unbounded ??= param;
 }
 
 /** Throws GatewayError 400 with the parameter at fault. */
@@ -68,21 +40,7 @@ export function readPassThrough(_operation: Operation, body: Buffer): PassThroug
 
 function read(body: Buffer): PassThroughRequest {
   const spans = new Map<string, Span>();
-  const tally: InputTally = {
-    items: 0,
-    itemBytes: 0,
-    longestItemBytes: 0,
-    tools: 0,
-    mediaBytes: 0,
-    mediaTokens: 0,
-    vision: undefined,
-    audio: undefined,
-    hostedTools: [],
-    readsBeyondBody: false,
-    unbounded: undefined,
-    reasoned: false,
-    edits: [],
-  };
+  const tally: ItemsTally = { ...emptyTally(), hostedTools: [], reasoned: false, edits: [] };
   const cursor = openBody(body);
   for (let first = true; cursor.nextKey(first); first = false) {
     const key = knownKey(cursor, REQUEST_KEYS);
@@ -102,7 +60,7 @@ function read(body: Buffer): PassThroughRequest {
   refuseStored(field);
   const prompt = field('prompt') ?? null;
   if (prompt !== null) noteReference(tally, 'prompt');
-  else if (tally.items === 0) {
+  else if (tally.messages === 0) {
     if (spans.has('input')) throw invalid("The parameter 'input' may not be empty.", 'input');
     throw invalid("The parameter 'input' is missing.", 'input');
   }
@@ -113,7 +71,7 @@ function read(body: Buffer): PassThroughRequest {
     });
   }
   const instructions = spans.get('instructions');
-  if (instructions !== undefined) tally.longestItemBytes = Math.max(tally.longestItemBytes, instructions.end - instructions.start);
+  if (instructions !== undefined) tally.longestMessageBytes = Math.max(tally.longestMessageBytes, instructions.end - instructions.start);
   const stream = optionalBoolean(field('stream'), 'stream');
   const reasoning = readReasoning(body, spans.get('reasoning'));
   const facts: RequestFacts = {
@@ -125,13 +83,9 @@ function read(body: Buffer): PassThroughRequest {
     maxOutputTokens: optionalPositiveInteger(field('max_output_tokens'), 'max_output_tokens'),
     choices: 1,
     serviceTier: requestedTier(field('service_tier')),
-    inputTokensBound:
-      body.length -
-      tally.mediaBytes +
-      tally.mediaTokens +
-      (tally.items + 1) * MESSAGE_OVERHEAD_TOKENS +
-      (tally.tools === 0 ? 0 : TOOLS_INSTRUCTION_TOKENS + tally.tools * TOOL_OVERHEAD_TOKENS),
-    longestMessageBytes: tally.longestItemBytes,
+    // Instructions are a message too.
+    inputTokensBound: inputTokensBound(body, tally) + MESSAGE_OVERHEAD_TOKENS,
+    longestMessageBytes: tally.longestMessageBytes,
     readsBeyondBody: tally.readsBeyondBody,
     unbounded: tally.unbounded,
     takesOutputLimit: true,
@@ -171,7 +125,7 @@ const HOSTED_TOOL_CALLS = 16;
 const TOOL_VERSIONS = /_(preview(_\d[\d_]*)?|\d{4}_\d\d_\d\d|\d{6,8})$/;
 
 /** What is counted beside text; nothing for most requests. */
-function beyondText(tally: InputTally): readonly ShownMeter[] {
+function beyondText(tally: ItemsTally): readonly ShownMeter[] {
   const shown: ShownMeter[] = [];
   if (tally.audio !== undefined) shown.push({ meter: 'audio_in', param: tally.audio, atMost: undefined });
   if (tally.vision !== undefined) shown.push({ meter: 'image_in', param: tally.vision, atMost: undefined });
@@ -182,7 +136,7 @@ function beyondText(tally: InputTally): readonly ShownMeter[] {
   return shown;
 }
 
-function walkInput(cursor: JsonCursor, tally: InputTally): void {
+function walkInput(cursor: JsonCursor, tally: ItemsTally): void {
   const kind = cursor.peek();
   if (kind === 'null') {
     cursor.skipValue();
@@ -190,8 +144,8 @@ function walkInput(cursor: JsonCursor, tally: InputTally): void {
   }
   if (kind === 'string') {
     const { start, end } = cursor.skipValue();
-    tally.items = 1;
-    tally.longestItemBytes = end - start;
+    tally.messages = 1;
+    tally.longestMessageBytes = end - start;
     return;
   }
   if (kind !== 'array') throw invalid("The parameter 'input' must be a string or an array.", 'input');
@@ -201,10 +155,10 @@ function walkInput(cursor: JsonCursor, tally: InputTally): void {
   let dropped: number | undefined;
   cursor.openArray();
   for (let first = true; cursor.nextElement(first); first = false) {
-    const param = `input[${tally.items}]`;
+    const param = `input[${tally.messages}]`;
     if (cursor.peek() !== 'object') throw invalid(`The parameter '${param}' must be an object.`, param);
     const start = cursor.position;
-    tally.items++;
+    tally.messages++;
     const stays = walkItem(cursor, tally, param);
     end = cursor.position;
     if (!stays) {
@@ -219,10 +173,10 @@ function walkInput(cursor: JsonCursor, tally: InputTally): void {
 }
 
 /** Goes over one item; false for one that an upstream of this dialect would refuse, and that is taken out. */
-function walkItem(cursor: JsonCursor, tally: InputTally, param: string): boolean {
+function walkItem(cursor: JsonCursor, tally: ItemsTally, param: string): boolean {
   const { body } = cursor;
   const spans = new Map<string, Span>();
-  tally.itemBytes = 0;
+  tally.messageBytes = 0;
   cursor.openObject();
   /** The member `id` with the comma before it, or behind it where it is the first. */
   let id: { readonly start: number; readonly first: boolean; end: number } | undefined;
@@ -233,14 +187,14 @@ function walkItem(cursor: JsonCursor, tally: InputTally, param: string): boolean
     if ((key === 'content' || key === 'output') && cursor.peek() === 'array') walkParts(cursor, tally, `${param}.${key}`);
     else {
       const span = cursor.skipValue();
-      if (key === 'content' || key === 'output') tally.itemBytes += span.end - span.start;
+      if (key === 'content' || key === 'output') tally.messageBytes += span.end - span.start;
     }
     if (key === undefined) continue;
     if (spans.has(key)) throw invalid(`The name '${key}' stands twice in the same object.`, `${param}.${key}`);
     spans.set(key, { start, end: cursor.position });
     if (key === 'id') id = { start: before, first, end: cursor.position };
   }
-  if (tally.itemBytes > tally.longestItemBytes) tally.longestItemBytes = tally.itemBytes;
+  endMessage(tally);
   const typeSpan = spans.get('type');
   const type = typeSpan === undefined ? undefined : (valueAt(body, typeSpan) ?? undefined);
   if (type === 'item_reference') {
@@ -275,7 +229,7 @@ function itemKey(cursor: JsonCursor, param: string): string | undefined {
 }
 
 /** What the provider has made or read before: a picture of its own comes back as one, of anything else only a mention. */
-function walkForeign(tally: InputTally, type: unknown, spans: ReadonlyMap<string, Span>, param: string): void {
+function walkForeign(tally: ItemsTally, type: unknown, spans: ReadonlyMap<string, Span>, param: string): void {
   const result = spans.get('result');
   if (type !== 'image_generation_call') {
     noteReference(tally, param);
@@ -308,7 +262,7 @@ const EMPTY_LIST_BYTES = 4;
 const PACKED = Buffer.from('mrd_');
 
 /** An id that holds another dialect's state, or is too long, as it is taken upstream; the same at the call and at its output. */
-function editCallId(body: Buffer, span: Span, tally: InputTally): void {
+function editCallId(body: Buffer, span: Span, tally: ItemsTally): void {
   const bytes = span.end - span.start - 2;
   if (bytes <= MAX_CALL_ID_CHARACTERS && !body.subarray(span.start, span.end).includes(PACKED)) return;
   const id = valueAt(body, span);
@@ -317,7 +271,7 @@ function editCallId(body: Buffer, span: Span, tally: InputTally): void {
   if (bounded !== id) tally.edits.push({ ...span, text: JSON.stringify(bounded) });
 }
 
-function walkParts(cursor: JsonCursor, tally: InputTally, within: string): void {
+function walkParts(cursor: JsonCursor, tally: ItemsTally, within: string): void {
   cursor.openArray();
   let parts = 0;
   for (let first = true; cursor.nextElement(first); first = false) {
@@ -332,7 +286,7 @@ const IMAGE_DATA_URL = Buffer.from('data:image/');
 const FILE_REFERENCE_BYTES = 512;
 
 /** One part. Of a name that stands twice in it all values are counted: a bound whichever is read upstream. */
-function walkPart(cursor: JsonCursor, tally: InputTally, param: string): void {
+function walkPart(cursor: JsonCursor, tally: ItemsTally, param: string): void {
   const { body } = cursor;
   const types = new Set<unknown>();
   let images = 0;
@@ -351,7 +305,7 @@ function walkPart(cursor: JsonCursor, tally: InputTally, param: string): void {
     const span = cursor.skipValue();
     const bytes = span.end - span.start - 2;
     if (key === 'type') types.add(isText ? valueAt(body, span) : undefined);
-    else if (key === 'text' || key === 'refusal') tally.itemBytes += bytes;
+    else if (key === 'text' || key === 'refusal') tally.messageBytes += bytes;
     else if (key === 'detail') {
       details++;
       isLow = isText && valueAt(body, span) === 'low';
@@ -375,7 +329,7 @@ function walkPart(cursor: JsonCursor, tally: InputTally, param: string): void {
   } else if (isNamed && !(types.size === 1 && types.has('input_image'))) noteReference(tally, param);
 }
 
-function walkAudio(cursor: JsonCursor, tally: InputTally, param: string): void {
+function walkAudio(cursor: JsonCursor, tally: ItemsTally, param: string): void {
   tally.audio ??= param;
   if (cursor.peek() !== 'object') {
     cursor.skipValue();
@@ -393,7 +347,7 @@ function walkAudio(cursor: JsonCursor, tally: InputTally, param: string): void {
   }
 }
 
-function walkTools(cursor: JsonCursor, tally: InputTally): void {
+function walkTools(cursor: JsonCursor, tally: ItemsTally): void {
   const kind = cursor.peek();
   if (kind === 'null') {
     cursor.skipValue();
@@ -421,7 +375,7 @@ function walkTools(cursor: JsonCursor, tally: InputTally): void {
   }
 }
 
-function readNeeds(tally: InputTally, text: unknown, effort: string | undefined): readonly string[] {
+function readNeeds(tally: ItemsTally, text: unknown, effort: string | undefined): readonly string[] {
   const needs: string[] = [];
   if (tally.tools > 0) needs.push('tools');
   if (tally.vision !== undefined) needs.push('vision');

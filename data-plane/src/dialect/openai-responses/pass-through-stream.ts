@@ -7,13 +7,13 @@ import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../diale
 import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, withLiteral } from '../json.ts';
 import { type Edit, MemberSearch, type Span, scanObject, splice, stringBytesAt, valueAt } from '../json-scanner.ts';
+import { servedTier } from '../openai-tiers.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { withoutUpstreamCost } from '../upstream-cost.ts';
 import { streamFailure } from '../upstream-error.ts';
 import { failureEvents } from './error.ts';
 import { failureOf } from './finish.ts';
 import { hasContent } from './response.ts';
-import { servedTier } from './schema.ts';
 import { readAnswerUsage, reasoningTokens } from './usage.ts';
 
 const DONE = Buffer.from('[DONE]');

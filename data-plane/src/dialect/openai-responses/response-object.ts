@@ -3,8 +3,8 @@ import type { ServiceTier } from '@meridian/domain/price';
 import type { Request } from '../../canonical/request.ts';
 import type { UsageReport } from '../../canonical/response.ts';
 import { type JsonObject, withLiteral } from '../json.ts';
+import { writeTier } from '../openai-tiers.ts';
 import { instructionsOf, writeFormat } from './request.ts';
-import { writeTier } from './schema.ts';
 import { echoTool, writeToolChoice } from './tools.ts';
 import { writeUsage } from './usage.ts';
 

@@ -4,18 +4,18 @@ import type { Loss } from '../../canonical/loss.ts';
 import type { Citation, Part } from '../../canonical/message.ts';
 import type { Choice, Response, UsageReport } from '../../canonical/response.ts';
 import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
+import { answerEdits, type EditedMembers } from '../answer-edits.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import { answerId } from '../answer-id.ts';
 import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
-import { isObject, type JsonObject, number, rest, text, withLiteral } from '../json.ts';
-import { type Edit, JsonCursor, type Span, splice, valueAt } from '../json-scanner.ts';
-import { withoutUpstreamCost } from '../upstream-cost.ts';
+import { isObject, type JsonObject, number, rest, text } from '../json.ts';
+import { JsonCursor, type Span, splice, valueAt } from '../json-scanner.ts';
+import { servedTier } from '../openai-tiers.ts';
 import { RESPONSE_ID_PREFIX } from './error.ts';
 import { failureOf, hasFailed, isCall, readFinish, writeFinish } from './finish.ts';
 import { encryptedContent, type ItemStatus, imageItem, logprobsOf, messageItem, outputText, reasoningItem } from './item.ts';
 import { readOutputItem, writeAnnotation } from './message.ts';
 import { type ResponseHead, responseObject, withUsage } from './response-object.ts';
-import { servedTier } from './schema.ts';
 import { callItem, clientCall } from './tools.ts';
 import { readAnswerUsage, reasoningTokens } from './usage.ts';
 
@@ -46,37 +46,14 @@ function read(body: Buffer): Answer {
     countedOutputTokens: Math.ceil(output.textBytes / TEXT_BYTES_PER_TOKEN),
     reasoningTokens: reasoningTokens(usage),
   };
-  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, spans, edits)), losses: [] }) };
+  const members: EditedMembers = { model: spans.get('model'), usage: spans.get('usage'), costName: 'cost_usd' };
+  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, members, edits)), losses: [] }) };
 }
 
 /** An error in a success's clothes. */
 function refuseFailure(status: unknown, error: unknown, hasOutput: boolean): void {
   const response = { status, error };
   if (hasFailed(response) || (error !== null && !hasOutput)) throw failureOf(response);
-}
-
-function answerEdits(
-  body: Buffer,
-  spans: ReadonlyMap<string, Span>,
-  edits: { readonly model: string | undefined; readonly costUsdLiteral: string },
-): Edit[] {
-  const list: Edit[] = [];
-  const model = spans.get('model');
-  if (model !== undefined && edits.model !== undefined) list.push({ ...model, text: JSON.stringify(edits.model) });
-  const usage = spans.get('usage');
-  if (usage !== undefined && body[usage.start] === OPEN_BRACE) list.push(costEdit(body, usage, edits.costUsdLiteral));
-  return list;
-}
-
-const OPEN_BRACE = 0x7b;
-
-function costEdit(body: Buffer, usage: Span, costUsdLiteral: string): Edit {
-  const counts = valueAt(body, usage);
-  // By the parsed object: the answer has been paid for by now, so no way of writing a name may fail here.
-  const ours = isObject(counts) ? withoutUpstreamCost(counts) : undefined;
-  if (ours !== undefined && ours !== counts) return { ...usage, text: withLiteral(ours, 'cost_usd', costUsdLiteral) };
-  const isEmpty = Object.keys(counts ?? {}).length === 0;
-  return { start: usage.end - 1, end: usage.end - 1, text: `${isEmpty ? '' : ','}"cost_usd":${costUsdLiteral}` };
 }
 
 interface Output {

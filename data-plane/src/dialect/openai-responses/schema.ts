@@ -1,7 +1,4 @@
 /** What this dialect reads of requests and answers, and its limits. */
-import type { ServiceTier } from '@meridian/domain/price';
-import { invalid } from '../json.ts';
-
 /** Names at the top of a request that are read or written; every other one is carried through untouched. */
 export const REQUEST_KEYS: ReadonlySet<string> = new Set([
   'model',
@@ -52,43 +49,3 @@ export const MAX_REPEATED_BYTES = 1024 * 1024;
 
 /** The longest id of a call that is taken upstream. */
 export const MAX_CALL_ID_CHARACTERS = 64;
-
-export function requestedTier(value: unknown): ServiceTier {
-  switch (value) {
-    case undefined:
-    case null:
-    case 'auto':
-    case 'default':
-      return 'standard';
-    case 'priority':
-    case 'fast':
-      return 'priority';
-    case 'flex':
-      return 'flex';
-    default:
-      throw invalid("The parameter 'service_tier' must be one of auto, default, flex, priority, fast.", 'service_tier');
-  }
-}
-
-/** The tier an answer names; undefined when it names none that is known. */
-export function servedTier(value: unknown): ServiceTier | undefined {
-  switch (value) {
-    case 'default':
-    case 'standard':
-    case 'auto':
-      return 'standard';
-    case 'priority':
-    case 'fast':
-      return 'priority';
-    case 'flex':
-      return 'flex';
-    case 'batch':
-      return 'batch';
-    default:
-      return undefined;
-  }
-}
-
-export function writeTier(tier: ServiceTier): string {
-  return tier === 'standard' ? 'default' : tier;
-}

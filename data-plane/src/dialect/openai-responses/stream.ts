@@ -12,6 +12,7 @@ import { AnswerLimitError } from '../answer-limit.ts';
 import type { EncodeStreamTerms, StreamDecoder, StreamEncoder } from '../dialect.ts';
 import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, NO_REST, number, text } from '../json.ts';
+import { servedTier } from '../openai-tiers.ts';
 import { type SseEvent, SseSplitter } from '../sse.ts';
 import { failureEvents, RESPONSE_ID_PREFIX, sseEvent } from './error.ts';
 import { failureOf, isCall, readFinish, writeFinish } from './finish.ts';
@@ -19,7 +20,6 @@ import { encryptedContent, type ItemStatus, imageItem, logprobsOf, messageItem, 
 import { readCarriers, readCitation, readOutputItem, writeAnnotation } from './message.ts';
 import { readReport, shifted } from './response.ts';
 import { type ResponseHead, responseObject, withUsage } from './response-object.ts';
-import { servedTier } from './schema.ts';
 import { type ClientCall, callItem, clientCall, readArguments } from './tools.ts';
 
 const DONE = Buffer.from('[DONE]');
