@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { LOSSES, lossHeader } from './loss.ts';
+import { LOSSES, lossHeader, StreamLosses } from './loss.ts';
 
 const PAGE = join(import.meta.dirname, '../../LOSSES.md');
 const NAMES = {
@@ -43,5 +43,31 @@ describe('the header', () => {
     expect(header.length).toBeLessThan(1_010);
     const [, left] = /, \+(\d+)$/.exec(header) ?? [];
     expect(header.split(', ').length - 1 + Number(left)).toBe(100);
+  });
+});
+
+describe('the losses of a stream', () => {
+  it('are told each once, by the name that the dialect has for them, and nothing where there are none', () => {
+    const losses = new StreamLosses();
+    expect(losses.member('meridian_loss')).toEqual({});
+    losses.add({ name: 'media_output', at: 'image' });
+    losses.add({ name: 'citations' });
+    losses.add({ name: 'media_output', at: 'image' });
+    expect(losses.member('meridianLoss')).toEqual({ meridianLoss: ['media_output(image)', 'citations'] });
+  });
+
+  it('are new until they are told', () => {
+    const losses = new StreamLosses();
+    expect(losses.newMember('m')).toEqual({});
+    losses.add({ name: 'citations' });
+    expect(losses.newMember('m')).toEqual({ m: ['citations'] });
+    expect(losses.newMember('m')).toEqual({});
+    expect(losses.member('m')).toEqual({ m: ['citations'] });
+  });
+
+  it('are 64 at most, whatever an upstream sends', () => {
+    const losses = new StreamLosses();
+    for (let index = 0; index < 1_000; index++) losses.add({ name: 'unknown_part', at: `kind_${index}` });
+    expect(losses.member('m').m).toHaveLength(64);
   });
 });

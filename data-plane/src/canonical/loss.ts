@@ -99,7 +99,7 @@ const MAX_HEADER_CHARACTERS = 1_000;
 /** The header's value: `top_k, unknown_field(store)`; undefined for no loss. */
 export function lossHeader(losses: readonly Loss[]): string | undefined {
   if (losses.length === 0) return undefined;
-  const words = [...new Set(losses.map(({ name, at }) => (at === undefined ? name : `${name}(${at})`)))];
+  const words = [...new Set(losses.map(lossWord))];
   let text = '';
   for (const [index, word] of words.entries()) {
     const longer = text === '' ? word : `${text}, ${word}`;
@@ -108,3 +108,35 @@ export function lossHeader(losses: readonly Loss[]): string | undefined {
   }
   return text;
 }
+
+function lossWord({ name, at }: Loss): string {
+  return at === undefined ? name : `${name}(${at})`;
+}
+
+const MAX_STREAM_LOSSES = 64;
+
+/**
+ * What an answer loses that is told piece by piece. Its headers are gone by then, so that the words stand in the stream itself: each of
+ * them once, the first 64 of them.
+ */
+export class StreamLosses {
+  readonly #words = new Set<string>();
+  #told = 0;
+
+  readonly add = (loss: Loss): void => {
+    if (this.#words.size < MAX_STREAM_LOSSES) this.#words.add(lossWord(loss));
+  };
+
+  /** As a member of the name that the dialect gives it; nothing where nothing was lost. */
+  member(name: string): Readonly<Record<string, unknown>> {
+    this.#told = this.#words.size;
+    return this.#told === 0 ? NOTHING : { [name]: [...this.#words] };
+  }
+
+  /** The same, where something was lost since it was told last. */
+  newMember(name: string): Readonly<Record<string, unknown>> {
+    return this.#words.size === this.#told ? NOTHING : this.member(name);
+  }
+}
+
+const NOTHING = Object.freeze({});

@@ -9,12 +9,14 @@ interface Extension {
 }
 
 const COST = 'what the request has cost';
+const LOSS = 'what a stream could not carry, whose headers are gone';
 const THINKING = 'thinking, as everybody but OpenAI writes it in this dialect';
 const MESSAGE = ['ChatCompletionResponseMessage', 'ChatCompletionStreamResponseDelta'];
 
 export const EXTENSIONS: Readonly<Record<DialectName, readonly Extension[]>> = {
   'openai-chat': [
     { schemas: ['CompletionUsage'], field: 'cost_usd', reason: COST },
+    { schemas: ['CompletionUsage', 'CreateChatCompletionStreamResponse'], field: 'meridian_loss', reason: LOSS },
     { schemas: ['CompletionUsage'], field: 'server_tool_use', reason: 'searches of the provider, which are paid for apart' },
     { schemas: ['CompletionUsage'], field: 'image_tokens', reason: 'tokens of images, which are paid for apart' },
     { schemas: ['CompletionUsage'], field: 'video_tokens', reason: 'tokens of videos, which are paid for apart' },
@@ -31,6 +33,7 @@ export const EXTENSIONS: Readonly<Record<DialectName, readonly Extension[]>> = {
   ],
   'openai-responses': [
     { schemas: ['Usage'], field: 'cost_usd', reason: COST },
+    { schemas: ['Usage'], field: 'meridian_loss', reason: LOSS },
     { schemas: ['ResponseFunctionCallArgumentsDoneStreamingEvent'], field: 'name', reason: 'OpenAI tells it, Open Responses forgets it' },
     { schemas: ['ErrorStreamingEvent'], field: 'code', reason: 'OpenAI’s own form, beside the other' },
     { schemas: ['ErrorStreamingEvent'], field: 'message', reason: 'OpenAI’s own form, beside the other' },
@@ -38,12 +41,16 @@ export const EXTENSIONS: Readonly<Record<DialectName, readonly Extension[]>> = {
   ],
   'anthropic-messages': [
     { schemas: ['Usage', 'MessageDeltaUsage'], field: 'cost_usd', reason: COST },
+    { schemas: ['MessageDeltaUsage'], field: 'meridian_loss', reason: LOSS },
     { schemas: ['Usage', 'MessageDeltaUsage'], field: 'output_tokens_details', reason: 'the newest models tell what was thought' },
     { schemas: ['MessageDeltaUsage'], field: 'cache_creation', reason: 'here all usage is told at the end, when it is known' },
     { schemas: ['MessageDeltaUsage'], field: 'service_tier', reason: 'here all usage is told at the end, when it is known' },
     { schemas: ['MessageDeltaUsage'], field: 'inference_geo', reason: 'here all usage is told at the end, when it is known' },
   ],
-  gemini: [{ schemas: ['UsageMetadata'], field: 'costUsd', reason: COST }],
+  gemini: [
+    { schemas: ['UsageMetadata'], field: 'costUsd', reason: COST },
+    { schemas: ['UsageMetadata'], field: 'meridianLoss', reason: LOSS },
+  ],
 };
 
 /** Items of an answer that Open Responses leaves to each provider, and that OpenAI has. */

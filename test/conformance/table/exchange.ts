@@ -1,6 +1,6 @@
 /** One request on its way through two dialects, as a node carries it: in the pass-through lane where they are the same, else translated. */
 import { withAnsweredCalls } from '@meridian/data-plane/canonical/answered-calls';
-import type { Loss } from '@meridian/data-plane/canonical/loss';
+import { LOSSES, type Loss, type LossName } from '@meridian/data-plane/canonical/loss';
 import type { Dialect, EncodeRequestTerms, RequestPlace } from '@meridian/data-plane/dialect/dialect';
 import type { Lane } from '@meridian/data-plane/dialect/lane';
 import { passThroughLane } from '@meridian/data-plane/dialect/pass-through-lane';
@@ -85,8 +85,23 @@ export function carryStream(client: Dialect, lane: Lane, pieces: readonly Buffer
   const { end } = stream;
   if (end.state === 'broken') out.push(...(stream.failure?.(end.error) ?? [client.renderStreamError(end.error, REQUEST_ID)]));
   else out.push(...stream.terminal(COST_USD));
-  return { bytes: Buffer.concat(out), losses: [] };
+  const bytes = Buffer.concat(out);
+  return { bytes, losses: lossesTold(bytes) };
 }
+
+/** What a stream says of itself that it could not carry. */
+function lossesTold(bytes: Buffer): readonly Loss[] {
+  const told = [...bytes.toString('utf8').matchAll(/"meridian_?loss":(\[[^\]]*\])/gi)].flatMap(
+    ([, list = '[]']) => JSON.parse(list) as string[],
+  );
+  return told.map((word) => {
+    const name = LOSS_NAMES.find((one) => word === one || word.startsWith(`${one}(`));
+    if (name === undefined) throw new Error(`no loss is named ${word}`);
+    return { name };
+  });
+}
+
+const LOSS_NAMES = Object.keys(LOSSES) as LossName[];
 
 /** Anything but an error of ours is a fault and goes on. */
 function refusal(error: unknown): Refused {

@@ -93,7 +93,7 @@ function carryOwn(one: AnswerCase, client: Dialect, upstream: Dialect, via: Via)
   const complaints = differences.map(told);
   if (lost === 'refuse') {
     if (judged.error === undefined) complaints.push('it was not refused');
-  } else if (lost.length > 0 && !isStream && judged.error === undefined && judged.losses.length === 0) {
+  } else if (lost.length > 0 && judged.error === undefined && judged.losses.length === 0) {
     complaints.push(`${lost.join(', ')} is lost without a name`);
   }
   if (judged.got !== undefined && via === 'words')

@@ -3,13 +3,14 @@ import type { ServiceTier } from '@meridian/domain/price';
 import { inputAsArguments } from '../../canonical/custom-tool.ts';
 import type { StreamEvent } from '../../canonical/event.ts';
 import type { Finish } from '../../canonical/finish.ts';
-import type { ForeignPart, ReasoningCarrier } from '../../canonical/message.ts';
+import { StreamLosses } from '../../canonical/loss.ts';
+import type { AudioPart, ForeignPart, ImagePart, ReasoningCarrier } from '../../canonical/message.ts';
 import type { UsageReport } from '../../canonical/response.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
 import { answerId } from '../answer-id.ts';
 import { AnswerLimitError } from '../answer-limit.ts';
 import type { EncodeStreamTerms, StreamEncoder } from '../dialect.ts';
-import { type JsonObject, withLiteral } from '../json.ts';
+import { type JsonObject, text, withLiteral } from '../json.ts';
 import { writeFinish } from './finish.ts';
 import { JsonEnd } from './json-end.ts';
 import { signatureOf, writeCitation, writeThinking } from './message.ts';
@@ -49,6 +50,7 @@ export class MessagesStreamEncoder implements StreamEncoder {
   #isOurs = false;
   #hasCalls = false;
   #hasRefusal = false;
+  readonly #losses = new StreamLosses();
 
   constructor(terms: EncodeStreamTerms) {
     this.#terms = terms;
@@ -72,7 +74,7 @@ export class MessagesStreamEncoder implements StreamEncoder {
       },
     }).slice(0, -1);
     const { usage = {}, reasoningTokens } = this.#usage ?? {};
-    const counts = writeUsage(usage, reasoningTokens, this.#serviceTier);
+    const counts = { ...writeUsage(usage, reasoningTokens, this.#serviceTier), ...this.#losses.member('meridian_loss') };
     this.#out.push(event('message_delta', `${head},"usage":${withLiteral(counts, 'cost_usd', costUsdLiteral)}}`));
     this.#out.push(event('message_stop', '{"type":"message_stop"}'));
     return this.#taken();
@@ -105,6 +107,7 @@ export class MessagesStreamEncoder implements StreamEncoder {
       default:
         // This protocol has one answer in it: the first.
         if (event.choice === 0) this.#content(event);
+        else this.#losses.add({ name: 'choices' });
     }
   }
 
@@ -179,7 +182,10 @@ export class MessagesStreamEncoder implements StreamEncoder {
         break;
       case 'citation': {
         const citation = writeCitation(event.citation);
-        if (citation === undefined) break;
+        if (citation === undefined) {
+          this.#losses.add({ name: 'citations' });
+          break;
+        }
         this.#openText().isCited = true;
         this.#delta({ type: 'citations_delta', citation });
         break;
@@ -199,7 +205,7 @@ export class MessagesStreamEncoder implements StreamEncoder {
         this.#writeArguments(event.call, event.text);
         break;
       case 'media':
-        if (event.part.type === 'audio' && event.part.transcript !== undefined) this.#writeText(event.part.transcript);
+        this.#writeMedia(event.part);
         break;
       case 'foreign':
         this.#writeForeign(event.part);
@@ -271,6 +277,14 @@ export class MessagesStreamEncoder implements StreamEncoder {
 
   #writeForeign(part: ForeignPart): void {
     if (part.dialect === DIALECT) this.#writeWhole(part.value);
+    else this.#losses.add({ name: 'unknown_part', at: text(part.value.type) ?? 'unknown' });
+  }
+
+  /** Of sound, what was said. */
+  #writeMedia(part: ImagePart | AudioPart): void {
+    const transcript = part.type === 'audio' ? part.transcript : undefined;
+    if (transcript !== undefined) this.#writeText(transcript);
+    this.#losses.add(transcript === undefined ? { name: 'media_output', at: part.type } : { name: 'audio' });
   }
 
   #openBlock(open: OpenBlock, block: JsonObject): void {

@@ -3,6 +3,7 @@ import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { StreamEvent } from '../../canonical/event.ts';
 import type { Finish } from '../../canonical/finish.ts';
+import { StreamLosses } from '../../canonical/loss.ts';
 import type { Citation, ToolCallPart } from '../../canonical/message.ts';
 import type { UsageReport } from '../../canonical/response.ts';
 import { originalToolName } from '../../canonical/tool-name.ts';
@@ -286,6 +287,7 @@ export class GeminiStreamEncoder implements StreamEncoder {
   #serviceTier: ServiceTier | undefined;
   readonly #kept = new Map<number, Kept>();
   readonly #parts: Pick<PartTerms, 'toClient' | 'isOurs' | 'nameOf'>;
+  readonly #losses = new StreamLosses();
   #keptCharacters = 0;
   #sent = false;
 
@@ -318,7 +320,11 @@ export class GeminiStreamEncoder implements StreamEncoder {
     const counts =
       usage === undefined
         ? ''
-        : `,"usageMetadata":${withLiteral(writeUsage(usage, reasoningTokens, this.#serviceTier), 'costUsd', costUsdLiteral)}`;
+        : `,"usageMetadata":${withLiteral(
+            { ...writeUsage(usage, reasoningTokens, this.#serviceTier), ...this.#losses.member('meridianLoss') },
+            'costUsd',
+            costUsdLiteral,
+          )}`;
     const last = this.#frame(`${head.slice(0, -1)}${counts}}`);
     const end = this.#framing.end(false);
     return end === undefined ? [last] : [last, end];
@@ -357,7 +363,11 @@ export class GeminiStreamEncoder implements StreamEncoder {
       case 'media':
       case 'foreign': {
         this.#flush(event.choice, out);
-        const [part] = writeModelParts([event.part], { ...this.#parts, param: 'candidates', lost: () => {} });
+        const [part] = writeModelParts([event.part], {
+          ...this.#parts,
+          param: 'candidates',
+          lost: (name, at) => this.#losses.add({ name, at }),
+        });
         if (part !== undefined) this.#part(event.choice, part, out);
         break;
       }

@@ -1,6 +1,7 @@
 /** Canonical events as a client's chat stream. */
 import { argumentsAsInput } from '../../canonical/custom-tool.ts';
 import type { StreamEvent } from '../../canonical/event.ts';
+import { StreamLosses } from '../../canonical/loss.ts';
 import type { UsageReport } from '../../canonical/response.ts';
 import { answerId } from '../answer-id.ts';
 import { AnswerLimitError } from '../answer-limit.ts';
@@ -15,6 +16,7 @@ import { clientCall } from './tools.ts';
 import { writeUsage } from './usage.ts';
 
 const DIALECT = 'openai-chat';
+const LOSS_MEMBER = 'meridian_loss';
 /** Text that has to be kept: of a block of reasoning, for its proof; of a call whose input comes out of its arguments. In UTF-16 units. */
 const MAX_KEPT_CHARACTERS = 8 * 1024 * 1024;
 
@@ -40,6 +42,7 @@ export class ChatStreamEncoder implements StreamEncoder {
   #envelope: JsonObject = NO_REST;
   #isOurs = false;
   #usage: UsageReport | undefined;
+  readonly #losses = new StreamLosses();
   #out: Buffer[] = [];
   readonly #choices = new Map<number, OpenChoice>();
   /** Choices whose role has been written. */
@@ -61,7 +64,8 @@ export class ChatStreamEncoder implements StreamEncoder {
       const { usage, reasoningTokens } = this.#usage;
       const { usage: _, ...envelope } = this.#envelope;
       const head = JSON.stringify({ ...envelope, choices: [] }).slice(0, -1);
-      const counts = withLiteral(writeUsage(usage, reasoningTokens), 'cost_usd', costUsdLiteral);
+      const told = { ...writeUsage(usage, reasoningTokens), ...this.#losses.member(LOSS_MEMBER) };
+      const counts = withLiteral(told, 'cost_usd', costUsdLiteral);
       this.#out.push(Buffer.from(`data: ${head},"usage":${counts}}\n\n`));
     }
     this.#out.push(Buffer.from('data: [DONE]\n\n'));
@@ -104,6 +108,7 @@ export class ChatStreamEncoder implements StreamEncoder {
       case 'citation':
         if (this.#isOurs || hasAddress(event.citation))
           this.#delta(event.choice, { annotations: [writeCitation(event.citation, this.#isOurs)] });
+        else this.#losses.add({ name: 'citations' });
         break;
       case 'media': {
         const { part } = event;
@@ -128,8 +133,9 @@ export class ChatStreamEncoder implements StreamEncoder {
       case 'usage':
         this.#usage = event.report;
         break;
-      // Only a whole answer can name what it leaves out: by now the headers are gone.
       case 'foreign':
+        this.#losses.add({ name: 'unknown_part', at: event.part.type });
+        break;
       case 'error':
       case 'end':
         break;
@@ -200,7 +206,9 @@ export class ChatStreamEncoder implements StreamEncoder {
   }
 
   #chunk(choice: JsonObject): void {
-    this.#out.push(Buffer.from(`data: ${JSON.stringify({ ...this.#envelope, choices: [choice] })}\n\n`));
+    // Without a usage chunk at the end, the next one has to tell.
+    const losses = this.#terms.wantsStreamUsage ? NO_REST : this.#losses.newMember(LOSS_MEMBER);
+    this.#out.push(Buffer.from(`data: ${JSON.stringify({ ...this.#envelope, choices: [choice], ...losses })}\n\n`));
   }
 }
 

@@ -2,7 +2,7 @@
 import type { ServiceTier } from '@meridian/domain/price';
 import type { Request } from '../../canonical/request.ts';
 import type { UsageReport } from '../../canonical/response.ts';
-import { type JsonObject, withLiteral } from '../json.ts';
+import { type JsonObject, NO_REST, withLiteral } from '../json.ts';
 import { writeTier } from '../openai-tiers.ts';
 import { instructionsOf, writeFormat } from './request.ts';
 import { echoTool, writeToolChoice } from './tools.ts';
@@ -69,8 +69,14 @@ function echoFormat(format: JsonObject): JsonObject {
   return { ...format, description: format.description ?? null, strict: format.strict ?? false };
 }
 
-/** The response object's text, with its usage. */
-export function withUsage(response: JsonObject, usage: UsageReport | undefined, costUsdLiteral: string | undefined): string {
-  const counts = usage === undefined ? 'null' : withLiteral(writeUsage(usage.usage, usage.reasoningTokens), 'cost_usd', costUsdLiteral);
+/** The response object's text, with its usage, in which `more` stands beside the counts. */
+export function withUsage(
+  response: JsonObject,
+  usage: UsageReport | undefined,
+  costUsdLiteral: string | undefined,
+  more: JsonObject = NO_REST,
+): string {
+  const told = usage === undefined ? undefined : { ...writeUsage(usage.usage, usage.reasoningTokens), ...more };
+  const counts = told === undefined ? 'null' : withLiteral(told, 'cost_usd', costUsdLiteral);
   return `${JSON.stringify(response).slice(0, -1)},"usage":${counts}}`;
 }

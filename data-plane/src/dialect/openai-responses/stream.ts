@@ -5,6 +5,7 @@ import { unpackCallId } from '../../canonical/call-id.ts';
 import { argumentsAsInput } from '../../canonical/custom-tool.ts';
 import type { StreamEvent } from '../../canonical/event.ts';
 import type { Finish } from '../../canonical/finish.ts';
+import { StreamLosses } from '../../canonical/loss.ts';
 import type { Citation, ImagePart } from '../../canonical/message.ts';
 import type { UsageReport } from '../../canonical/response.ts';
 import { answerId } from '../answer-id.ts';
@@ -373,6 +374,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
   #usage: UsageReport | undefined;
   #serviceTier: ServiceTier | undefined;
   #finish: Finish | undefined;
+  readonly #losses = new StreamLosses();
   #out: Buffer[] = [];
 
   constructor(terms: EncodeStreamTerms) {
@@ -388,8 +390,10 @@ export class ResponsesStreamEncoder implements StreamEncoder {
   end(costUsdLiteral: string | undefined): Buffer[] {
     this.#begin();
     this.#closeAll();
+    // Sources of a text that never came.
+    if (this.#early.length > 0) this.#losses.add({ name: 'citations' });
     const state = writeFinish(this.#finish);
-    const response = withUsage(this.#response(state), this.#usage, costUsdLiteral);
+    const response = withUsage(this.#response(state), this.#usage, costUsdLiteral, this.#losses.member('meridian_loss'));
     const type = `response.${state.status}`;
     this.#out.push(
       Buffer.from(`event: ${type}\ndata: {"type":"${type}","sequence_number":${this.#sequence++},"response":${response}}\n\n`),
@@ -441,6 +445,7 @@ export class ResponsesStreamEncoder implements StreamEncoder {
       default:
         // This protocol has one choice.
         if (event.choice === 0) this.#writeContent(event);
+        else this.#losses.add({ name: 'choices' });
     }
   }
 
@@ -470,10 +475,15 @@ export class ResponsesStreamEncoder implements StreamEncoder {
         break;
       case 'media':
         if (event.part.type === 'image') this.#image(event.part);
-        else if (event.part.transcript !== undefined) this.#spoken(event.part.transcript);
+        else if (event.part.transcript === undefined) this.#losses.add({ name: 'media_output', at: 'audio' });
+        else {
+          this.#losses.add({ name: 'audio' });
+          this.#spoken(event.part.transcript);
+        }
         break;
       case 'foreign':
         if (event.part.dialect === 'openai-responses') this.#wholeItem(() => event.part.value);
+        else this.#losses.add({ name: 'unknown_part', at: text(event.part.value.type) ?? 'unknown' });
         break;
       case 'finish':
         this.#finish = event.finish;
@@ -606,7 +616,10 @@ export class ResponsesStreamEncoder implements StreamEncoder {
       return;
     }
     const { start = message.base, end = message.base } = citation;
-    if (start < message.base && end > 0 && end <= message.base) return;
+    if (start < message.base && end > 0 && end <= message.base) {
+      this.#losses.add({ name: 'citations' });
+      return;
+    }
     const placed = shifted(citation, -message.base);
     const annotation = writeAnnotation(
       placed.start === undefined || placed.end === undefined
@@ -614,7 +627,10 @@ export class ResponsesStreamEncoder implements StreamEncoder {
         : { ...placed, start: Math.max(0, placed.start), end: Math.max(0, placed.end) },
       message.text.length,
     );
-    if (annotation === undefined) return;
+    if (annotation === undefined) {
+      this.#losses.add({ name: 'citations' });
+      return;
+    }
     this.#emit('response.output_text.annotation.added', {
       ...this.#partPlace(message),
       annotation_index: message.annotations.length,
@@ -735,7 +751,8 @@ export class ResponsesStreamEncoder implements StreamEncoder {
   #image(part: ImagePart): void {
     this.#wholeItem((id) => {
       const item = imageItem(id, part);
-      if (item !== undefined) this.#keep(String(item.result).length);
+      if (item === undefined) this.#losses.add({ name: 'media_output', at: 'image' });
+      else this.#keep(String(item.result).length);
       return item;
     });
   }
