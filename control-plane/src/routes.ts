@@ -39,6 +39,7 @@ import type { TierRuns } from './tiers/runs.ts';
 import type { TierService } from './tiers/service.ts';
 import { trailOperatorRoutes, trailRoutes } from './trail/routes.ts';
 import type { TrailService } from './trail/service.ts';
+import { usageOperatorRoutes } from './usage/operator-routes.ts';
 import { requestRoutes } from './usage/request-routes.ts';
 import { usageRoutes } from './usage/routes.ts';
 import type { UsageService } from './usage/service.ts';
@@ -112,6 +113,7 @@ export function allRoutes(services: RoutedServices): Pick<HttpDeps, 'sessions' |
       nodeRoutes({ nodes, dbEpoch: services.dbEpoch }),
       auditRoutes({ db: services.db, clock, auditRuns: services.auditRuns, auditSoon: () => services.runSoon('audit') }),
       restoreRoutes(services.restore),
+      usageOperatorRoutes(services.usage, clock),
       trailOperatorRoutes(services.trail),
     ],
   };

@@ -69,6 +69,19 @@ describe('credits', () => {
     expect([answer.statusCode, answer.json().error.param]).toEqual([status, param]);
   });
 
+  it('are seen by operators in the balances of the company', async () => {
+    const balances = async (): Promise<Map<string, bigint>> => {
+      const { data } = (await http.admin('GET', '/admin/v1/balances')).json();
+      return new Map(data.map((row: { account: string; balance_nano: string }) => [row.account, BigInt(row.balance_nano)]));
+    };
+    const before = await balances();
+    expect((await move('bal-1', { type: 'topup', amount_usd: '7' })).statusCode).toBe(201);
+    const after = await balances();
+    expect([...after.keys()]).toEqual([...before.keys()]);
+    expect((after.get('payment_clearing') ?? 0n) - (before.get('payment_clearing') ?? 0n)).toBe(-7_000_000_000n);
+    expect(after.get('revenue')).toBe(0n);
+  });
+
   it('refuse an account that is not there', async () => {
     expect((await move('n-1', { type: 'topup', amount_usd: '1' }, 'acc_nothing')).statusCode).toBe(404);
   });

@@ -2,12 +2,12 @@
 import { GatewayError } from '@meridian/domain/error';
 import { z } from 'zod';
 import { ID, money, NANO_OUT, TIME_OUT, text, time, USD, USD_OUT } from '../http/field.ts';
-import { listed, listOf } from '../http/paginate.ts';
+import { listed, listedWhole, listOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
 import { callerOf } from '../http/session.ts';
 import { IDEMPOTENCY_HEADERS, NUMBERED_PAGE_QUERY, numberedPageOf } from './credit-fields.ts';
-import { CUSTOMER_CODES, totalNano } from './ledger.ts';
+import { CUSTOMER_CODES, PLATFORM_ACCOUNTS, totalNano } from './ledger.ts';
 import type { CreditAnswer, CreditRequest, Ledger, TransferView } from './service.ts';
 
 /** What the ledger lets be read at once, less the one row that tells whether more follow. */
@@ -41,6 +41,13 @@ export const CREDIT_ANSWER = z.object({
   amount_usd: USD_OUT,
   amount_nano: NANO_OUT,
   balance_usd: USD_OUT,
+  balance_nano: NANO_OUT,
+});
+
+const PLATFORM_BALANCE = z.object({
+  object: z.literal('balance'),
+  account: z.enum(PLATFORM_ACCOUNTS),
+  balance_usd: USD_OUT.describe('Credit less debit: revenue is positive, what was spent on it negative.'),
   balance_nano: NANO_OUT,
 });
 
@@ -81,6 +88,23 @@ async function statement(
 /** Routes for operators. `requireAccount` throws `not_found` for an account that does not exist. */
 export function creditOperatorRoutes(ledger: Ledger, requireAccount: (accountId: string) => Promise<unknown>): Routes {
   return (app) => {
+    addRoute(
+      app,
+      {
+        method: 'GET',
+        url: '/admin/v1/balances',
+        summary: "The balances of the company's own accounts: revenue, upstream cost, variance, write-offs and the like.",
+        answer: listOf(PLATFORM_BALANCE),
+      },
+      async () =>
+        listedWhole(
+          (await ledger.platformBalances()).map(({ account, balanceNano }) => ({
+            object: 'balance' as const,
+            account,
+            ...money('balance', balanceNano),
+          })),
+        ),
+    );
     addRoute(
       app,
       {

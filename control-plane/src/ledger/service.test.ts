@@ -345,6 +345,9 @@ describe('any sequence of operations', () => {
         expect([...balances.values()].reduce((sum, each) => sum + each, 0n)).toBe(0n);
         expect(balances.get('revenue') ?? 0n).toBe(revenue);
         expect(balances.get('write_off') ?? 0n).toBe(writeOff);
+        for (const { account: platform, balanceNano } of await ledger.platformBalances()) {
+          expect([platform, balanceNano]).toEqual([platform, balances.get(platform) ?? 0n]);
+        }
         for (const id of accounts) {
           expect(balances.get(`paid:${id}`) ?? 0n).toBe(paid.get(id));
           expect(balances.get(`bonus:${id}`) ?? 0n).toBe(bonus.get(id));

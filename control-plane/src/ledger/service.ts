@@ -20,6 +20,8 @@ import {
   type CustomerCode,
   creditAccount,
   EMPTY_BALANCE,
+  PLATFORM_ACCOUNTS,
+  type PlatformAccount,
   type Posting,
   spendingPostings,
   splitCharge,
@@ -76,6 +78,8 @@ export interface Ledger {
   balanceOf(accountId: string): Promise<Balance>;
   /** Newest first, at most 200; `after` is the id of the last one already seen. */
   listTransfers(accountId: string, page: { readonly limit: number; readonly after?: bigint }): Promise<TransferView[]>;
+  /** Of each of the company's own accounts, as credit less debit; what a customer's credit is owed is on the customers' accounts. */
+  platformBalances(): Promise<{ readonly account: PlatformAccount; readonly balanceNano: Nano }[]>;
   /** Folds the transfers so far into a snapshot, so that reading a platform account sums only what came since. Returns accounts written. */
   takeSnapshot(): Promise<number>;
   /** Makes this month's and the next two months' partitions of transfers. Returns how many were missing. */
@@ -114,6 +118,10 @@ export function createLedger(dependencies: CreditDependencies): Ledger {
     listTransfers: async (accountId, page) => {
       const limit = Math.min(Math.max(page.limit, 1), MAX_PAGE_ROWS);
       return (await store.selectTransfers(db, accountId, { limit, beforeId: page.after })).map((row) => viewOf(accountId, row));
+    },
+    platformBalances: async () => {
+      const balances = await store.selectSomeBalances(db, PLATFORM_ACCOUNTS);
+      return PLATFORM_ACCOUNTS.map((account) => ({ account, balanceNano: balances.get(account) ?? 0n }));
     },
     takeSnapshot: async () => {
       const uptoId = await transaction(db, store.selectSettledId);

@@ -153,6 +153,19 @@ export async function selectLedgerBalances(db: Reader): Promise<Map<string, bigi
   return new Map(rows.map((row) => [row.ledger_account, row.balance_nano]));
 }
 
+/** The same of some ledger accounts only; those that never moved are left out. */
+export async function selectSomeBalances(db: Reader, ledgerAccounts: readonly string[]): Promise<Map<string, bigint>> {
+  const { rows } = await sql<{ ledger_account: string; balance_nano: bigint }>`
+    WITH head AS (SELECT coalesce(max(upto_id), 0) AS upto_id FROM ledger_snapshot_run),
+    moved AS (
+      SELECT s.ledger_account, s.balance_nano FROM unnest(${ledgerAccounts}::text[]) AS wanted (name), LATERAL (
+        SELECT ledger_account, balance_nano FROM ledger_snapshot WHERE ledger_account = wanted.name ORDER BY upto_id DESC LIMIT 1) s
+      UNION ALL SELECT debit, -amount_nano FROM ledger_transfer, head WHERE id > head.upto_id AND debit = ANY (${ledgerAccounts}::text[])
+      UNION ALL SELECT credit, amount_nano FROM ledger_transfer, head WHERE id > head.upto_id AND credit = ANY (${ledgerAccounts}::text[]))
+    SELECT ledger_account, sum(balance_nano)::bigint AS balance_nano FROM moved GROUP BY ledger_account`.execute(db);
+  return new Map(rows.map((row) => [row.ledger_account, row.balance_nano]));
+}
+
 /** The same from the first transfer on, without any snapshot. */
 export async function selectTransferSums(db: Reader): Promise<Map<string, bigint>> {
   const { rows } = await sql<{ ledger_account: string; balance_nano: bigint }>`

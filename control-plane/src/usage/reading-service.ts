@@ -58,15 +58,13 @@ export function createUsageReading({ db, prices }: UsageReadingDependencies): Us
       ask(accountId, async () => {
         const event = await find(accountId, requestId);
         if (event === undefined) throw new GatewayError('not_found', { message: 'There is no usage of such a request.' });
-        const modelId = event.answering_model_id;
-        const wanted = modelId === null || event.charge_nano === 0n ? [] : [{ modelId, version: event.answering_price_version }];
-        const [price] = wanted.length === 0 ? [] : await prices.find(wanted);
-        return { ...receiptOf(event, price), corrections: await correctionsOf(db, accountId, [requestId]) };
+        return { ...receiptOf(event, await priceOf(prices, event)), corrections: await correctionsOf(db, accountId, [requestId]) };
       }),
   };
 }
 
-function nameTimeout(error: unknown): never {
+/** Throws what a question that took too long is answered with, or else what was thrown. */
+export function nameTimeout(error: unknown): never {
   if (sqlState(error) !== QUERY_CANCELED) throw error;
   const message = 'The answer would take too long: ask for a shorter time, for fewer dimensions, or narrow it down.';
   throw new GatewayError('overloaded', { message, retryAfterSeconds: 5, cause: error });
@@ -98,7 +96,15 @@ function requestOf(row: Omit<store.LogRow, 'attempt_count'>): Omit<RequestRow, '
   };
 }
 
-function receiptOf(event: Event, price: ListPrice | undefined): Omit<Receipt, 'corrections'> {
+/** What the request was charged by; undefined where it was not, or the version is not known here. */
+export async function priceOf(prices: UsageReadingDependencies['prices'], event: Event): Promise<ListPrice | undefined> {
+  const modelId = event.answering_model_id;
+  if (modelId === null || event.charge_nano === 0n) return undefined;
+  const [price] = await prices.find([{ modelId, version: event.answering_price_version }]);
+  return price;
+}
+
+export function receiptOf(event: Event, price: ListPrice | undefined): Omit<Receipt, 'corrections'> {
   const request = requestOf(event);
   const { markup_basis_points: markupBasisPoints } = event;
   const serviceTier = serviceTierOf(event.service_tier);

@@ -49,7 +49,7 @@ export function idOfGroup(group: readonly string[]): string {
 }
 
 /** The group that a row's id names; undefined where it is no id of a row of these dimensions. */
-export function groupOfId(id: string, groupBy: readonly UsageDimension[]): string[] | undefined {
+export function groupOfId(id: string, groupBy: readonly string[]): string[] | undefined {
   const parts = id.split(',');
   if (parts.length !== groupBy.length) return undefined;
   try {

@@ -65,8 +65,8 @@ const PRICE = z
   .nullable()
   .describe('What the charge is made of; null where nothing was charged.');
 
-const RECEIPT = z.object({
-  object: z.literal('receipt'),
+/** What customers and operators are told alike, but that to operators the charge is `charge_usd`, and `cost_usd` what it cost us. */
+export const RECEIPT_FIELDS = {
   ...REQUEST_FIELDS,
   list_price_version: z.int(),
   tier: z.string(),
@@ -76,7 +76,11 @@ const RECEIPT = z.object({
   price: PRICE,
   corrections: z
     .array(z.object({ amount_usd: USD_OUT, amount_nano: NANO_OUT, created_at: TIME_OUT }))
-    .describe('What was given back of cost_usd since, oldest first.'),
+    .describe('What was given back of the charge since, oldest first.'),
+};
+const RECEIPT = z.object({
+  object: z.literal('receipt'),
+  ...RECEIPT_FIELDS,
   attempts: z.array(
     z.object({
       provider: z.string(),
@@ -200,9 +204,8 @@ function tableOf(rows: readonly RequestRow[]): string[][] {
   return [names, ...rows.map(cells)];
 }
 
-function presentReceipt(receipt: Receipt): z.infer<typeof RECEIPT> {
+export function receiptFields(receipt: Receipt): { [Name in keyof typeof RECEIPT_FIELDS]: z.infer<(typeof RECEIPT_FIELDS)[Name]> } {
   return {
-    object: 'receipt',
     ...requestFields(receipt),
     list_price_version: receipt.listPriceVersion,
     tier: receipt.tierId,
@@ -210,6 +213,13 @@ function presentReceipt(receipt: Receipt): z.infer<typeof RECEIPT> {
     ...money('max_cost', receipt.maxCostNano),
     price: presentPrice(receipt.price),
     corrections: receipt.corrections.map((each) => ({ ...money('amount', each.amountNano), created_at: time(each.createdAtMs) })),
+  };
+}
+
+function presentReceipt(receipt: Receipt): z.infer<typeof RECEIPT> {
+  return {
+    object: 'receipt',
+    ...receiptFields(receipt),
     // Which endpoint and what it cost us is ours to know.
     attempts: receipt.attempts.map((attempt) => ({
       provider: attempt.providerId,

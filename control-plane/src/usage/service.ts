@@ -7,6 +7,7 @@ import { type Transaction, transaction } from '../database/transaction.ts';
 import type { SignOfRestore, UsageAlarm } from './alarm.ts';
 import { assertBatch, type UsageBatch } from './batch.ts';
 import { ingestUnlessBehind, type Prices, sortRecords } from './ingest.ts';
+import { createOperatorReading, type OperatorReading } from './operator-service.ts';
 import { createUsageReading, type UsageReading } from './reading-service.ts';
 import * as store from './store.ts';
 
@@ -53,7 +54,7 @@ export interface Acked {
   readonly ackedSeq: number;
 }
 
-export interface UsageService extends UsageReading {
+export interface UsageService extends UsageReading, OperatorReading {
   /**
    * Ingests a batch in one transaction and returns, once it is committed, what is acknowledged. A batch that was ingested before, or
    * partly, is skipped as far as it was. Throws `SequenceGapError` when records before it are missing: close the stream.
@@ -79,8 +80,10 @@ export interface UsageService extends UsageReading {
 export function createUsageService(dependencies: UsageDependencies): UsageService {
   const { db, clock } = dependencies;
   const prices = rememberPrices(dependencies.prices);
+  const reading = { db: dependencies.readingDb ?? db, prices: dependencies.prices };
   return {
-    ...createUsageReading({ db: dependencies.readingDb ?? db, prices: dependencies.prices }),
+    ...createUsageReading(reading),
+    ...createOperatorReading(reading),
     ingestBatch: async (batch, dbEpoch) => {
       assertBatch(batch);
       const sorted = await sortRecords(batch.records, prices);
