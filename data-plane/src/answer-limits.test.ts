@@ -1,6 +1,10 @@
 /** Answers that pass a limit of this node after their first content: their client is told, and pays for what it was sent. */
+import { hashApiKey } from '@meridian/domain/api-key';
 import { afterEach, describe, expect, it } from 'vitest';
+import { PEPPER } from './control/testing.ts';
 import { MAX_EVENT_BYTES } from './dialect/sse.ts';
+import { MemoryStore } from './idempotency/memory-store.ts';
+import { LEASE_MS } from './idempotency/record.ts';
 import { chatRequest, ENDING, event, type Provider, rawClient, startTestNode, streamHead, type TestNode } from './testing.ts';
 
 let node: TestNode;
@@ -85,6 +89,40 @@ describe('a stream passed through', () => {
     expect(await asked({}, undefined, ['idempotency-key: once'])).toMatch(/^HTTP\/1\.1 409 /);
     expect(node.asked).toHaveLength(1);
     expect(await node.finals(1)).toMatchObject([{ outcome: 'cut' }]);
+  });
+
+  it('whose place a retry has taken meanwhile is not charged: the retry is', async () => {
+    let storeMs = 0;
+    const idempotencyStore = new MemoryStore(() => storeMs);
+    const sent = Promise.withResolvers<() => void>();
+    node = await startTestNode(
+      (_, response) => {
+        streamHead(response);
+        for (const text of TEXT) response.write(text);
+        sent.resolve(() => void response.write(OVERSIZED));
+      },
+      {},
+      [],
+      { idempotencyStore },
+    );
+    const other = await startTestNode(streaming(...TEXT, OVERSIZED), { key: { hash: hashApiKey(PEPPER, node.apiKey) } }, [], {
+      idempotencyStore,
+    });
+    try {
+      const late = asked({}, undefined, ['idempotency-key: once']);
+      const goOn = await sent.promise;
+      // Its lease is over, as if its node had stood still for so long.
+      storeMs = 2 * LEASE_MS;
+      const client = await rawClient(other.port);
+      client.socket.write(chatRequest(node.apiKey, { stream: true }, ['connection: close', 'idempotency-key: once']));
+      await client.closed;
+      goOn();
+      await late;
+      expect(await other.finals(1)).toMatchObject([{ outcome: 'cut', usage: { output: 20 } }]);
+      expect(await node.finals(1)).toMatchObject([{ outcome: 'failed', chargeNano: 0n }]);
+    } finally {
+      await other.stop();
+    }
   });
 
   it('whose client had left by then is charged for what was generated', async () => {
