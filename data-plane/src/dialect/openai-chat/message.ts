@@ -155,7 +155,11 @@ function writeResult(result: ToolResultPart, terms: MessageTerms & PartTerms): J
   const content = parts.map((part) => writePart(part, terms)).filter((part) => part !== undefined);
   const cached = cacheControl(result.cacheControl, terms);
   const last = content.at(-1);
-  if (cached !== NO_REST && last !== undefined) content[content.length - 1] = { ...last, ...cached };
+  if (cached !== NO_REST) {
+    // There is nothing that it could stand on.
+    if (last === undefined) terms.lose({ name: 'cache_control' });
+    else content[content.length - 1] = { ...last, ...cached };
+  }
   return {
     tool_call_id: upstreamCallId(result.callId),
     content: joined(content, terms.onlyText || !terms.isOurs, result.isError ? ' ' : '\n\n') ?? '',
