@@ -274,6 +274,7 @@ function writeText(part: TextPart, terms: BlockTerms): readonly JsonObject[] {
   const whole = wholeOf(others);
   if (whole !== undefined) return [{ ...whole, ...cacheControl(part) }];
   const citations = part.citations.map(({ rest: own }) => own).filter((own) => LOCATIONS.has(own.type));
+  if (citations.length < part.citations.length) terms.lose({ name: 'citations', at: terms.at });
   return [{ ...others, type: 'text', text: part.text, ...(citations.length === 0 ? {} : { citations }), ...cacheControl(part) }];
 }
 
