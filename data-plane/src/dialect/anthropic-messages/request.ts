@@ -274,7 +274,11 @@ function writeFormat(format: ResponseFormat | undefined, ways: ModelWays, lose: 
     const description = format.description ?? 'Give the answer by calling this tool.';
     return { tool: { name: JSON_ANSWER_TOOL, description, input_schema: { ...format.schema, type: 'object' } } };
   }
-  const { schema, removed } = strictSchema(format.schema);
+  // A format has no description of its own here.
+  const { description } = format;
+  const described =
+    description === undefined || format.schema.description !== undefined ? format.schema : { ...format.schema, description };
+  const { schema, removed } = strictSchema(described);
   for (const at of removed) lose({ name: 'schema_keyword', at });
   return { config: { type: 'json_schema', schema } };
 }
