@@ -131,6 +131,8 @@ class Writer {
         case 'video':
         case 'file': {
           const written = writeMedia(part, this.#isOurs, param);
+          const detail = part.type === 'image' && !this.#isOurs ? (part.detail ?? 'auto') : 'auto';
+          if (detail !== 'auto') this.#lost({ name: 'image_detail', at: param });
           if (this.#ways.takesMediaInResults && written.inlineData !== undefined) inline.push({ inlineData: written.inlineData });
           else this.#media.push(written);
           break;
