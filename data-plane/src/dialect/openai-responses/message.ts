@@ -259,7 +259,12 @@ function writeAssistant(parts: readonly Part[], items: JsonObject[], at: string,
         if (part.text === '') break;
         if (isOurs && part.rest.phase !== phase) flush();
         if (isOurs) phase = part.rest.phase;
-        content.push({ type: 'output_text', text: part.text, annotations: annotationsOf(part, at, terms) });
+        content.push({
+          ...(isOurs ? rest(part.rest, ['phase']) : NO_REST),
+          type: 'output_text',
+          text: part.text,
+          annotations: annotationsOf(part, at, terms),
+        });
         break;
       case 'refusal':
         content.push({ type: 'refusal', refusal: part.text });

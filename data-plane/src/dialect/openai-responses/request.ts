@@ -212,7 +212,8 @@ export function instructionsOf(messages: readonly Message[]): string | undefined
   if (first?.role !== 'system' || first.name !== undefined || first.parts.length === 0) return undefined;
   const texts: string[] = [];
   for (const part of first.parts) {
-    if (part.type !== 'text' || part.cacheControl !== undefined || part.citations.length > 0) return undefined;
+    const isPlain = part.type === 'text' && part.cacheControl === undefined && part.citations.length === 0;
+    if (!isPlain || Object.keys(part.rest).length > 0) return undefined;
     texts.push(part.text);
   }
   return texts.join('\n\n');
