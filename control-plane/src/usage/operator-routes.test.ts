@@ -162,7 +162,11 @@ describe('what operators read of usage', () => {
       [`,${one}`, '70000', '70000'],
       [`gpt-test,${one}`, '70000', '70000'],
     ]);
-    expect(pick(await books('group_by=day,provider&from=2026-07-01'), 'id')).toEqual([['2026-07-01,'], ['2026-07-01,azure'], ['2026-07-01,openai']]);
+    expect(pick(await books('group_by=day,provider&from=2026-07-01'), 'id')).toEqual([
+      ['2026-07-01,'],
+      ['2026-07-01,azure'],
+      ['2026-07-01,openai'],
+    ]);
   });
 
   it('comes in pages and as a table, in both of its forms', async () => {
