@@ -319,6 +319,12 @@ export class CatalogService {
     return this.#putEndpoint(trx, id, (present) => ({ ...endpointOf(present), cost: input.cost }));
   }
 
+  /** The enabled endpoints of these models, each with its newest cost. */
+  async enabledEndpointsOf(modelIds: readonly string[]): Promise<(EndpointInput & { readonly id: string })[]> {
+    const rows = modelIds.length === 0 ? [] : await store.listEndpoints(this.#deps.db, { modelIds });
+    return rows.filter((row) => row.enabled).map((row) => ({ ...endpointOf(row), id: row.id }));
+  }
+
   /** The newest cost of each enabled endpoint of a model. */
   async costsOfModelIn(trx: Transaction, modelId: string): Promise<EndpointCost[]> {
     const rows = await store.listEndpoints(trx, { modelId });

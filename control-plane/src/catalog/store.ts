@@ -167,6 +167,7 @@ export function listAliases(db: Database, scope: AliasScope, page: Page): Promis
 export interface EndpointFilter {
   readonly id?: string;
   readonly modelId?: string;
+  readonly modelIds?: readonly string[];
   readonly providerId?: string;
   /** Only those that use their provider's default credential. */
   readonly usesDefaultCredential?: true;
@@ -193,6 +194,7 @@ export function listEndpoints(db: Database, filter: EndpointFilter, page?: Page)
     .orderBy('endpoint.id');
   if (filter.id !== undefined) query = query.where('endpoint.id', '=', filter.id);
   if (filter.modelId !== undefined) query = query.where('endpoint.model_id', '=', filter.modelId);
+  if (filter.modelIds !== undefined) query = query.where(sql<boolean>`endpoint.model_id = ANY(${filter.modelIds}::text[])`);
   if (filter.providerId !== undefined) query = query.where('endpoint.provider_id', '=', filter.providerId);
   if (filter.usesDefaultCredential) query = query.where('endpoint.credential_id', 'is', null);
   if (page?.after !== undefined) query = query.where('endpoint.id', '>', page.after);

@@ -42,11 +42,12 @@ describe('a list of LiteLLM', () => {
         },
       ],
       notSold: [],
+      notes: [],
     });
   });
 
   it('reads long-context steps and service tiers, alone and together, and fills what a tier leaves out', () => {
-    const { cards } = offer({
+    const { cards, notes } = offer({
       ...CHAT,
       cache_creation_input_token_cost: 2e-6,
       cache_creation_input_token_cost_above_1hr: 3e-6,
@@ -62,19 +63,45 @@ describe('a list of LiteLLM', () => {
         aboveInputTokens: 0,
         prices: { input: 1_250_000_000n, output: 10_000_000_000n, cache_write_5m: 2_000_000_000n, cache_write_1h: 3_000_000_000n },
       },
-      { serviceTier: 'standard', aboveInputTokens: 200_000, prices: { input: 2_500_000_000n, cache_write_1h: 6_000_000_000n } },
+      {
+        serviceTier: 'standard',
+        aboveInputTokens: 200_000,
+        prices: { input: 2_500_000_000n, cache_write_5m: 4_000_000_000n, cache_write_1h: 6_000_000_000n },
+      },
       {
         serviceTier: 'priority',
         aboveInputTokens: 0,
-        prices: { input: 4_000_000_000n, output: 15_000_000_000n, cache_write_5m: 3_000_000_000n, cache_write_1h: 4_500_000_000n },
+        prices: { input: 4_000_000_000n, output: 15_000_000_000n, cache_write_5m: 6_400_000_000n, cache_write_1h: 9_600_000_000n },
       },
-      { serviceTier: 'priority', aboveInputTokens: 200_000, prices: { input: 5_000_000_000n } },
+      {
+        serviceTier: 'priority',
+        aboveInputTokens: 200_000,
+        prices: { input: 5_000_000_000n, cache_write_5m: 12_800_000_000n, cache_write_1h: 19_200_000_000n },
+      },
       {
         serviceTier: 'batch',
         aboveInputTokens: 0,
         prices: { input: 625_000_000n, output: 5_000_000_000n, cache_write_5m: 1_000_000_000n, cache_write_1h: 1_500_000_000n },
       },
+      {
+        serviceTier: 'batch',
+        aboveInputTokens: 200_000,
+        prices: { input: 1_250_000_000n, cache_write_5m: 2_000_000_000n, cache_write_1h: 3_000_000_000n },
+      },
     ]);
+    expect(notes).toEqual([
+      'not listed, taken from the other prices: standard above 200000 (cache_write_5m); priority (cache_write_5m, cache_write_1h, output); ' +
+        'priority above 200000 (cache_write_5m, cache_write_1h); batch (input, cache_write_5m, cache_write_1h); ' +
+        'batch above 200000 (input, cache_write_5m, cache_write_1h)',
+    ]);
+  });
+
+  it('says where an hour of cache has no price, and takes a write that costs nothing for input', () => {
+    const refused = ['no price for cache_write_1h: requests that ask for an hour of prompt cache are refused'];
+    const { cards, notes } = offer({ ...CHAT, cache_creation_input_token_cost: 2e-6 });
+    expect([cards[0]?.prices.cache_write_5m, cards[0]?.prices.cache_write_1h, notes]).toEqual([2_000_000_000n, undefined, refused]);
+    const free = offer({ ...CHAT, cache_creation_input_token_cost: 0 });
+    expect([free.cards[0]?.prices, free.notes]).toEqual([{ input: 1_250_000_000n, output: 10_000_000_000n }, []]);
   });
 
   it('reads prices that are listed as steps', () => {

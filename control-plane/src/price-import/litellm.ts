@@ -112,6 +112,7 @@ function readGroup(
     },
     cards: cards.build(),
     notSold: [...notSold].sort(),
+    notes: cards.notes(),
   };
 }
 

@@ -47,8 +47,26 @@ describe('the command that imports price lists', () => {
     expect(preview.out).toContain('nothing was changed');
     expect((await run(['import', file, '--apply'])).out).toContain('done: 1 new');
     writeFileSync(file, JSON.stringify({ cheap: { ...LIST.cheap, input_cost_per_token: 2e-6 } }));
-    expect((await run(['import', file])).out).toContain('standard input: 1.00 → 2.00');
+    const changed = await run(['import', file]);
+    expect(changed.out).toContain('standard input: 1.00 → 2.00');
+    expect(changed.out).not.toContain('needs --confirm');
     expect(JSON.parse((await run(['import', file, '--json', '--existing'])).out)).toMatchObject({ applied: false, counts: { changed: 1 } });
+  });
+
+  it('marks what is refused without a confirmation, and names what the list leaves out', async () => {
+    await http.admin('POST', '/admin/v1/providers', {
+      ...{ id: 'one', name: 'One', origin: 'https://one.example', base_path: '/v1', adapter: 'openai' },
+    });
+    await http.admin('POST', '/admin/v1/providers/one/credentials', { name: 'main', secret: 'sk-1' });
+    const under = join(folder, 'under.json');
+    const listed = { ...LIST.cheap, cache_creation_input_token_cost: 2e-6 };
+    writeFileSync(under, JSON.stringify({ under: listed }));
+    expect((await run(['import', under, '--apply', '--endpoint', 'openai=one'])).out).toContain('1 new');
+    writeFileSync(under, JSON.stringify({ under: { ...listed, output_cost_per_token: 1e-6 } }));
+    const { out } = await run(['import', under]);
+    expect(out).toContain('needs --confirm: At the lowest markup, output of under (standard, above 0 input tokens) would be sold under');
+    expect(out).toContain('no price for cache_write_1h: requests that ask for an hour of prompt cache are refused');
+    expect(out).toContain('1 changed, 0 unchanged, 0 refused, 1 needs_confirm');
   });
 
   it('says in one line what is wrong', async () => {

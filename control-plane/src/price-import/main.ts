@@ -34,6 +34,8 @@ interface Answer {
       readonly becomes: string | null;
     }[];
     readonly not_sold: readonly string[];
+    readonly notes: readonly string[];
+    readonly needs_confirm: string | null;
   }[];
   readonly refused: readonly { readonly listed_as: string; readonly listed_provider: string; readonly reason: string }[];
 }
@@ -100,8 +102,10 @@ async function main(): Promise<number> {
 
 function summary({ counts, changes, refused }: Answer, applied: boolean): string {
   const lines: string[] = [];
-  for (const { model_id: modelId, action, prices, not_sold: notSold } of changes.slice(0, MAX_SHOWN)) {
+  for (const { model_id: modelId, action, prices, not_sold: notSold, notes, needs_confirm: needsConfirm } of changes.slice(0, MAX_SHOWN)) {
     lines.push(`${action.padEnd(8)} ${modelId}${notSold.length === 0 ? '' : `  (not sold: ${notSold.join(', ')})`}`);
+    if (needsConfirm !== null) lines.push(`           needs --confirm: ${needsConfirm}`);
+    for (const note of notes) lines.push(`           ${note}`);
     for (const price of prices) {
       const place = `${price.service_tier}${price.above_input_tokens === 0 ? '' : ` above ${price.above_input_tokens}`} ${price.component}`;
       lines.push(`           ${place}: ${price.was ?? '–'} → ${price.becomes ?? '–'}`);

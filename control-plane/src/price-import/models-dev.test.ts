@@ -37,6 +37,7 @@ describe('a list of models.dev', () => {
         },
       ],
       notSold: [],
+      notes: ['no price for cache_write_1h: requests that ask for an hour of prompt cache are refused'],
     });
   });
 

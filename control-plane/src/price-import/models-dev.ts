@@ -70,6 +70,7 @@ function readModel(listedAs: string, listedProvider: string, listed: Listed): Of
     },
     cards: cards.build(),
     notSold: [...notSold].sort(),
+    notes: cards.notes(),
   };
 }
 

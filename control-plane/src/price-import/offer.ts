@@ -11,6 +11,8 @@ export interface Offer {
   readonly cards: readonly RateCard[];
   /** What of the listed prices is not sold here, by the list's own words. */
   readonly notSold: readonly string[];
+  /** What else whoever publishes these prices should know of them. */
+  readonly notes: readonly string[];
 }
 
 export interface RefusedOffer {

@@ -1,9 +1,12 @@
 /** What an import would do: offers of a list held against the catalogue as it is. */
-import { normalizeModelName } from '@meridian/domain/model';
+import { completedCards } from '@meridian/domain/complete-cards';
+import { modelNames, normalizeModelName } from '@meridian/domain/model';
 import type { ListPrice, NanoPerMillion, RateCard, ServiceTier } from '@meridian/domain/price';
 import type { Meter } from '@meridian/domain/usage';
+import type { EndpointInput } from '../catalog/catalog.ts';
+import { describeLoss, lossesAgainst } from '../catalog/loss.ts';
 import { MODEL_NAME } from '../catalog/model-name-field.ts';
-import { pricesOf, problemOfCards, sameCards } from '../catalog/rate-card.ts';
+import { pricesOf, problemOfCards } from '../catalog/rate-card.ts';
 import type { Offer, PriceList, RefusedOffer } from './offer.ts';
 
 /** `new`: the model is made and priced · `priced`: it is there without a price · `changed`: its price becomes a new version. */
@@ -25,6 +28,8 @@ export interface ImportChange {
   readonly action: ImportAction;
   /** Empty for a new model. */
   readonly prices: readonly PriceChange[];
+  /** Why the price is refused unless it is confirmed: it lies under the cost of an endpoint. */
+  readonly needsConfirm: string | undefined;
 }
 
 export interface ImportPreview {
@@ -46,7 +51,12 @@ export interface Present {
   readonly modelIds: ReadonlyMap<string, string>;
   /** By model id: the newest list price. */
   readonly prices: ReadonlyMap<string, ListPrice>;
+  /** By model id: what enabled endpoints cost that the import leaves as they are. */
+  readonly endpoints: ReadonlyMap<string, readonly PresentEndpoint[]>;
+  readonly lowestMarkupBasisPoints: number;
 }
+
+export type PresentEndpoint = Pick<EndpointInput, 'cost' | 'providerId' | 'upstreamModel'> & { readonly id: string };
 
 export function chosenOf(list: PriceList, filter: ImportFilter): PriceList {
   const isChosen = (name: string, listedAs: string, provider: string): boolean =>
@@ -58,41 +68,71 @@ export function chosenOf(list: PriceList, filter: ImportFilter): PriceList {
   };
 }
 
-/** Of two offers for one model the first stands; lists have the maker's own first. */
+/**
+ * Of two offers for one model the first stands; lists have the maker's own first. What a list names by a mere alias of a model here is
+ * the price of whatever the vendor lets that name lead to: it never becomes the model's price, nor does it keep the model's own from it.
+ */
 export function previewOf(list: PriceList, present: Present, existingOnly: boolean): ImportPreview {
-  const changes: ImportChange[] = [];
   const refused: RefusedOffer[] = [...list.refused];
-  const taken = new Map<string, string>();
+  const taken = new Map<string, Offer>();
+  const changes = new Map<Offer, ImportChange>();
+  const aliases: { readonly offer: Offer; readonly modelId: string }[] = [];
+  const refuse = ({ listedAs, listedProvider }: Offer, reason: string) => refused.push({ listedAs, listedProvider, reason });
   for (const offer of list.offers) {
-    const { model, cards, listedAs, listedProvider } = offer;
+    const { model } = offer;
     const modelId = present.modelIds.get(model.id) ?? model.id;
     const isThere = present.modelIds.has(model.id);
     if (existingOnly && !isThere) continue;
-    const name = normalizeModelName(modelId);
-    const other = taken.get(name);
-    const problem = problemOfCards(cards);
-    if (!MODEL_NAME.safeParse(model.id).success)
-      refused.push({ listedAs, listedProvider, reason: `${model.id} cannot be a model's id here` });
-    else if (other !== undefined) refused.push({ listedAs, listedProvider, reason: `it is the same model as ${other}` });
-    else if (problem !== undefined) refused.push({ listedAs, listedProvider, reason: `its prices cannot be used: ${problem}` });
+    const other = taken.get(normalizeModelName(modelId));
+    const problem = problemOfCards(offer.cards);
+    if (!MODEL_NAME.safeParse(model.id).success) refuse(offer, `${model.id} cannot be a model's id here`);
+    else if (problem !== undefined) refuse(offer, `its prices cannot be used: ${problem}`);
+    else if (isThere && !modelNames({ id: modelId, vendor: model.vendor }).includes(normalizeModelName(model.id)))
+      aliases.push({ offer, modelId });
+    else if (other !== undefined) refuse(offer, `it is the same model as ${other.listedAs}`);
     else {
-      taken.set(name, listedAs);
-      changes.push(changeOf(offer, modelId, isThere, present.prices.get(modelId)));
+      taken.set(normalizeModelName(modelId), offer);
+      changes.set(offer, changeOf(offer, modelId, isThere, present));
     }
   }
-  return { changes, refused };
+  for (const { offer, modelId } of aliases) {
+    const own = taken.get(normalizeModelName(modelId));
+    const price = own?.cards ?? present.prices.get(modelId)?.cards;
+    if (price === undefined || !sameInEffect(price, offer.cards)) refuse(offer, `it is an alias of ${modelId} here, and its price another`);
+    else if (own !== undefined) refuse(offer, `it is the same model as ${own.listedAs}`);
+    else {
+      taken.set(normalizeModelName(modelId), offer);
+      changes.set(offer, changeOf(offer, modelId, true, present));
+    }
+  }
+  return { changes: list.offers.flatMap((offer) => changes.get(offer) ?? []), refused };
 }
 
-function changeOf(offer: Offer, modelId: string, isThere: boolean, price: ListPrice | undefined): ImportChange {
-  if (!isThere) return { offer, modelId, action: 'new', prices: [] };
-  if (price === undefined) return { offer, modelId, action: 'priced', prices: differences([], offer.cards) };
-  if (sameCards(price.cards, offer.cards)) return { offer, modelId, action: 'unchanged', prices: [] };
-  const prices = differences(price.cards, offer.cards);
+function changeOf(offer: Offer, modelId: string, isThere: boolean, present: Present): ImportChange {
+  const price = present.prices.get(modelId);
+  const change = { offer, modelId, prices: [], needsConfirm: undefined };
+  if (!isThere) return { ...change, action: 'new' };
+  const needsConfirm = lossOf(offer, modelId, present);
+  if (price === undefined) return { ...change, action: 'priced', prices: differences([], offer.cards), needsConfirm };
   // Cards in another order, or one that names what the one before it says already.
-  return { offer, modelId, action: prices.length === 0 ? 'unchanged' : 'changed', prices };
+  if (sameInEffect(price.cards, offer.cards)) return { ...change, action: 'unchanged' };
+  return { ...change, action: 'changed', prices: differences(price.cards, offer.cards), needsConfirm };
 }
 
-/** Every price that differs, in the order of the new cards, then of the old ones. */
+/** What the price would be refused for, in words. */
+function lossOf({ cards }: Offer, modelId: string, { endpoints, lowestMarkupBasisPoints }: Present): string | undefined {
+  for (const { id, cost } of endpoints.get(modelId) ?? []) {
+    const [loss] = lossesAgainst(cards, cost, lowestMarkupBasisPoints);
+    if (loss !== undefined) return describeLoss(loss, modelId, `endpoint ${id}`);
+  }
+  return undefined;
+}
+
+function sameInEffect(a: readonly RateCard[], b: readonly RateCard[]): boolean {
+  return differences(a, b).length === 0;
+}
+
+/** Every price that differs, in the order of the new cards, then of the old ones; what follows from the cards is in them. */
 function differences(was: readonly RateCard[], becomes: readonly RateCard[]): PriceChange[] {
   const before = flat(was);
   const after = flat(becomes);
@@ -113,7 +153,7 @@ function keyOf({ serviceTier, aboveInputTokens, meter }: Place): string {
 
 function flat(cards: readonly RateCard[]): Map<string, { readonly place: Place; readonly price: NanoPerMillion }> {
   const prices = new Map<string, { readonly place: Place; readonly price: NanoPerMillion }>();
-  for (const card of cards) {
+  for (const card of completedCards(cards)) {
     for (const [meter, price] of pricesOf(card)) {
       const place = { serviceTier: card.serviceTier, aboveInputTokens: card.aboveInputTokens, meter };
       prices.set(keyOf(place), { place, price });

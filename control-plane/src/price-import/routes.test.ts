@@ -1,11 +1,15 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { normalizeModelName } from '@meridian/domain/model';
 import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type TestHttp, testHttp } from '../http/testing.ts';
+import { applySeed } from '../seed/service.ts';
 
 const PUBLISHED = new URL('../../../../shared/data/litellm-model_prices-2026-07-24.json', import.meta.url);
 if (!existsSync(PUBLISHED)) console.log('import of a whole list: skipped, ../shared/data is not there');
 
+const CATALOGUE = join(import.meta.dirname, '../../seed/catalogue.yaml');
 const CHEAP = { litellm_provider: 'openai', mode: 'chat', input_cost_per_token: 1e-6, output_cost_per_token: 4e-6 };
 const EMBEDDING = { litellm_provider: 'openai', mode: 'embedding', input_cost_per_token: 2e-8, output_cost_per_token: 0 };
 const LIST = { cheap: CHEAP, embed: EMBEDDING, whisper: { ...CHEAP, mode: 'audio_transcription' } };
@@ -111,10 +115,83 @@ describe('the import of a price list', () => {
     await http.admin('POST', '/admin/v1/providers/openai/credentials', { name: 'main', secret: 'sk-1' });
     await importing({ list: { cheap: CHEAP }, endpoints: { openai: 'openai' }, apply: true });
     const list = { cheap: { ...CHEAP, output_cost_per_token: 1e-6 }, other: CHEAP };
+    const preview = (await importing({ list })).body;
+    expect(preview).toMatchObject({
+      counts: { new: 1, changed: 1, refused: 0, needs_confirm: 1 },
+      changes: [
+        {
+          model_id: 'cheap',
+          needs_confirm: expect.stringContaining('output of cheap (standard, above 0 input tokens) would be sold under'),
+        },
+        { model_id: 'other', needs_confirm: null },
+      ],
+    });
+    // An endpoint whose cost comes down with the list is none that the price lies under.
+    expect((await importing({ list, endpoints: { openai: 'openai' } })).body.counts).toMatchObject({ changed: 1, needs_confirm: 0 });
     const refused = await importing({ list, apply: true });
     expect(refused.body).toMatchObject({ counts: { new: 1, changed: 0, refused: 1 }, refused: [{ listed_as: 'cheap' }] });
-    expect(refused.body.refused[0].reason).toContain('would be sold under the cost');
+    expect(refused.body.refused[0].reason).toBe(preview.changes[0].needs_confirm);
     expect((await importing({ list, apply: true, confirm: true })).body.counts).toMatchObject({ changed: 1, unchanged: 1, refused: 0 });
+  });
+
+  it('takes the row of a model by its own name, before one by an alias, which is told and never becomes its price', async () => {
+    await importing({ list: { 'flash-3.5': CHEAP }, apply: true });
+    const alias = await http.admin('POST', '/admin/v1/aliases', { name: 'flash-latest', model_id: 'flash-3.5' });
+    expect([alias.statusCode, alias.body]).toEqual([201, expect.any(String)]);
+    const older = { ...CHEAP, input_cost_per_token: 1e-7 };
+    const dearer = { ...CHEAP, input_cost_per_token: 3e-6 };
+    const told = { listed_as: 'flash-latest', reason: 'it is an alias of flash-3.5 here, and its price another' };
+    const both = await importing({ list: { 'flash-latest': older, 'openai/flash-3-5': dearer }, apply: true });
+    expect(both.body).toMatchObject({
+      counts: { changed: 1, refused: 1 },
+      changes: [{ model_id: 'flash-3.5', listed_as: 'openai/flash-3-5', prices: [{ component: 'input', was: '1.00', becomes: '3.00' }] }],
+      refused: [told],
+    });
+    expect((await importing({ list: { 'flash-latest': older }, apply: true })).body).toMatchObject({ changes: [], refused: [told] });
+    expect((await importing({ list: { 'flash-latest': dearer }, apply: true })).body.counts).toMatchObject({ unchanged: 1, refused: 0 });
+    const same = await importing({ list: { 'flash-latest': dearer, 'flash-3.5': dearer } });
+    expect(same.body.refused).toMatchObject([{ listed_as: 'flash-latest', reason: 'it is the same model as flash-3.5' }]);
+  });
+
+  it('does not make a model that has no price yet cost what its alias does', async () => {
+    await http.admin('POST', '/admin/v1/models', {
+      ...{ id: 'flash-3.5', vendor: 'openai', name: 'F', mode: 'chat', context_tokens: 1_000, max_output_tokens: 500 },
+    });
+    await http.admin('POST', '/admin/v1/aliases', { name: 'flash-latest', model_id: 'flash-3.5' });
+    expect((await importing({ list: { 'flash-latest': CHEAP }, apply: true })).body).toMatchObject({
+      counts: { priced: 0, refused: 1 },
+      refused: [{ reason: 'it is an alias of flash-3.5 here, and its price another' }],
+    });
+  });
+
+  it('says what the list leaves out, and changes nothing where a price in force says as much already', async () => {
+    const step = {
+      ...CHEAP,
+      input_cost_per_token_above_272k_tokens: 2e-6,
+      input_cost_per_token_flex: 5e-7,
+      output_cost_per_token_flex: 2e-6,
+    };
+    const list = { long: { ...step, cache_creation_input_token_cost: 1.25e-6 } };
+    const left = 'flex (cache_write_5m); flex above 272000 (input, cache_write_5m)';
+    expect((await importing({ list, apply: true })).body.changes).toMatchObject([
+      {
+        notes: [
+          `not listed, taken from the other prices: standard above 272000 (cache_write_5m); ${left}`,
+          'no price for cache_write_1h: requests that ask for an hour of prompt cache are refused',
+        ],
+      },
+    ]);
+    const [price] = (await http.admin('GET', '/admin/v1/list-prices?model_id=long')).json().data;
+    const flex = price.cards.filter((card: { service_tier: string }) => card.service_tier === 'flex');
+    expect(flex).toMatchObject([
+      { above_input_tokens: 0, prices_usd_per_million: { input: '0.50', cache_write_5m: '0.625' } },
+      { above_input_tokens: 272_000, prices_usd_per_million: { input: '1.00', cache_write_5m: '1.25' } },
+    ]);
+    const cards = price.cards.filter(
+      (card: { above_input_tokens: number; service_tier: string }) => card.service_tier === 'standard' || card.above_input_tokens === 0,
+    );
+    expect((await http.admin('POST', '/admin/v1/list-prices', { model_id: 'long', cards })).json().data[0].cards).toHaveLength(3);
+    expect((await importing({ list })).body.counts).toMatchObject({ changed: 0, unchanged: 1 });
   });
 
   it('tells of two offers for one model', async () => {
@@ -141,6 +218,28 @@ describe('the import of a price list', () => {
     expect(refused.status).toBe(400);
     expect(refused.body.error.message).toContain(reason);
   });
+
+  it.skipIf(!existsSync(PUBLISHED))(
+    'previews the published list over the catalogue of the repository as it is then applied',
+    { timeout: 120_000 },
+    async () => {
+      await applySeed(http.seedDeps, CATALOGUE);
+      const list = JSON.parse(readFileSync(PUBLISHED, 'utf8')) as Record<string, unknown>;
+      const request = { list, providers: ['openai', 'anthropic', 'gemini'], existing_only: true };
+      type Change = { readonly model_id: string; readonly listed_as: string; readonly needs_confirm: string | null };
+      const before: { changes: Change[]; refused: { listed_as: string; reason: string }[] } = (await importing(request)).body;
+      const own = (change: Change) => normalizeModelName(change.listed_as).endsWith(normalizeModelName(change.model_id));
+      expect(before.changes.filter((change) => !own(change))).toEqual([]);
+      const reasonOf = (name: string) => before.refused.find((one) => one.listed_as.endsWith(name))?.reason;
+      expect(reasonOf('gemini-flash-latest')).toBe('it is an alias of gemini-3.5-flash here, and its price another');
+      const refusedBefore = before.changes.filter((change) => change.needs_confirm !== null);
+      expect(refusedBefore.length).toBeGreaterThan(0);
+      const applied: typeof before = (await importing({ ...request, apply: true })).body;
+      const more = applied.refused.slice(before.refused.length);
+      expect(more.map(({ reason }) => reason)).toEqual(refusedBefore.map((change) => change.needs_confirm));
+      expect(applied.changes).toEqual(before.changes.filter((change) => change.needs_confirm === null));
+    },
+  );
 
   it.skipIf(!existsSync(PUBLISHED))(
     'takes the published list whole: each model is priced, or refused with a reason',

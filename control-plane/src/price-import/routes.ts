@@ -16,7 +16,10 @@ const PRICE = z.string().nullable().describe('USD per 1,000,000 units; null wher
 const ANSWER = z.object({
   object: z.literal('catalog_import'),
   applied: z.boolean(),
-  counts: z.object({ new: z.int(), priced: z.int(), changed: z.int(), unchanged: z.int(), refused: z.int() }),
+  counts: z.object({
+    ...{ new: z.int(), priced: z.int(), changed: z.int(), unchanged: z.int(), refused: z.int() },
+    needs_confirm: z.int().describe('Of the changes those that are refused without `confirm`.'),
+  }),
   changes: z.array(
     z.object({
       model_id: z.string(),
@@ -27,6 +30,13 @@ const ANSWER = z.object({
         z.object({ service_tier: z.string(), above_input_tokens: z.int(), component: z.string(), was: PRICE, becomes: PRICE }),
       ),
       not_sold: z.array(z.string()).describe('Prices of the list that are for nothing sold here.'),
+      notes: z
+        .array(z.string())
+        .describe('Prices that the list does not have and that follow from those it has, and what cannot be sold at them.'),
+      needs_confirm: z
+        .string()
+        .nullable()
+        .describe('Why it is refused without `confirm`: the price lies under the cost of an endpoint. Null where it is not.'),
     }),
   ),
   refused: z.array(z.object({ listed_as: z.string(), listed_provider: z.string(), reason: z.string() })),
@@ -71,13 +81,16 @@ export function priceImportRoutes(imports: PriceImportService): Routes {
 }
 
 function present({ changes, refused }: ImportPreview, applied: boolean): z.infer<typeof ANSWER> {
-  const counts = { new: 0, priced: 0, changed: 0, unchanged: 0, refused: refused.length };
-  for (const { action } of changes) counts[action]++;
+  const counts = { new: 0, priced: 0, changed: 0, unchanged: 0, refused: refused.length, needs_confirm: 0 };
+  for (const { action, needsConfirm } of changes) {
+    counts[action]++;
+    if (needsConfirm !== undefined) counts.needs_confirm++;
+  }
   return {
     object: 'catalog_import',
     applied,
     counts,
-    changes: changes.flatMap(({ action, modelId, offer, prices }) =>
+    changes: changes.flatMap(({ action, modelId, offer, prices, needsConfirm }) =>
       action === 'unchanged'
         ? []
         : [
@@ -94,6 +107,8 @@ function present({ changes, refused }: ImportPreview, applied: boolean): z.infer
                 becomes: becomes === undefined ? null : nanoToUsd(becomes),
               })),
               not_sold: [...offer.notSold],
+              notes: [...offer.notes],
+              needs_confirm: needsConfirm ?? null,
             },
           ],
     ),

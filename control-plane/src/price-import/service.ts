@@ -13,7 +13,15 @@ import type { TierService } from '../tiers/service.ts';
 import { readLitellm } from './litellm.ts';
 import { readModelsDev } from './models-dev.ts';
 import type { PriceList, RefusedOffer } from './offer.ts';
-import { chosenOf, type ImportChange, type ImportFilter, type ImportPreview, previewOf } from './preview.ts';
+import {
+  chosenOf,
+  type ImportChange,
+  type ImportFilter,
+  type ImportPreview,
+  type Present,
+  type PresentEndpoint,
+  previewOf,
+} from './preview.ts';
 
 export const LIST_FORMATS = ['litellm', 'models-dev'] as const;
 export type ListFormat = (typeof LIST_FORMATS)[number];
@@ -56,8 +64,32 @@ export class PriceImportService {
     const chosen = chosenOf(readList(format, list), filter);
     const modelIds = await this.#deps.catalog.resolveModels(chosen.offers.map(({ model }) => model.id));
     const prices = await this.#deps.pricing.newestOf([...new Set(modelIds.values())]);
-    const byModel = new Map(prices.map((price) => [price.modelId, price]));
-    return previewOf(chosen, { modelIds, prices: byModel }, filter.existingOnly);
+    const present: Present = {
+      modelIds,
+      prices: new Map(prices.map((price) => [price.modelId, price])),
+      endpoints: await this.#endpointsLeft(chosen, modelIds, endpoints),
+      lowestMarkupBasisPoints: await this.#deps.tiers.lowestMarkupBasisPoints(),
+    };
+    return previewOf(chosen, present, filter.existingOnly);
+  }
+
+  /** By model id: the endpoints whose cost does not come with the list. */
+  async #endpointsLeft(
+    { offers }: PriceList,
+    modelIds: ReadonlyMap<string, string>,
+    endpoints: ReadonlyMap<string, string>,
+  ): Promise<Map<string, PresentEndpoint[]>> {
+    const offered = new Set<string>();
+    for (const { model, listedAs, listedProvider } of offers) {
+      const providerId = endpoints.get(listedProvider);
+      if (providerId !== undefined) offered.add(keyOf(modelIds.get(model.id), providerId, upstreamModelOf(listedAs, listedProvider)));
+    }
+    const present = await this.#deps.catalog.enabledEndpointsOf([...new Set(modelIds.values())]);
+    const left = present.filter(
+      ({ modelId, providerId, upstreamModel, credentialId }) =>
+        credentialId !== undefined || !offered.has(keyOf(modelId, providerId, upstreamModel)),
+    );
+    return Map.groupBy(left, ({ modelId }) => modelId);
   }
 
   /**
@@ -131,18 +163,26 @@ export class PriceImportService {
 
 /** In all regions, behind endpoints that an operator put first. */
 function endpointOf(model: Model, modelId: string, listedAs: string, listedProvider: string, providerId: string, operation: Operation) {
-  const prefix = `${listedProvider}/`;
   return {
     modelId,
     providerId,
     credentialId: undefined,
-    upstreamModel: listedAs.startsWith(prefix) ? listedAs.slice(prefix.length) : listedAs,
+    upstreamModel: upstreamModelOf(listedAs, listedProvider),
     dialect: 'openai-chat' as const,
     operations: [operation],
     regions: [],
     priority: 10,
     enabled: model.enabled,
   };
+}
+
+function upstreamModelOf(listedAs: string, listedProvider: string): string {
+  const prefix = `${listedProvider}/`;
+  return listedAs.startsWith(prefix) ? listedAs.slice(prefix.length) : listedAs;
+}
+
+function keyOf(modelId: string | undefined, providerId: string, upstreamModel: string): string {
+  return JSON.stringify([modelId, providerId, upstreamModel]);
 }
 
 function readList(format: ListFormat, list: unknown): PriceList {
