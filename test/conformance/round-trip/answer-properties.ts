@@ -12,7 +12,7 @@ import fc from 'fast-check';
 import { answerForm } from './answer-form.ts';
 import { answers } from './arbitrary-answers.ts';
 import { chunks, cuts, type StreamedAnswer, streams } from './arbitrary-streams.ts';
-import { differencesOf } from './differences.ts';
+import { expectSame } from './differences.ts';
 import { foldEvents } from './fold-events.ts';
 import { sameJsonText } from './json-forms.ts';
 import { nextTurn } from './next-turn.ts';
@@ -64,15 +64,6 @@ const NONE: ReadonlySet<LossName> = new Set();
 /** The time that is written where none was told is ours. */
 function timed(answer: Response): Response {
   return { ...answer, createdSeconds: answer.createdSeconds ?? TERMS.createdSeconds };
-}
-
-function expectSame(before: unknown, after: unknown, shown: () => string): void {
-  const differences = differencesOf(before, after);
-  if (differences.length === 0) return;
-  const lines = differences
-    .slice(0, 6)
-    .map(({ path, before: was, after: is }) => `${path}: ${JSON.stringify(was)} became ${JSON.stringify(is)}`);
-  throw new Error(`${lines.join('\n')}\n\n${shown().slice(0, 3_000)}`);
 }
 
 /** An answer that was read in one dialect, written whole for a client of another, and read again. */

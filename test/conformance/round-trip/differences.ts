@@ -24,3 +24,13 @@ export function differencesOf(before: unknown, after: unknown, path = ''): Diffe
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
+
+/** Throws where two values differ, with the first differences and what `shown` tells. */
+export function expectSame(before: unknown, after: unknown, shown: () => string): void {
+  const differences = differencesOf(before, after);
+  if (differences.length === 0) return;
+  const lines = differences
+    .slice(0, 6)
+    .map(({ path, before: was, after: is }) => `${path}: ${JSON.stringify(was)} became ${JSON.stringify(is)}`);
+  throw new Error(`${lines.join('\n')}\n\n${shown().slice(0, 3_000)}`);
+}
