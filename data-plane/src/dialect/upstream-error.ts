@@ -18,6 +18,8 @@ interface ErrorBody {
   readonly param: string | undefined;
   readonly retryDelaySeconds: number | undefined;
   readonly failedGeneration: string | undefined;
+  /** All by which the body calls the error: code, status, type and reason. */
+  readonly words: readonly string[];
 }
 
 /** An upstream's error answer as our error. */
@@ -54,14 +56,55 @@ function toGatewayError(status: number, body: ErrorBody, retryAfterSeconds: numb
       ...upstreamDetails(body),
     });
   }
-  const hidden = status === 401 || status === 402 || status === 403 || isClientError(status) || body.message === undefined;
   return new GatewayError('upstream_error', {
     source: 'upstream',
     retryable: true,
     cause,
     ...(delay === undefined ? {} : { retryAfterSeconds: delay }),
-    ...(hidden ? {} : { message: `The provider could not answer the request: ${publicText(body.message)}` }),
+    ...publicMessage(status, body),
   });
+}
+
+/** What a provider says of its account with us (its key, its credit, its limits and how far they are used) is nobody else's. */
+function publicMessage(status: number, body: ErrorBody): { readonly message?: string } {
+  if (isOfRate(status, body)) return { message: 'The provider takes no more requests at the moment.' };
+  if (body.message === undefined || isOfAccount(status, body)) return {};
+  return { message: `The provider could not answer the request: ${publicText(body.message)}` };
+}
+
+/** Events of streams have no status: there the words tell. */
+const RATE_WORDS: ReadonlySet<string> = new Set([
+  'rate_limit_exceeded',
+  'rate_limit_error',
+  'rate_limit',
+  'rate_limited',
+  'too_many_requests',
+  'RESOURCE_EXHAUSTED',
+  'insufficient_quota',
+  'tokens',
+  'requests',
+]);
+
+const ACCOUNT_WORDS: ReadonlySet<string> = new Set([
+  'authentication_error',
+  'permission_error',
+  'billing_error',
+  'invalid_api_key',
+  'API_KEY_INVALID',
+  'UNAUTHENTICATED',
+  'PERMISSION_DENIED',
+]);
+
+const RATE_TEXT = /rate limit|requests per (second|minute|min|day)|tokens per (minute|min|day)|current quota|quota exceeded/i;
+const ACCOUNT_TEXT = /your (organization|account|plan|project|workspace|subscription)\b|billing/i;
+
+function isOfRate(status: number, { words, message = '' }: ErrorBody): boolean {
+  return status === 429 || words.some((word) => RATE_WORDS.has(word)) || RATE_TEXT.test(message);
+}
+
+function isOfAccount(status: number, body: ErrorBody): boolean {
+  if (status === 401 || status === 402 || status === 403 || isClientError(status)) return true;
+  return body.words.some((word) => ACCOUNT_WORDS.has(word)) || ACCOUNT_TEXT.test(body.message ?? '');
 }
 
 /** Statuses by which a provider says that the request itself is at fault. */
@@ -69,7 +112,7 @@ function isClientError(status: number): boolean {
   return status === 400 || status === 404 || status === 413 || status === 422;
 }
 
-/** Some providers answer 400 to a bad key, or to an account without credit; both are ours, so the client is not told. */
+/** Some providers answer 400 to a bad key, or to an account without credit or rights; all are ours, so the client is not told. */
 function namesBadKey(body: ErrorBody): boolean {
   if (body.code === 'API_KEY_INVALID' || body.code === 'invalid_api_key') return true;
   const { message } = body;
@@ -79,7 +122,7 @@ function namesBadKey(body: ErrorBody): boolean {
 const BAD_KEY =
   /\b(incorrect|invalid|expired|missing|no|wrong|unknown|provide a valid|pass a valid)\s+api[ _-]?key|api[ _-]?key\b.{0,40}\b(not valid|invalid|not found|expired|incorrect|revoked|missing|disabled)/i;
 
-const NO_CREDIT = /credit balance is too low/i;
+const NO_CREDIT = /credit balance is too low|your organization must be verified/i;
 
 const CONTEXT_OVERFLOW =
   /context[ _]length|maximum context|context window|prompt is too long|too many tokens|exceeds? the (maximum|max).{0,40}tokens|input token count/i;
@@ -108,6 +151,7 @@ function readErrorBody(parsed: unknown): ErrorBody {
       param: undefined,
       retryDelaySeconds: undefined,
       failedGeneration: undefined,
+      words: [],
     };
   const inner = isObject(outer.error) ? outer.error : outer;
   const details = Array.isArray(inner.details) ? inner.details.filter(isObject) : [];
@@ -119,6 +163,7 @@ function readErrorBody(parsed: unknown): ErrorBody {
     param: firstText(inner.param),
     retryDelaySeconds: details.map((detail) => seconds(detail.retryDelay)).find((value) => value !== undefined),
     failedGeneration: firstText(inner.failed_generation),
+    words: [reason, inner.code, inner.status, inner.type].filter((word) => typeof word === 'string'),
   };
 }
 

@@ -123,6 +123,8 @@ interface UpstreamError {
   readonly expected: number;
   readonly retryAfterSeconds?: number;
   readonly check?: (error: GatewayError) => readonly string[];
+  /** What the client must read in its own protocol. */
+  readonly checkBody?: (client: DialectName, error: Json) => readonly string[];
 }
 
 const openai = (message: string, type: string, code: string | null): Json => ({ error: { message, type, param: null, code } });
@@ -136,6 +138,21 @@ const google = (code: number, status: string, message: string, details: readonly
 });
 
 const hidesKey = (error: GatewayError): string[] => (/sk-|AIza/.test(error.message) ? ['a key of ours is told'] : []);
+
+/** The words by which programs of each protocol see that they have to make room. */
+function overflowProblems(client: DialectName, error: Json): string[] {
+  switch (client) {
+    case 'openai-chat':
+    case 'openai-responses':
+      return textAt(error, 'code') === 'context_length_exceeded' ? [] : [`code ${textAt(error, 'code')}`];
+    case 'anthropic-messages':
+      return textAt(error, 'message').startsWith('prompt is too long') ? [] : [textAt(error, 'message')];
+    case 'gemini':
+      return JSON.stringify(error.details).includes('context_length_exceeded') ? [] : ['it is not known as such'];
+    default:
+      return client satisfies never;
+  }
+}
 
 const UPSTREAM_ERRORS: readonly UpstreamError[] = [
   {
@@ -184,10 +201,11 @@ const UPSTREAM_ERRORS: readonly UpstreamError[] = [
     expected: 502,
     retryAfterSeconds: 7,
     bodies: {
-      ...both(openai('Rate limit reached', 'requests', 'rate_limit_exceeded')),
-      'anthropic-messages': anthropic('rate_limit_error', 'Too many'),
-      gemini: google(429, 'RESOURCE_EXHAUSTED', 'Quota'),
+      ...both(openai('Rate limit reached: Limit 30000, Used 29000.', 'requests', 'rate_limit_exceeded')),
+      'anthropic-messages': anthropic('rate_limit_error', "This exceeds your organization's rate limit of 30000 tokens per minute."),
+      gemini: google(429, 'RESOURCE_EXHAUSTED', 'Quota exceeded: limit 30000, please check your plan and billing details.'),
     },
+    check: (error) => (/30000|organization|billing/.test(error.message) ? ['what our account may do is told'] : []),
   },
   {
     number: 101,
@@ -210,7 +228,7 @@ const UPSTREAM_ERRORS: readonly UpstreamError[] = [
       'anthropic-messages': anthropic('invalid_request_error', 'prompt is too long: 300000 tokens > 200000 maximum'),
       gemini: google(400, 'INVALID_ARGUMENT', 'The input token count (2000000) exceeds the maximum number of tokens allowed (1048576).'),
     },
-    check: (error) => (error.details?.upstream_code === 'context_length_exceeded' ? [] : ['it is not known as such']),
+    checkBody: overflowProblems,
   },
   {
     number: 105,
@@ -239,7 +257,9 @@ export function runOwnErrors(): Row[] {
       return DIALECT_NAMES.map((client) => {
         const problems = judge(client, error, one.expected);
         if (error.retryAfterSeconds !== one.retryAfterSeconds) problems.push(`retry after ${error.retryAfterSeconds} s`);
-        return row('error', one.number, one.what, client, upstream, [...problems, ...(one.check?.(error) ?? [])]);
+        const rendered = parsed(dialectOf(client).renderError(error, REQUEST_ID).body.toString('utf8'));
+        const ofBody = one.checkBody?.(client, objectAt(rendered, 'error')) ?? [];
+        return row('error', one.number, one.what, client, upstream, [...problems, ...(one.check?.(error) ?? []), ...ofBody]);
       });
     }),
   );

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GatewayError } from '@meridian/domain/error';
 import { describe, expect, it } from 'vitest';
-import { publicText, readUpstreamError } from '../upstream-error.ts';
+import { errorFromAnswer, publicText, readUpstreamError } from '../upstream-error.ts';
 import { renderError, renderStreamError } from './error.ts';
 
 const FIXTURES = join(import.meta.dirname, '../../../../../shared/fixtures/open');
@@ -25,6 +25,13 @@ describe('a rendered error', () => {
       error: { message: 'No room.', type: 'budget_exceeded', code: 'budget_exceeded', param: 'max_tokens', scope: 'key' },
     });
     expect(rendered.headers).toEqual(['content-type', 'application/json', 'x-should-retry', 'false']);
+  });
+
+  it('has the code of a context overflow, by which programs make room', () => {
+    const error = upstream(400, { error: { message: 'prompt is too long: 210000 tokens > 200000 maximum' } });
+    const { body } = renderError(error, 'req_1');
+    expect(JSON.parse(body.toString()).error).toMatchObject({ code: 'context_length_exceeded', type: 'invalid_request_error' });
+    expect(renderStreamError(error, 'req_1').toString()).toContain('"code":"context_length_exceeded"');
   });
 
   it('says when a retry makes sense', () => {
@@ -132,6 +139,45 @@ describe('an error of the provider', () => {
       source: 'upstream',
       retryable: true,
     });
+  });
+
+  const OUR_LIMITS = [
+    {
+      error: {
+        message: 'Rate limit reached for gpt-5.4 in organization org-x on tokens per min (TPM): Limit 30000, Used 29000, Requested 5000.',
+        type: 'tokens',
+        code: 'rate_limit_exceeded',
+      },
+    },
+    { error: { message: 'You exceeded your current quota, please check your plan and billing details.', type: 'insufficient_quota' } },
+    {
+      type: 'error',
+      error: { type: 'rate_limit_error', message: "This request would exceed your organization's rate limit of 50 requests per minute." },
+    },
+    { error: { code: 'rate_limit_exceeded', message: 'Limit 30000, Used 29000.' } },
+    { error: { message: 'Limit 30000, Used 29000.', status: 'RESOURCE_EXHAUSTED' } },
+  ];
+
+  it.each(OUR_LIMITS)('does not tell what our limits are: %j', (body) => {
+    const hidden = { status: 502, code: 'upstream_error', retryable: true, message: 'The provider takes no more requests at the moment.' };
+    const error = upstream(429, body, { 'retry-after': '7' });
+    expect(error).toMatchObject({ ...hidden, retryAfterSeconds: 7 });
+    expect(String(error.cause)).toContain('429: ');
+    expect(errorFromAnswer(body)).toMatchObject(hidden);
+  });
+
+  it.each([
+    { type: 'error', error: { type: 'permission_error', message: 'Not allowed for workspace w1.' } },
+    { type: 'error', error: { type: 'authentication_error', message: 'invalid x-api-key' } },
+    { error: { message: 'Your account is not active, please check your billing details.', code: 'billing_not_active' } },
+    { error: { code: 403, message: 'Project 123 may not.', status: 'PERMISSION_DENIED' } },
+  ])('does not tell of our account in a stream: %j', (body) => {
+    expect(errorFromAnswer(body)).toMatchObject({ code: 'upstream_error', message: 'The provider could not answer the request.' });
+  });
+
+  it('tells what else went wrong', () => {
+    expect(upstream(500, { error: { message: 'The server had an error.' } }).message).toContain('The server had an error.');
+    expect(errorFromAnswer({ error: { message: 'Overloaded', type: 'overloaded_error' } }).message).toContain('Overloaded');
   });
 
   it.each([

@@ -2,6 +2,7 @@
 import type { GatewayError } from '@meridian/domain/error';
 import type { RenderedError } from '../dialect.ts';
 import type { JsonObject } from '../json.ts';
+import { openAiErrorCode } from '../openai-error-code.ts';
 
 export function renderError(error: GatewayError, _requestId: string): RenderedError {
   const body = Buffer.from(JSON.stringify(errorObject(error)));
@@ -17,5 +18,7 @@ export function renderStreamError(error: GatewayError, _requestId: string): Buff
 }
 
 function errorObject(error: GatewayError): JsonObject {
-  return { error: { ...error.details, message: error.message, type: error.code, code: error.code, param: error.param ?? null } };
+  return {
+    error: { ...error.details, message: error.message, type: error.code, code: openAiErrorCode(error), param: error.param ?? null },
+  };
 }

@@ -4,6 +4,7 @@ import type { Request } from '../../canonical/request.ts';
 import { answerId } from '../answer-id.ts';
 import type { RenderedError } from '../dialect.ts';
 import { type JsonObject, NO_REST } from '../json.ts';
+import { openAiErrorCode } from '../openai-error-code.ts';
 import { responseObject } from './response-object.ts';
 
 export const RESPONSE_ID_PREFIX = 'resp_';
@@ -18,13 +19,7 @@ export function renderError(error: GatewayError, _requestId: string): RenderedEr
 /** As in `error` of an error answer. */
 export function errorObject(error: GatewayError): JsonObject {
   const { code: _, ...details } = error.details ?? {};
-  return { ...details, message: error.message, type: error.code, code: errorCode(error), param: error.param ?? null };
-}
-
-/** The catalogue's code, or the more exact one of this protocol. */
-function errorCode({ code, details }: GatewayError): string {
-  if (typeof details?.code === 'string') return details.code;
-  return details?.upstream_code === 'context_length_exceeded' ? details.upstream_code : code;
+  return { ...details, message: error.message, type: error.code, code: openAiErrorCode(error), param: error.param ?? null };
 }
 
 /**
@@ -97,7 +92,7 @@ function failureCode(error: GatewayError): string {
       return 'server_is_overloaded';
     case 'invalid_request_error':
     case 'request_too_large':
-      return errorCode(error) === 'context_length_exceeded' ? 'context_length_exceeded' : 'invalid_prompt';
+      return openAiErrorCode(error) === 'context_length_exceeded' ? 'context_length_exceeded' : 'invalid_prompt';
     default:
       return 'server_error';
   }
