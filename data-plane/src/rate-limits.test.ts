@@ -85,6 +85,26 @@ describe('a key with rate limits', () => {
     expect(statusOf(await served())).toBe(200);
   });
 
+  it('is told not to try again by itself where it would have to wait for longer than clients do', async () => {
+    node = await limited(answerWith(ANSWER), { tokensPerMinute: 10 });
+    // 15 tokens of 10: half a minute until one is there again.
+    await served();
+    const short = await served();
+    expect([statusOf(short), header(short, 'retry-after'), header(short, 'x-should-retry')]).toEqual([429, '31', undefined]);
+    await node.stop();
+    node = await limited(answerWith(ANSWER), { tokensPerMinute: 2 });
+    await served();
+    const long = await served();
+    expect([statusOf(long), header(long, 'retry-after'), header(long, 'x-should-retry')]).toEqual([429, '391', 'false']);
+    const messages = await fetch(`${node.url}/v1/messages`, {
+      method: 'POST',
+      headers: { 'x-api-key': node.apiKey, 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'm-1.5', max_tokens: 5, messages: [{ role: 'user', content: 'Hi' }] }),
+    });
+    expect([messages.status, messages.headers.get('retry-after'), messages.headers.get('x-should-retry')]).toEqual([429, '391', 'false']);
+    await messages.arrayBuffer();
+  });
+
   it('may list models and quote as often as it likes', async () => {
     node = await limited(answerWith(ANSWER), { requestsPerMinute: 1 });
     for (let count = 0; count < 3; count++) {

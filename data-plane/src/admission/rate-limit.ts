@@ -420,12 +420,19 @@ const WORDS: Readonly<Record<keyof RateLimits, string>> = {
   concurrency: 'requests at one time',
 };
 
+/**
+ * Clients of the trade wait by themselves for as long as `retry-after` says up to a minute. Above it some come back within seconds, as if
+ * nothing had been said, and some hold their caller for all of it: such a refusal is the caller's to know of.
+ */
+const LONGEST_RETRY_S = 60;
+
 function rateError({ limit, most, retryAfterMs }: RateRefusal, modelId: string | undefined): GatewayError {
   const retryAfterSeconds = Math.max(1, Math.ceil(retryAfterMs / 1000));
   const where = modelId === undefined ? '' : ` for the model '${modelId}'`;
   return new GatewayError('rate_limit_exceeded', {
     message: `This API key may make ${most} ${WORDS[limit]}${where}. Try again in ${retryAfterSeconds} s.`,
     retryAfterSeconds,
+    retryable: retryAfterSeconds <= LONGEST_RETRY_S,
     details: { limit: LIMIT_NAMES[limit] },
   });
 }
