@@ -20,7 +20,7 @@ describe('the simulation', () => {
     `breaks no invariant in ${SEEDS} seeds`,
     async () => {
       const scenarios = new Set<string>();
-      let [served, judged] = [0, 0];
+      let [served, judged, repeats] = [0, 0, 0];
       const failure = await sweep({
         ...{ from: 1, count: SEEDS, forMs: TIMEOUT_MS, workers: WORKERS },
         onOutcome: (outcome) => {
@@ -28,6 +28,7 @@ describe('the simulation', () => {
           scenarios.add(outcome.result.scenario);
           served += outcome.result.counts.served;
           judged += outcome.result.refusalsJudged;
+          repeats += outcome.result.repeats;
         },
       });
       expect(failure === undefined ? '' : failureText(failure)).toBe('');
@@ -35,6 +36,7 @@ describe('the simulation', () => {
       expect([...scenarios].sort()).toEqual(['faults', 'lost_node', 'outage', 'restore']);
       expect(served).toBeGreaterThan(20 * SEEDS);
       expect(judged).toBeGreaterThan(5 * SEEDS);
+      expect(repeats).toBeGreaterThan(2 * SEEDS);
     },
     TIMEOUT_MS,
   );

@@ -14,6 +14,7 @@ import { change, strike } from './faults.ts';
 import { Killed, Life } from './life.ts';
 import { Network } from './network.ts';
 import { type Machine, Node } from './node.ts';
+import { OnceStore } from './once.ts';
 import { Timeline } from './timeline.ts';
 import { Traffic, type TrafficCounts } from './traffic.ts';
 import { Truth } from './truth.ts';
@@ -29,6 +30,8 @@ export interface RunResult {
   readonly virtualMs: number;
   readonly counts: TrafficCounts;
   readonly refusalsJudged: number;
+  /** Requests that found their idempotency key used. */
+  readonly repeats: number;
 }
 
 /** A run that broke an invariant, or an assertion of the code that was run. */
@@ -79,6 +82,7 @@ export class Simulation {
   readonly #books: Books;
   readonly #truth = new Truth();
   readonly #limits = new LimitWatch();
+  readonly #once: OnceStore;
   readonly #traffic: Traffic;
   readonly #places: Place[] = [];
   readonly #prices = new Map<string, ListPrice>();
@@ -112,7 +116,9 @@ export class Simulation {
       alarm: (alarm) => this.#settlementAlarm(alarm),
     });
     this.#books.priceAt = (modelId, version) => this.#prices.get(`${modelId}/${version}`);
+    this.#once = new OnceStore(this.timeline, dice.fork());
     this.#traffic = new Traffic({
+      once: this.#once,
       timeline: this.timeline,
       dice: dice.fork(),
       truth: this.#truth,
@@ -149,6 +155,7 @@ export class Simulation {
       virtualMs: this.timeline.nowMs - startMs,
       counts: this.#traffic.counts,
       refusalsJudged: this.#truth.refusalsJudged,
+      repeats: this.#once.repeats,
     };
   }
 
@@ -452,6 +459,14 @@ export class Simulation {
     });
   }
 
+  emptyStore(): void {
+    this.#once.empty();
+  }
+
+  loseStore(): void {
+    this.#once.goAway();
+  }
+
   // Changes
 
   changeCap(): void {
@@ -615,7 +630,7 @@ export class Simulation {
     const lost = (machine: string) => this.#placeOf(machine).lost;
     // A node that has lost a grant and not what was used of it may use it twice: what is too much is charged to nobody.
     const mayBeWrittenOff = this.#silenceClosed || this.#places.some((place) => place.droppedPages);
-    this.#truth.compare(books, (machine) => lost(machine) || this.#gaps.has(machine), mayBeWrittenOff);
+    this.#truth.compare(books, this.#once, (machine) => lost(machine) || this.#gaps.has(machine), mayBeWrittenOff);
     for (const [id] of books.budgets.entries()) this.#control?.life.run(() => this.#control?.recall(id));
     await this.#idle(RECALL_MS, () => undefined);
     const gone = new Set(

@@ -15,6 +15,7 @@ import { type Endpoint, priceInForce } from '@meridian/domain/snapshot';
 import type { Intent } from '@meridian/domain/usage-record';
 import type { Dice } from './dice.ts';
 import type { Node } from './node.ts';
+import type { Held, OnceStore } from './once.ts';
 import type { Timeline } from './timeline.ts';
 import type { Request, Truth } from './truth.ts';
 import { Violation } from './violation.ts';
@@ -26,17 +27,29 @@ export interface TrafficCounts {
   exhausted: number;
   unavailable: number;
   otherwise: number;
+  /** Were not served because another with their idempotency key was, or is. */
+  repeated: number;
 }
 
 export interface TrafficDeps {
   readonly timeline: Timeline;
   readonly dice: Dice;
   readonly truth: Truth;
+  /** Of idempotency keys. */
+  readonly once: OnceStore;
   readonly spoolIdOf: (node: Node) => string;
   /** Keys that this machine has seen revoked. */
   readonly revokedAt: (machine: string) => ReadonlySet<string>;
   readonly judgesRefusals: () => boolean;
 }
+
+type Principal = ReturnType<typeof authenticate>;
+
+/** Of all requests. */
+const KEYED_SHARE = 0.3;
+/** Requests of a key of ours draw their idempotency keys from these times: retries come as much later, past the lease of a claim, too. */
+const SLOT_MS = 3_000;
+const REMEMBERED_SLOTS = 8;
 
 const MODEL: Model = {
   ...{ id: MODEL_ID, vendor: 'vendor', displayName: 'Model One', mode: 'chat', contextTokens: 200_000, maxOutputTokens: 3_000 },
@@ -52,7 +65,7 @@ function endpointOf(listPrice: ListPrice): Endpoint {
 }
 
 export class Traffic {
-  readonly counts: TrafficCounts = { asked: 0, served: 0, exhausted: 0, unavailable: 0, otherwise: 0 };
+  readonly counts: TrafficCounts = { asked: 0, served: 0, exhausted: 0, unavailable: 0, otherwise: 0, repeated: 0 };
   readonly #deps: TrafficDeps;
 
   constructor(deps: TrafficDeps) {
@@ -71,16 +84,39 @@ export class Traffic {
   }
 
   #ask(node: Node, presented: string): void {
-    const { dice, truth, revokedAt } = this.#deps;
-    const grants = node.grants;
-    const spool = node.spool;
-    if (grants === undefined || spool === undefined) throw new GatewayError('overloaded');
+    const { dice, timeline, revokedAt } = this.#deps;
+    if (node.grants === undefined || node.spool === undefined) throw new GatewayError('overloaded');
     const nowMs = node.nowMs();
     const settings = { keyPrefix: DEFAULT_KEY_PREFIX, pepper: PEPPER, region: node.machine.region, regionUrls: {} };
     const principal = authenticate(node.picture, settings, presented, nowMs);
     if (revokedAt(node.machine.name).has(principal.key.id)) {
       throw new Violation('a revoked key is not let in once that is applied', `${node.life.name} let ${principal.key.id} in`);
     }
+    if (!dice.chance(KEYED_SHARE)) {
+      this.#admit(node, principal, newId('req', node.ids), undefined);
+      return;
+    }
+    const id = newId('req', node.ids);
+    const slot = Math.floor(timeline.nowMs / SLOT_MS) - dice.between(0, REMEMBERED_SLOTS);
+    this.#deps.once.claim(node.life, `${node.machine.region} ${principal.key.id} ${slot}`, id, (held) => {
+      if (held === undefined) this.counts.otherwise++;
+      else if ('kind' in held) this.counts.repeated++;
+      else {
+        try {
+          this.#admit(node, principal, id, held);
+        } catch (error) {
+          if (!(error instanceof GatewayError)) throw error;
+          this.#nothing(held, error);
+        }
+      }
+    });
+  }
+
+  #admit(node: Node, principal: Principal, id: string, held: Held | undefined): void {
+    const { dice } = this.#deps;
+    const grants = node.grants;
+    if (grants === undefined) throw new GatewayError('overloaded');
+    const nowMs = node.nowMs();
     const book = node.picture.priceBook(MODEL_ID);
     const listPrice = book === undefined ? undefined : priceInForce(book, nowMs);
     if (listPrice === undefined) throw new GatewayError('overloaded');
@@ -91,23 +127,22 @@ export class Traffic {
       ...{ takesOutputLimit: true, images: dice.chance(0.2) ? dice.between(1, 3) : 0 },
     };
     const ways = { listPrice, candidates: [{ model: MODEL, listPrice }] };
-    const id = newId('req', node.ids);
     let client: 'waits' | 'answered' | 'gone' = 'waits';
-    const observed = this.#observed(node, grants, id);
+    const observed = this.#observed(node, grants, id, held);
     const giveUp = admit({ grants: observed.grants, keys: node.picture, nowMs: () => node.nowMs() }, principal, asked, ways, (verdict) => {
       // The code of a dead process runs on to the end of its turn, and does nothing.
       if (!node.life.alive) return;
       if (client === 'gone') throw new Violation('nobody is told who has given up', id);
       client = 'answered';
-      this.#admitted(node, id, verdict, observed.request(), principal, asked, listPrice);
+      this.#admitted(node, id, verdict, observed.request(), principal, asked, listPrice, held);
     });
     if (client !== 'waits' || !dice.chance(0.1)) return;
     node.life.after(dice.between(1, 3_000), 'a client leaves the line', () => {
       if (client !== 'waits') return;
       client = 'gone';
+      if (held !== undefined) this.#deps.once.release(held);
       giveUp();
     });
-    void truth;
   }
 
   #admitted(
@@ -115,13 +150,14 @@ export class Traffic {
     id: string,
     verdict: Verdict,
     request: Request | undefined,
-    principal: ReturnType<typeof authenticate>,
+    principal: Principal,
     asked: { readonly inputTokensBound: number },
     listPrice: ListPrice,
+    held: Held | undefined,
   ): void {
-    const { truth, timeline } = this.#deps;
+    const { truth } = this.#deps;
     if (verdict.kind === 'refused') {
-      this.#refused(verdict.error);
+      this.#nothing(held, verdict.error);
       return;
     }
     const spool = node.spool;
@@ -144,13 +180,12 @@ export class Traffic {
           verdict.reservation.leases.map(() => 0),
           node.nowMs(),
         );
-        this.#refused(error);
+        this.#nothing(held, error);
         return;
       }
       node.life.effect();
       this.#call(node, request, intent, verdict, asked.inputTokensBound, listPrice);
     });
-    void timeline;
   }
 
   /** The provider is called; some time later it has answered, or not. */
@@ -184,7 +219,15 @@ export class Traffic {
         ...{ calls: [call], stream: true, status: failed ? 502 : 200, error: undefined, firstByteMs: 1 },
         durationMs: Math.max(0, node.nowMs() - startedMs),
       };
-      this.#finish(node, request, intent, admitted, inputTokensBound, ending);
+      const { held } = request;
+      if (held === undefined || failed) {
+        this.#finish(node, request, intent, admitted, inputTokensBound, ending);
+        return;
+      }
+      this.#deps.once.settle(held, (mine) => {
+        const taken = { ...ending, outcome: 'failed' as const, served: undefined, status: 409 };
+        this.#finish(node, request, intent, admitted, inputTokensBound, mine ? ending : taken);
+      });
     });
   }
 
@@ -203,6 +246,10 @@ export class Traffic {
       request.written = true;
       request.boundSeq = spool.lastSeq;
       node.life.effect();
+      if (request.held !== undefined) {
+        if (final.chargeNano > 0n || final.outcome === 'success' || final.outcome === 'empty') this.#deps.once.keep(request.held);
+        else this.#deps.once.release(request.held);
+      }
       if (ending.outcome === 'success' || ending.outcome === 'empty') request.completed = true;
       this.counts.served++;
     });
@@ -216,7 +263,12 @@ export class Traffic {
   }
 
   /** Looks on while grants are reserved. */
-  #observed(node: Node, grants: Grants, id: string): { readonly grants: Grants; readonly request: () => Request | undefined } {
+  #observed(
+    node: Node,
+    grants: Grants,
+    id: string,
+    held: Held | undefined,
+  ): { readonly grants: Grants; readonly request: () => Request | undefined } {
     const { truth, spoolIdOf, judgesRefusals } = this.#deps;
     let request: Request | undefined;
     return {
@@ -232,7 +284,7 @@ export class Traffic {
             }
             if (outcome.kind === 'reserved') {
               request = {
-                ...{ id, machine: node.machine.name, spoolId: spoolIdOf(node), amounts },
+                ...{ held, id, machine: node.machine.name, spoolId: spoolIdOf(node), amounts },
                 leaseIds: outcome.reservation.leases.map((lease) => lease.leaseId),
                 ...{ intent: undefined, final: undefined, written: false, boundSeq: 0, durable: false, completed: false },
                 ...{ uncertain: false, over: false, committed: amounts.map((each) => each.amount) },
@@ -245,6 +297,12 @@ export class Traffic {
           }),
       },
     };
+  }
+
+  /** It ends before it has an intent. */
+  #nothing(held: Held | undefined, error: GatewayError): void {
+    if (held !== undefined) this.#deps.once.release(held);
+    this.#refused(error);
   }
 
   #refused(error: GatewayError): void {

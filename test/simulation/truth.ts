@@ -12,6 +12,7 @@ import type { BudgetAmount, Refusal } from '@meridian/data-plane/admission/grant
 import { type BudgetRef, budgetId } from '@meridian/domain/budget';
 import type { Final, Intent } from '@meridian/domain/usage-record';
 import { type Books, type EventRow, eventKey } from './books.ts';
+import type { Held, OnceStore } from './once.ts';
 import { Violation } from './violation.ts';
 
 export interface Request {
@@ -20,6 +21,8 @@ export interface Request {
   readonly spoolId: string;
   readonly amounts: readonly BudgetAmount[];
   readonly leaseIds: readonly string[];
+  /** Its idempotency key. */
+  readonly held: Held | undefined;
   intent: Intent | undefined;
   final: Final | undefined;
   /** The final's write() has returned. */
@@ -204,7 +207,8 @@ export class Truth {
   }
 
   /** All requests against all events, when everything is in. `lost` tells machines that never came back. */
-  compare(books: Books, lost: (machine: string) => boolean, mayBeWrittenOff: boolean): void {
+  compare(books: Books, once: OnceStore, lost: (machine: string) => boolean, mayBeWrittenOff: boolean): void {
+    const chargedOnce: Held[] = [];
     for (const [key, request] of this.#byEvent) {
       const event = books.events.get(key);
       const { final } = request;
@@ -219,6 +223,16 @@ export class Truth {
       if (event.final.outcome !== 'recovered' && event.final.chargeNano !== final?.chargeNano) {
         throw new Violation('a final is billed as it was written', `${request.id}: ${event.final.chargeNano}, not ${final?.chargeNano}`);
       }
+      const { intent, held } = request;
+      const { tierId, markupBasisPoints, askedPriceVersion } = event.final;
+      if (
+        tierId !== intent?.tierId ||
+        markupBasisPoints !== intent.markupBasisPoints ||
+        askedPriceVersion !== intent.priceVersions[0]?.version
+      ) {
+        throw new Violation('a request is charged at the terms of its admission', `${request.id}: ${tierId} ${markupBasisPoints}`);
+      }
+      if (held !== undefined && event.final.chargeNano > 0n) chargedOnce.push(held);
       if (event.final.outcome === 'recovered' && request.completed && !request.uncertain) {
         throw new Violation('a complete answer is charged', `${request.id} was answered, and recovered as free`);
       }
@@ -226,6 +240,7 @@ export class Truth {
         throw new Violation('nothing is written off that need not be', `${request.id}: ${event.refusal}`);
       }
     }
+    once.judge(chargedOnce);
     for (const request of this.#open) throw new Violation('every request ends', `${request.id} is open`);
     for (const request of this.requests.values()) {
       if (request.completed && request.final === undefined) throw new Violation('a complete answer has a final', request.id);

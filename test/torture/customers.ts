@@ -31,7 +31,7 @@ export interface CustomersOptions {
 }
 
 /** What one request can cost at most is less, and some hundred cost that much. */
-const STEP_USD: Readonly<Record<CapScope, number>> = { key: 0.015, member: 0.03, account: 0.06 };
+const STEP_USD: Readonly<Record<CapScope, number>> = { key: 0.03, member: 0.06, account: 0.12 };
 /** Of one key, which is refused for it now and then. */
 const REQUESTS_PER_MINUTE = 20;
 const RAISE_TRIES = 20;

@@ -136,6 +136,8 @@ export class Repricing {
     this.#priceAskedAtMs.set(name, Math.min(this.#priceAskedAtMs.get(name) ?? Number.POSITIVE_INFINITY, Date.now()));
     await this.#operator().post('/admin/v1/list-prices', {
       model_id: modelId,
+      // Other service tiers follow the standard prices then, some below what they cost.
+      confirm: true,
       cards: [
         {
           prices_usd_per_million: {

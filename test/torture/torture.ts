@@ -118,7 +118,7 @@ export function summaryOf({ verdict, tally, changes, hasRedis, held, writtenOff,
   const told = (counts: ReadonlyMap<string, number>): string => [...counts].map(([name, count]) => `${count} × ${name}`).join(', ');
   return [
     `${Math.round(seconds)} s: ${tally.kills} kill -9 of processes and ${tally.backends} of backends of the database, ${tally.ends} SIGTERM, ${tally.pauses} SIGSTOP, ${tally.disturbances} disturbed connections; ${hasRedis ? 'with' : 'WITHOUT'} a redis-server`,
-    `${verdict.requests} requests: ${verdict.complete} complete, ${verdict.refused} refused by a cap, ${verdict.limited} by a rate limit, ${verdict.requests - verdict.complete - verdict.refused - verdict.limited} without an answer`,
+    `${verdict.requests} requests, retries included: ${verdict.complete} complete, ${verdict.refused} refused by a cap, ${verdict.limited} by a rate limit, ${verdict.requests - verdict.complete - verdict.refused - verdict.limited} without an answer`,
     `complete and charged: ${told(new Map([...verdict.pairs].sort()))}`,
     `without an answer: ${verdict.unanswered.never} that no provider was called for, ${verdict.unanswered.free} ended free, ${verdict.unanswered.charged} charged for what was generated; ${told(verdict.errors)}`,
     `${changes.prices} prices, ${changes.ladders} ladders, ${changes.tierRuns} tier runs: charged at ${verdict.priceVersions} versions of prices, ${verdict.markups} markups, ${verdict.tiers} tiers of accounts`,
