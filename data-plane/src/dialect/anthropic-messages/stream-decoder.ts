@@ -1,12 +1,11 @@
 /** An upstream's stream of this protocol as canonical events. */
 import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
-import type { StreamEvent } from '../../canonical/event.ts';
 import { AnswerLimitError } from '../answer-limit.ts';
-import type { StreamDecoder } from '../dialect.ts';
 import { parseEvent } from '../event-object.ts';
+import { EventStreamDecoder } from '../event-stream-decoder.ts';
 import { isObject, type JsonObject, number, rest, text } from '../json.ts';
-import { type SseEvent, SseSplitter } from '../sse.ts';
+import type { SseEvent } from '../sse.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
 import { hasFinished, readFinish } from './finish.ts';
@@ -32,12 +31,8 @@ type OpenBlock =
   | { readonly kind: 'answer'; readonly input: unknown; hasText: boolean }
   | { readonly kind: 'foreign'; readonly block: JsonObject; input: string; content: string };
 
-/** States: running, then ended by `#end` with `error` or `end`. */
-export class MessagesStreamDecoder implements StreamDecoder {
-  readonly #splitter = new SseSplitter();
-  #events: StreamEvent[] = [];
+export class MessagesStreamDecoder extends EventStreamDecoder {
   #started = false;
-  #ended = false;
   #finishSeen = false;
   #answered = false;
   #usage: JsonObject | undefined;
@@ -49,47 +44,11 @@ export class MessagesStreamDecoder implements StreamDecoder {
   /** Of all text so far: citations tell where their block stands in it. */
   #characters = 0;
 
-  push(bytes: Buffer): StreamEvent[] {
-    return this.#run(() => this.#splitter.push(bytes));
+  protected override get isWhole(): boolean {
+    return this.#finishSeen;
   }
 
-  end(): StreamEvent[] {
-    const events = this.#run(() => this.#splitter.end());
-    if (this.#ended) return events;
-    if (this.#finishSeen) this.#end({ type: 'end' });
-    else
-      this.#end({
-        type: 'error',
-        error: new GatewayError('upstream_error', { source: 'upstream', message: 'The provider closed the stream before its end.' }),
-      });
-    return [...events, ...this.#taken()];
-  }
-
-  #run(split: () => SseEvent[]): StreamEvent[] {
-    if (this.#ended) return [];
-    try {
-      for (const event of split()) {
-        this.#read(event);
-        if (this.#ended) break;
-      }
-    } catch (error) {
-      this.#end({ type: 'error', error: GatewayError.from(error) });
-    }
-    return this.#taken();
-  }
-
-  #taken(): StreamEvent[] {
-    const events = this.#events;
-    this.#events = [];
-    return events;
-  }
-
-  #end(event: StreamEvent & { readonly type: 'error' | 'end' }): void {
-    this.#events.push(event);
-    this.#ended = true;
-  }
-
-  #read(event: SseEvent): void {
+  protected override read(event: SseEvent): void {
     if (event.data === undefined || event.data.length === 0) return;
     const data = parseEvent(event.data);
     switch (data.type) {
@@ -110,14 +69,14 @@ export class MessagesStreamDecoder implements StreamDecoder {
         break;
       case 'message_stop':
         // An end without a reason is no end: nothing may pass for a plain stop.
-        if (this.#finishSeen) this.#end({ type: 'end' });
+        if (this.#finishSeen) this.finish();
         else throw new GatewayError('upstream_error', { source: 'upstream', cause: 'message_stop without a stop_reason' });
         break;
       case 'error':
-        this.#end({ type: 'error', error: errorFromAnswer(data) });
+        this.fail(errorFromAnswer(data));
         break;
       default:
-        if (event.name === 'error' || isObject(data.error)) this.#end({ type: 'error', error: errorFromAnswer(data) });
+        if (event.name === 'error' || isObject(data.error)) this.fail(errorFromAnswer(data));
     }
   }
 
@@ -125,7 +84,7 @@ export class MessagesStreamDecoder implements StreamDecoder {
   #start(message: unknown): void {
     if (this.#started || !isObject(message)) return;
     this.#started = true;
-    this.#events.push({
+    this.events.push({
       type: 'start',
       dialect: DIALECT,
       id: text(message.id) ?? '',
@@ -167,14 +126,14 @@ export class MessagesStreamDecoder implements StreamDecoder {
         return { kind: 'thinking', signature: text(block.signature) ?? '' };
       case 'redacted_thinking':
         for (const carrier of readProof({ type: 'redacted_thinking', data: block.data })) {
-          this.#events.push({ type: 'reasoning_carrier', choice: 0, carrier });
+          this.events.push({ type: 'reasoning_carrier', choice: 0, carrier });
         }
         return { kind: 'thinking', signature: '' };
       case 'tool_use': {
         const name = text(block.name) ?? '';
         if (name === JSON_ANSWER_TOOL) return { kind: 'answer', input: block.input, hasText: false };
         const call = this.#calls++;
-        this.#events.push({
+        this.events.push({
           type: 'tool_call_start',
           choice: 0,
           call,
@@ -223,7 +182,7 @@ export class MessagesStreamDecoder implements StreamDecoder {
     if (piece === '') return;
     if (open.kind === 'call') {
       open.hasArguments = true;
-      this.#events.push({ type: 'tool_call_arguments', choice: 0, call: open.call, text: piece });
+      this.events.push({ type: 'tool_call_arguments', choice: 0, call: open.call, text: piece });
     } else if (open.kind === 'answer') {
       open.hasText = true;
       this.#pushText(piece);
@@ -238,17 +197,17 @@ export class MessagesStreamDecoder implements StreamDecoder {
       case 'text':
         for (const citation of open.citations) {
           const supports = { start: open.start, end: this.#characters };
-          this.#events.push({ type: 'citation', choice: 0, citation: readCitation(citation, supports) });
+          this.events.push({ type: 'citation', choice: 0, citation: readCitation(citation, supports) });
         }
         break;
       case 'thinking':
         for (const carrier of readProof({ type: 'thinking', signature: open.signature })) {
-          this.#events.push({ type: 'reasoning_carrier', choice: 0, carrier });
+          this.events.push({ type: 'reasoning_carrier', choice: 0, carrier });
         }
         break;
       case 'call':
         if (!open.hasArguments) {
-          this.#events.push({ type: 'tool_call_arguments', choice: 0, call: open.call, text: inputText(open.input) });
+          this.events.push({ type: 'tool_call_arguments', choice: 0, call: open.call, text: inputText(open.input) });
         }
         break;
       case 'answer':
@@ -256,7 +215,7 @@ export class MessagesStreamDecoder implements StreamDecoder {
         if (!open.hasText) this.#pushText(inputText(open.input));
         break;
       case 'foreign':
-        this.#events.push({ type: 'foreign', choice: 0, part: { type: 'foreign', dialect: DIALECT, value: whole(open) } });
+        this.events.push({ type: 'foreign', choice: 0, part: { type: 'foreign', dialect: DIALECT, value: whole(open) } });
         break;
       default:
         open satisfies never;
@@ -275,7 +234,7 @@ export class MessagesStreamDecoder implements StreamDecoder {
     if (finish === undefined) return;
     this.#finishSeen = true;
     const hasOnlyAnswered = this.#answered && finish.reason === 'tool_calls';
-    this.#events.push({ type: 'finish', choice: 0, finish: hasOnlyAnswered ? { reason: 'stop', raw: finish.raw } : finish });
+    this.events.push({ type: 'finish', choice: 0, finish: hasOnlyAnswered ? { reason: 'stop', raw: finish.raw } : finish });
   }
 
   #readUsage(usage: JsonObject): void {
@@ -283,20 +242,20 @@ export class MessagesStreamDecoder implements StreamDecoder {
     const serviceTier = servedTier(this.#usage);
     if (serviceTier !== undefined && serviceTier !== this.#serviceTier) {
       this.#serviceTier = serviceTier;
-      this.#events.push({ type: 'service_tier', serviceTier });
+      this.events.push({ type: 'service_tier', serviceTier });
     }
     const report = readReport(this.#usage);
-    if (report !== undefined) this.#events.push({ type: 'usage', report });
+    if (report !== undefined) this.events.push({ type: 'usage', report });
   }
 
   #pushText(piece: string): void {
     if (piece === '') return;
     this.#characters += piece.length;
-    this.#events.push({ type: 'text', choice: 0, text: piece, logprobs: undefined });
+    this.events.push({ type: 'text', choice: 0, text: piece, logprobs: undefined });
   }
 
   #pushThinking(piece: string): void {
-    if (piece !== '') this.#events.push({ type: 'reasoning', choice: 0, text: piece });
+    if (piece !== '') this.events.push({ type: 'reasoning', choice: 0, text: piece });
   }
 
   /** Gives the piece back, when what is kept stays within its bound. */

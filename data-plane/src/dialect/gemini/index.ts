@@ -12,7 +12,8 @@ import { readPassThrough } from './pass-through-request.ts';
 import { GeminiPassThroughStream } from './pass-through-stream.ts';
 import { decodeRequest, encodeRequest } from './request.ts';
 import { decodeResponse, encodeResponse, readAnswer } from './response.ts';
-import { GeminiStreamDecoder, GeminiStreamEncoder } from './stream.ts';
+import { GeminiStreamDecoder } from './stream-decoder.ts';
+import { GeminiStreamEncoder } from './stream-encoder.ts';
 
 function framedBy(framing: Framing): Dialect {
   return {

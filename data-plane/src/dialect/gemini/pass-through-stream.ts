@@ -14,7 +14,7 @@ import type { Framing } from './framing.ts';
 import { HostedCalls } from './hosted-calls.ts';
 import { fieldsOf, listOf } from './proto-json.ts';
 import { blockFinish, readContent } from './response.ts';
-import { isFailure, readAnswerEvent } from './stream.ts';
+import { isFailure, readAnswerEvent } from './stream-decoder.ts';
 import { readAnswerUsage, reasoningTokens, servedTier } from './usage.ts';
 
 const RUNNING: StreamEnd = { state: 'running' };

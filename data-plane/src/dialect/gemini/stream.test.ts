@@ -7,7 +7,8 @@ import { packCarrier } from '../../canonical/carrier.ts';
 import type { StreamEvent } from '../../canonical/event.ts';
 import { ARRAY_FRAMING, type Framing, SSE_FRAMING } from './framing.ts';
 import { decodeRequest } from './request.ts';
-import { GeminiStreamDecoder, GeminiStreamEncoder } from './stream.ts';
+import { GeminiStreamDecoder } from './stream-decoder.ts';
+import { GeminiStreamEncoder } from './stream-encoder.ts';
 
 const FIXTURES = join(import.meta.dirname, '../../../../../shared/fixtures/open');
 const present = existsSync(FIXTURES);

@@ -4,11 +4,11 @@ import type { ServiceTier } from '@meridian/domain/price';
 import type { StreamEvent } from '../../canonical/event.ts';
 import type { Citation, Part } from '../../canonical/message.ts';
 import { AnswerLimitError } from '../answer-limit.ts';
-import type { StreamDecoder } from '../dialect.ts';
 import { parseEvent } from '../event-object.ts';
+import { EventStreamDecoder } from '../event-stream-decoder.ts';
 import { isObject, type JsonObject, number, rest, text } from '../json.ts';
 import { servedTier } from '../openai-tiers.ts';
-import { type SseEvent, SseSplitter } from '../sse.ts';
+import type { SseEvent } from '../sse.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
 import { readCitation, readSources, SOURCE_KEYS } from './citations.ts';
@@ -43,12 +43,8 @@ interface OpenChoice {
   hasFinished: boolean;
 }
 
-/** States: running, then ended by `#end` with `error` or `end`. */
-export class ChatStreamDecoder implements StreamDecoder {
-  readonly #splitter = new SseSplitter();
-  #events: StreamEvent[] = [];
+export class ChatStreamDecoder extends EventStreamDecoder {
   #started = false;
-  #ended = false;
   #finishSeen = false;
   #id = '';
   #serviceTier: ServiceTier | undefined;
@@ -59,57 +55,25 @@ export class ChatStreamDecoder implements StreamDecoder {
   /** Open calls by choice and the upstream's index. */
   readonly #calls = new Map<string, OpenCall>();
 
-  push(bytes: Buffer): StreamEvent[] {
-    return this.#run(() => this.#splitter.push(bytes));
+  protected override get isWhole(): boolean {
+    return this.#finishSeen;
   }
 
-  end(): StreamEvent[] {
-    const events = this.#run(() => this.#splitter.end());
-    if (this.#ended) return events;
-    if (this.#finishSeen) this.#end({ type: 'end' });
-    else
-      this.#end({
-        type: 'error',
-        error: new GatewayError('upstream_error', { source: 'upstream', message: 'The provider closed the stream before its end.' }),
-      });
-    return [...events, ...this.#taken()];
+  protected override settle(): void {
+    for (const choice of this.#choices.keys()) this.#closeChoice(choice);
   }
 
-  #run(split: () => SseEvent[]): StreamEvent[] {
-    if (this.#ended) return [];
-    try {
-      for (const event of split()) {
-        this.#read(event);
-        if (this.#ended) break;
-      }
-    } catch (error) {
-      this.#end({ type: 'error', error: GatewayError.from(error) });
-    }
-    return this.#taken();
-  }
-
-  #taken(): StreamEvent[] {
-    const events = this.#events;
-    this.#events = [];
-    return events;
-  }
-
-  #end(event: StreamEvent & { readonly type: 'error' | 'end' }): void {
-    if (event.type === 'end') for (const choice of this.#choices.keys()) this.#closeChoice(choice);
-    this.#events.push(event);
-    this.#ended = true;
-  }
-
-  #read(event: SseEvent): void {
+  protected override read(event: SseEvent): void {
     if (event.data === undefined || event.data.length === 0) return;
     const { data } = event;
     if (data.equals(DONE)) {
-      this.#end({ type: 'end' });
+      if (this.#choices.size > 0) this.finish();
+      else this.fail(new GatewayError('upstream_error', { source: 'upstream', message: 'The provider gave no answer.' }));
       return;
     }
     const chunk = parseEvent(data);
     if (event.name === 'error' || (chunk.error !== undefined && chunk.error !== null)) {
-      this.#end({ type: 'error', error: errorFromAnswer(chunk) });
+      this.fail(errorFromAnswer(chunk));
       return;
     }
     this.#readEnvelope(chunk);
@@ -126,7 +90,7 @@ export class ChatStreamDecoder implements StreamDecoder {
     if (!this.#started && !isAhead) {
       this.#started = true;
       this.#id = text(chunk.id) ?? '';
-      this.#events.push({
+      this.events.push({
         type: 'start',
         dialect: DIALECT,
         id: this.#id,
@@ -139,13 +103,13 @@ export class ChatStreamDecoder implements StreamDecoder {
     const serviceTier = servedTier(chunk.service_tier);
     if (serviceTier === undefined || serviceTier === this.#serviceTier) return;
     this.#serviceTier = serviceTier;
-    this.#events.push({ type: 'service_tier', serviceTier });
+    this.events.push({ type: 'service_tier', serviceTier });
   }
 
   #readUsage(usage: JsonObject): void {
     this.#usage = mergeUsage(this.#usage, usage);
     const report = readReport(this.#usage);
-    if (report !== undefined) this.#events.push({ type: 'usage', report });
+    if (report !== undefined) this.events.push({ type: 'usage', report });
   }
 
   #choice(index: number): OpenChoice {
@@ -169,8 +133,8 @@ export class ChatStreamDecoder implements StreamDecoder {
     open.hasFinished = true;
     this.#finishSeen = true;
     this.#closeChoice(index);
-    for (const citation of this.#sources) this.#events.push({ type: 'citation', choice: index, citation });
-    this.#events.push({ type: 'finish', choice: index, finish });
+    for (const citation of this.#sources) this.events.push({ type: 'citation', choice: index, citation });
+    this.events.push({ type: 'finish', choice: index, finish });
   }
 
   #readDelta(choice: number, delta: JsonObject, logprobs: unknown): void {
@@ -178,7 +142,7 @@ export class ChatStreamDecoder implements StreamDecoder {
     const reasoning = shownReasoning(delta);
     if (reasoning !== '') {
       open.tags.ignore();
-      this.#events.push({ type: 'reasoning', choice, text: reasoning });
+      this.events.push({ type: 'reasoning', choice, text: reasoning });
     }
     if (Array.isArray(delta.reasoning_details)) this.#readDetails(open, delta.reasoning_details);
     for (const part of readContent(delta.content)) this.#readPart(choice, part, logprobs);
@@ -188,7 +152,7 @@ export class ChatStreamDecoder implements StreamDecoder {
     for (const part of readContent(delta.images)) this.#readPart(choice, part, undefined);
     if (Array.isArray(delta.annotations)) {
       for (const annotation of delta.annotations.filter(isObject))
-        this.#events.push({ type: 'citation', choice, citation: readCitation(annotation) });
+        this.events.push({ type: 'citation', choice, citation: readCitation(annotation) });
     }
     const calls = Array.isArray(delta.tool_calls)
       ? delta.tool_calls
@@ -210,13 +174,13 @@ export class ChatStreamDecoder implements StreamDecoder {
     if (part.type === 'text') this.#pieces(choice, this.#choice(choice).tags.push(part.text), logprobs);
     else if (part.type === 'reasoning') {
       this.#choice(choice).tags.ignore();
-      if (part.text !== '') this.#events.push({ type: 'reasoning', choice, text: part.text });
+      if (part.text !== '') this.events.push({ type: 'reasoning', choice, text: part.text });
     } else if (part.type === 'image') this.#content({ type: 'media', choice, part });
   }
 
   #pieces(choice: number, pieces: readonly Piece[], logprobs: unknown): void {
     for (const piece of pieces) {
-      if (piece.type === 'reasoning') this.#events.push({ type: 'reasoning', choice, text: piece.text });
+      if (piece.type === 'reasoning') this.events.push({ type: 'reasoning', choice, text: piece.text });
       else this.#content({ type: 'text', choice, text: piece.text, logprobs });
     }
   }
@@ -224,14 +188,14 @@ export class ChatStreamDecoder implements StreamDecoder {
   /** What is no reasoning ends the block of it. */
   #content(event: StreamEvent & { readonly choice: number }): void {
     this.#closeReasoning(event.choice);
-    this.#events.push(event);
+    this.events.push(event);
   }
 
   /** The details of a block of reasoning, which come in pieces, are one carrier at its end. */
   #closeReasoning(choice: number): void {
     const { details } = this.#choice(choice);
     if (details.isEmpty) return;
-    for (const carrier of ownCarriers(details.take())) this.#events.push({ type: 'reasoning_carrier', choice, carrier });
+    for (const carrier of ownCarriers(details.take())) this.events.push({ type: 'reasoning_carrier', choice, carrier });
   }
 
   #closeChoice(choice: number): void {
@@ -248,7 +212,7 @@ export class ChatStreamDecoder implements StreamDecoder {
       kind === 'custom' ? text(called.input) : isObject(called.arguments) ? JSON.stringify(called.arguments) : text(called.arguments);
     if (piece === undefined || piece === '') return;
     open.hasArguments = true;
-    this.#events.push({ type: 'tool_call_arguments', choice, call: open.call, text: piece });
+    this.events.push({ type: 'tool_call_arguments', choice, call: open.call, text: piece });
   }
 
   /** The call a delta belongs to. Without an index each new id is a new call; with one, a new id at the same index is too. */
@@ -288,6 +252,6 @@ export class ChatStreamDecoder implements StreamDecoder {
 
   #closeCall(open: OpenCall): void {
     open.hasArguments = true;
-    this.#events.push({ type: 'tool_call_arguments', choice: open.choice, call: open.call, text: '{}' });
+    this.events.push({ type: 'tool_call_arguments', choice: open.choice, call: open.call, text: '{}' });
   }
 }

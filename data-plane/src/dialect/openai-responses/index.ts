@@ -8,7 +8,8 @@ import { readPassThrough } from './pass-through-request.ts';
 import { ResponsesPassThroughStream } from './pass-through-stream.ts';
 import { decodeRequest, encodeRequest } from './request.ts';
 import { decodeResponse, encodeResponse, readAnswer } from './response.ts';
-import { ResponsesStreamDecoder, ResponsesStreamEncoder } from './stream.ts';
+import { ResponsesStreamDecoder } from './stream-decoder.ts';
+import { ResponsesStreamEncoder } from './stream-encoder.ts';
 
 export const openaiResponses: Dialect = {
   name: 'openai-responses',

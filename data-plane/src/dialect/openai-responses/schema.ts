@@ -47,5 +47,8 @@ export const DEFAULT_EFFORT = 'high';
  */
 export const MAX_REPEATED_BYTES = 1024 * 1024;
 
+/** More items in one answer are no answer any more. */
+export const MAX_OUTPUT_ITEMS = 4_096;
+
 /** The longest id of a call that is taken upstream. */
 export const MAX_CALL_ID_CHARACTERS = 64;

@@ -7,7 +7,8 @@ import { unpackCarrier } from '../../canonical/carrier.ts';
 import type { StreamEvent } from '../../canonical/event.ts';
 import { isObject } from '../json.ts';
 import { openaiResponses } from './index.ts';
-import { ResponsesStreamDecoder, ResponsesStreamEncoder } from './stream.ts';
+import { ResponsesStreamDecoder } from './stream-decoder.ts';
+import { ResponsesStreamEncoder } from './stream-encoder.ts';
 import { eventsOf, type Json, present, recordedStreams, requestOf, sse } from './testing.ts';
 
 const REQUEST_ID = 'req_abc';
