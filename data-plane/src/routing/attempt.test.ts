@@ -82,7 +82,7 @@ interface Run {
 
 function run(
   answers: readonly Vendor[],
-  options: { stream?: boolean; candidates?: AttemptJob['candidates']; request?: PassThroughRequest } = {},
+  options: { stream?: boolean; candidates?: AttemptJob['candidates']; request?: PassThroughRequest; upstream?: Upstream } = {},
 ): Run {
   vendors = [...answers];
   const stream = options.stream ?? false;
@@ -105,7 +105,7 @@ function run(
   const request = options.request ?? openaiChat.readPassThrough('chat', body);
   const running = attempt(
     {
-      upstream,
+      upstream: options.upstream ?? upstream,
       providerFor,
       timeouts: () => ({ connectMs: 1_000, firstByteMs: 5_000, idleMs: 5_000, totalMs: 20_000 }),
       nowMs: () => timeMs,
@@ -280,16 +280,26 @@ describe('the next candidate', () => {
     );
     await expect.poll(() => seen.length).toBe(4);
     expect(handedOn).toEqual([3]);
+    const next = event({ content: 'c' });
+    vendor?.socket?.write(`${next.length.toString(16)}\r\n${next}\r\n`);
+    await expect.poll(() => seen.length).toBe(5);
     vendor?.socket?.write(`${ENDING.length.toString(16)}\r\n${ENDING}\r\n0\r\n\r\n`);
     expect((await running.done).kind).toBe('stream');
   });
 
-  it('hands on what came before a failure in the same read, and is committed by it', async () => {
-    const breaks: Vendor = (_, response) => void response.socket?.write(`${inOneWrite(event({ content: 'begun' }))}no length\r\n`);
-    const { running, seen } = run([breaks, respond(200, event({ content: 'again' }) + ENDING, EVENTS)], {
-      stream: true,
-      candidates: [candidate('p1'), candidate('p2')],
-    });
+  it('hands on what came before a failure that is told in the same turn, and is committed by it', async () => {
+    const atOnce: Upstream = {
+      dispatch: (_, handler) => {
+        queueMicrotask(() => {
+          handler.onHead(200, EVENTS);
+          handler.onData(Buffer.from(event({ content: 'begun' })));
+          handler.onFailure({ kind: 'reset', uncertain: true, cause: undefined });
+        });
+        return { pause: () => {}, resume: () => {}, cancel: () => {} };
+      },
+      close: () => Promise.resolve(),
+    };
+    const { running, seen } = run([], { stream: true, candidates: [candidate('p1'), candidate('p2')], upstream: atOnce });
     expect(errorOf(await running.done).code).toBe('upstream_error');
     expect(running.traces).toHaveLength(1);
     expect(seen.join('')).toContain('begun');

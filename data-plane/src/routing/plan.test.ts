@@ -21,18 +21,25 @@ const CHAT: RequestFacts = {
   needs: [],
 };
 
-function planned(facts: Partial<RequestFacts>, sketch: Sketch = {}): Plan | GatewayError {
+/** Plans on one picture. */
+function planner(sketch: Sketch = {}): (facts: Partial<RequestFacts>) => Plan | GatewayError {
   const { picture, apiKey } = samplePicture(sketch);
   const key = picture.keyByHash(hashApiKey(PEPPER, apiKey));
   if (key === undefined) throw new Error('the picture does not know its key');
-  try {
-    const customerPlan = picture.plan('starter');
-    if (customerPlan === undefined) throw new Error('the picture does not know its plan');
-    return plan(picture, { ...CHAT, ...facts }, { key, plan: customerPlan }, 'us', 2_000);
-  } catch (thrown) {
-    if (thrown instanceof GatewayError) return thrown;
-    throw thrown;
-  }
+  return (facts) => {
+    try {
+      const customerPlan = picture.plan('starter');
+      if (customerPlan === undefined) throw new Error('the picture does not know its plan');
+      return plan(picture, { ...CHAT, ...facts }, { key, plan: customerPlan }, 'us', 2_000);
+    } catch (thrown) {
+      if (thrown instanceof GatewayError) return thrown;
+      throw thrown;
+    }
+  };
+}
+
+function planned(facts: Partial<RequestFacts>, sketch?: Sketch): Plan | GatewayError {
+  return planner(sketch)(facts);
 }
 
 describe('planning', () => {
@@ -131,6 +138,18 @@ describe('planning', () => {
       message: expect.stringContaining('output'),
     });
     expect(planned({ model: 'embed-1', operation: 'embeddings' }, { prices: { input: 0n } })).toMatchObject({ model: { id: 'embed-1' } });
+    expect(planned({ model: 'embed-1', operation: 'embeddings' }, { prices: { output: 1n } })).toMatchObject({
+      status: 400,
+      param: 'model',
+    });
+  });
+
+  it('looks at the prices of each tier, whichever was asked for before', () => {
+    const plans = planner({ prices: { input: 1n, output: 1n }, priorityPrices: { input: 2n } });
+    for (let round = 0; round < 2; round++) {
+      expect(plans({})).toMatchObject({ model: { id: 'm-1.5' } });
+      expect(plans({ serviceTier: 'priority' })).toMatchObject({ status: 400, message: expect.stringContaining('output') });
+    }
   });
 
   it('refuses an operation that the model is not for', () => {
