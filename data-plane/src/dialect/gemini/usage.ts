@@ -70,16 +70,22 @@ function readInput(usage: UsageDraft, raw: UsageObject, prompt: number): void {
 const MODALITIES = ['TEXT', 'AUDIO', 'IMAGE', 'DOCUMENT', 'VIDEO'] as const;
 type Modality = (typeof MODALITIES)[number];
 
+const NONE_TOLD: Partial<Record<Modality, number>> = Object.freeze({});
+
 function modalities(raw: UsageObject, ...keys: readonly string[]): Partial<Record<Modality, number>> {
-  const found: Partial<Record<Modality, number>> = {};
-  for (const list of keys.map((key) => raw[key])) {
-    for (const entry of Array.isArray(list) ? list : []) {
+  let found: Partial<Record<Modality, number>> | undefined;
+  for (const key of keys) {
+    const list = raw[key];
+    if (!Array.isArray(list)) continue;
+    for (const entry of list) {
       if (!isUsageObject(entry)) continue;
       const modality = MODALITIES.find((known) => known === entry.modality);
-      if (modality !== undefined) found[modality] = (found[modality] ?? 0) + (count(entry, 'tokenCount') ?? 0);
+      if (modality === undefined) continue;
+      found ??= {};
+      found[modality] = (found[modality] ?? 0) + (count(entry, 'tokenCount') ?? 0);
     }
   }
-  return found;
+  return found ?? NONE_TOLD;
 }
 
 function sum(a: number | undefined, b: number | undefined): number | undefined {

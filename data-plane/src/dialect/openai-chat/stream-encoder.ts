@@ -40,6 +40,8 @@ interface CustomCall {
 export class ChatStreamEncoder implements StreamEncoder {
   readonly #terms: EncodeStreamTerms;
   #envelope: JsonObject = NO_REST;
+  /** The JSON of a chunk up to its choices. */
+  #head = '{';
   #isOurs = false;
   #usage: UsageReport | undefined;
   readonly #losses = new StreamLosses();
@@ -128,7 +130,7 @@ export class ChatStreamEncoder implements StreamEncoder {
         this.#chunk({ index: event.choice, delta: {}, logprobs: null, finish_reason: writeFinish(event.finish) });
         break;
       case 'service_tier':
-        this.#envelope = { ...this.#envelope, service_tier: writeTier(event.serviceTier) };
+        this.#setEnvelope({ ...this.#envelope, service_tier: writeTier(event.serviceTier) });
         break;
       case 'usage':
         this.#usage = event.report;
@@ -147,15 +149,20 @@ export class ChatStreamEncoder implements StreamEncoder {
   #start(event: StreamEvent & { readonly type: 'start' }): void {
     const { requestId, createdSeconds, model, request, wantsStreamUsage } = this.#terms;
     this.#isOurs = event.dialect === DIALECT;
-    this.#envelope = {
+    this.#setEnvelope({
       ...(this.#isOurs ? event.rest : NO_REST),
       id: this.#isOurs && event.id !== '' ? event.id : answerId('chatcmpl-', requestId),
       object: 'chat.completion.chunk',
       created: event.createdSeconds ?? createdSeconds,
       model: model ?? event.model ?? request.model,
       ...(wantsStreamUsage ? { usage: null } : {}),
-    };
+    });
     this.#delta(0, {});
+  }
+
+  #setEnvelope(envelope: JsonObject): void {
+    this.#envelope = envelope;
+    this.#head = `${JSON.stringify(envelope).slice(0, -1)},`;
   }
 
   #choice(index: number): OpenChoice {
@@ -206,9 +213,14 @@ export class ChatStreamEncoder implements StreamEncoder {
   }
 
   #chunk(choice: JsonObject): void {
-    // Without a usage chunk at the end, the next one has to tell.
-    const losses = this.#terms.wantsStreamUsage ? NO_REST : this.#losses.newMember(LOSS_MEMBER);
-    this.#out.push(Buffer.from(`data: ${JSON.stringify({ ...this.#envelope, choices: [choice], ...losses })}\n\n`));
+    this.#out.push(Buffer.from(`data: ${this.#head}"choices":[${JSON.stringify(choice)}]${this.#newLosses()}}\n\n`));
+  }
+
+  /** As a further member of a chunk: without a usage chunk at the end, the next one has to tell. */
+  #newLosses(): string {
+    if (this.#terms.wantsStreamUsage) return '';
+    const members = JSON.stringify(this.#losses.newMember(LOSS_MEMBER)).slice(1, -1);
+    return members === '' ? '' : `,${members}`;
   }
 }
 
