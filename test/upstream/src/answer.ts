@@ -46,6 +46,8 @@ export interface TokenCounts {
   cacheWrite: number | null;
   completion: number;
   reasoning: number;
+  /** The tier that the usage tells, where a knob says so. */
+  servedTier?: string;
 }
 
 export interface Answer {
@@ -59,6 +61,8 @@ export interface AnswerWishes {
   reasoning?: number;
   /** Output tokens that are billed and not shown, above every limit. */
   extraOutput?: number;
+  /** The service tier that is told, whatever was asked for. */
+  servedTier?: string;
   empty?: boolean;
   hugeBytes?: number;
   cache?: 'read' | 'write';
@@ -225,6 +229,7 @@ export function generateAnswer(request: ModelRequest, wishes: AnswerWishes, cach
       cacheWrite: wishes.cache === 'write' || marked !== null ? cached.write : null,
       completion: visible + reasoning + (wishes.extraOutput ?? 0),
       reasoning,
+      ...(wishes.servedTier === undefined ? {} : { servedTier: wishes.servedTier }),
     },
   };
 }

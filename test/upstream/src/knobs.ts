@@ -24,6 +24,7 @@ export interface Knobs {
   no_usage?: boolean;
   seed_usage?: boolean;
   extra_output?: number;
+  served_tier?: string;
   error_event_after?: number;
   tokens?: number;
   reasoning?: number;
@@ -76,6 +77,7 @@ const KINDS: Record<keyof Knobs | keyof Condition, Kind> = {
   no_usage: 'flag',
   seed_usage: 'flag',
   extra_output: 'number',
+  served_tier: 'text',
   error_event_after: 'number',
   tokens: 'number',
   reasoning: 'number',

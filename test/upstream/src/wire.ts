@@ -71,6 +71,7 @@ export function wishesOf(knobs: Knobs): AnswerWishes {
     ...(knobs.tokens === undefined ? {} : { tokens: knobs.tokens }),
     ...(knobs.reasoning === undefined ? {} : { reasoning: knobs.reasoning }),
     ...(knobs.extra_output === undefined ? {} : { extraOutput: knobs.extra_output }),
+    ...(knobs.served_tier === undefined ? {} : { servedTier: knobs.served_tier }),
     ...(knobs.empty === undefined ? {} : { empty: knobs.empty }),
     ...(knobs.huge === undefined ? {} : { hugeBytes: knobs.huge }),
     ...(knobs.cache === undefined ? {} : { cache: knobs.cache }),

@@ -104,6 +104,12 @@ describe.each(WIRES.map((wire) => wire.name))('%s', (name) => {
     expect(await settled()).toMatchObject({ usage_sent: false, completed: true });
   });
 
+  test('served_tier is the tier that is told', async () => {
+    for (const stream of [false, true]) {
+      expect((await hear({ sim: 'served_tier=priority', stream })).raw).toMatch(/"service_?[tT]ier": ?"priority"/);
+    }
+  });
+
   test('a filter may end the answer, and the finish may be any', async () => {
     for (const stream of [false, true]) {
       const filtered = await hear({ sim: 'content_filter=2', stream });

@@ -18,7 +18,7 @@ export function usageObject(model: string, counts: TokenCounts, ttl: '5m' | '1h'
     },
     output_tokens: completion,
     ...(traitsOf(model).tellsThinking && reasoning > 0 ? { output_tokens_details: { thinking_tokens: reasoning } } : {}),
-    service_tier: 'standard',
+    service_tier: counts.servedTier ?? 'standard',
     inference_geo: 'not_available',
   };
 }

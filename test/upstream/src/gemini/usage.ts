@@ -29,7 +29,7 @@ export function usageMetadata(counts: TokenCounts, done: Progress): JsonObject {
     ...(cached > 0 ? { cacheTokensDetails: modalities(cached, 0) } : {}),
     ...(image > 0 ? { candidatesTokensDetails: [{ modality: 'IMAGE', tokenCount: image }] } : {}),
     ...(thoughts > 0 ? { thoughtsTokenCount: thoughts } : {}),
-    serviceTier: 'standard',
+    serviceTier: counts.servedTier ?? 'standard',
   };
 }
 

@@ -42,6 +42,7 @@ function serveChat(call: Call, body: JsonObject, knobs: Knobs, around: Surroundi
   const request = readChatRequest(body);
   checkModel(call.provider, request.model);
   checkStrict(body, knobs);
+  request.serviceTier = knobs.served_tier ?? request.serviceTier;
   const answer = generateAnswer(request, wishesOf(knobs), around.cache);
   const created = Math.floor(around.now() / 1000);
   const id = call.provider === 'openai' ? `chatcmpl-${around.newId(29)}` : `gen-${created}-${around.newId(20)}`;

@@ -34,6 +34,7 @@ function serveResponse(call: Call, body: JsonObject, knobs: Knobs, around: Surro
   const request = readResponsesRequest(body, key, around.stored);
   checkModel('openai', request.model);
   checkStrict(body, knobs);
+  request.serviceTier = knobs.served_tier ?? request.serviceTier;
   const answer = generateAnswer(request, wishesOf(knobs), around.cache);
   const usage = usageObject(answer.counts);
   const context: WireContext = {
