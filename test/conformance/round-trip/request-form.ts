@@ -7,6 +7,7 @@ import { boundedCallId } from '@meridian/data-plane/canonical/call-id';
 import { asFunction, grammarOf, inputAsArguments } from '@meridian/data-plane/canonical/custom-tool';
 import type { LossName } from '@meridian/data-plane/canonical/loss';
 import type { Message, Part, Rest, TextPart, ToolResultPart } from '@meridian/data-plane/canonical/message';
+import { nearestEffort } from '@meridian/data-plane/canonical/reasoning-effort';
 import type { Request } from '@meridian/data-plane/canonical/request';
 import type { Tool } from '@meridian/data-plane/canonical/tool';
 import { boundedToolName } from '@meridian/data-plane/canonical/tool-name';
@@ -325,7 +326,6 @@ export const SAME_RULES: readonly Rule[] = [
   { why: 'who read it is no part of what it says', request: (one) => ({ ...one, dialect: C, model: '' }) },
   { why: 'usage is asked for in all streams', request: (one) => ({ ...one, wantsStreamUsage: one.stream }) },
   { why: 'these are what there is without them', request: defaults },
-  { why: 'how much to think has several words', request: (one) => ({ ...one, reasoning: undefined }) },
   {
     why: 'a call that was never signed says so, or it is refused',
     of: [G],
@@ -658,6 +658,23 @@ function applied(request: Request, rules: readonly Rule[], terms: RequestFormTer
   return form;
 }
 
+/**
+ * How much to think, in the one word that it comes down to: not to think is an effort, too, a budget has its nearest word (and that is a loss),
+ * what is left to the model is much, and some are told only whether.
+ */
+function thinkingForm(reasoning: Request['reasoning'], { of, losses }: RequestFormTerms): string | undefined {
+  if (reasoning === undefined || reasoning.isDefault === true || losses.has('reasoning_effort')) return undefined;
+  const { effort, budgetTokens, mode } = reasoning;
+  // A model that is asked for nothing decides for itself there.
+  if (mode === 'off' || effort === 'none') return of === R && effort !== 'none' ? undefined : 'none';
+  if (of === A) return (effort ?? budgetTokens ?? mode) === undefined ? undefined : 'some';
+  if (effort !== undefined) return effort;
+  // What is left to the model has no budget there.
+  if (mode === 'adaptive' && of === G) return undefined;
+  if (budgetTokens !== undefined) return losses.has('reasoning_budget') ? nearestEffort(budgetTokens) : `${budgetTokens} tokens`;
+  return mode === 'adaptive' ? 'high' : undefined;
+}
+
 /** What a request that was given to an encoder is to say. */
 export function writtenForm(request: Request, terms: RequestFormTerms): unknown {
   return readForm(applied(request, WRITING_RULES, terms), terms);
@@ -666,5 +683,5 @@ export function writtenForm(request: Request, terms: RequestFormTerms): unknown 
 /** What a request that was read says. */
 export function readForm(request: Request, terms: RequestFormTerms): unknown {
   const form = applied(request, SAME_RULES, terms);
-  return { ...form, messages: script(form.messages) };
+  return { ...form, reasoning: thinkingForm(request.reasoning, terms), messages: script(form.messages) };
 }
