@@ -62,6 +62,7 @@ function carryOwn(one: RequestCase, request: ClientRequest, client: DialectName,
   } else if (expected === 'refuse') complaints.push('it was not refused');
   else {
     for (const name of judged.losses) if (!expected.includes(name)) complaints.push(`${name} is lost without need`);
+    for (const name of expected) if (!judged.losses.includes(name)) complaints.push(`${name} is lost without a name`);
     if (via === 'words') complaints.push(...(one.check?.(judged.body, upstream, client) ?? []));
   }
   return { kind: 'request', number: one.number, what: one.what, client, upstream, via, judged, complaints };

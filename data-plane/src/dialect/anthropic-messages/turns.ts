@@ -34,6 +34,8 @@ export function writeTurns(messages: readonly Message[], isOurs: boolean, ways: 
       else system.push(...texts);
     } else append(turns, message.role === 'assistant' ? 'assistant' : 'user', blocks);
   }
+  // A request must have a message: what stands for all of the conversation is said by the user then.
+  if (turns.length === 0 && system.length > 0) return { system: [], messages: [{ role: 'user', content: system }] };
   if (!turns.some(({ role }) => role !== 'system'))
     throw invalid("The parameter 'messages' holds nothing that this model can be shown.", 'messages');
   trimPrefill(turns.at(-1));

@@ -51,6 +51,9 @@ class Writer {
     this.#addMedia();
     if (this.#contents.at(-1)?.role === 'model') this.#lost({ name: 'prefill' });
     // A request must have a content: what stands for all of the conversation is said by the user then.
+    if (this.#contents.length === 0 && this.#system.length === 0) {
+      throw invalid("The parameter 'messages' holds nothing that this model can be shown.", 'messages');
+    }
     if (this.#contents.length === 0) return { systemInstruction: undefined, contents: [{ role: 'user', parts: this.#system }] };
     return { systemInstruction: this.#system.length === 0 ? undefined : { parts: this.#system }, contents: this.#contents };
   }

@@ -120,11 +120,18 @@ export function writeMessages(messages: readonly Message[], terms: MessageTerms)
     const parts = message.role === 'user' ? [...hoisted, ...message.parts] : message.parts;
     if (message.role !== 'user' && hoisted.length > 0) written.push(...writeHoisted(hoisted, { ...terms, at }));
     hoisted = [];
-    written.push(writeMessage({ ...message, parts }, { ...terms, at }));
+    const one = writeMessage({ ...message, parts }, { ...terms, at });
+    // A turn of which nothing is left: a proof of thinking alone, which nobody here can read.
+    if (terms.isOurs || message.role !== 'assistant' || !saysNothing(one)) written.push(one);
   }
   if (hoisted.length > 0) written.push(...writeHoisted(hoisted, { ...terms, at: `messages[${messages.length - 1}]` }));
   if (!terms.isOurs && written.at(-1)?.role === 'assistant') terms.lose({ name: 'prefill' });
   return written;
+}
+
+/** An empty text, and nothing beside it. */
+function saysNothing({ role: _, name: __, content, ...others }: JsonObject): boolean {
+  return content === '' && Object.keys(others).length === 0;
 }
 
 function writeHoisted(parts: readonly Part[], terms: MessageTerms & PartTerms): JsonObject[] {

@@ -1,15 +1,14 @@
 /** The pass-through lane of a chat stream. */
-import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
-import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
-import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
+import { MAX_HELD_BYTES } from '../answer-facts.ts';
 import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, withLiteral } from '../json.ts';
 import { MemberSearch, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
 import { servedTier } from '../openai-tiers.ts';
-import { type SseEvent, SseSplitter } from '../sse.ts';
+import { PassThroughStream, type Told } from '../pass-through-stream.ts';
+import type { SseEvent } from '../sse.ts';
 import { withoutUpstreamCost } from '../upstream-cost.ts';
-import { errorFromAnswer, streamFailure } from '../upstream-error.ts';
+import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
 import { hasFinished } from './finish.ts';
 import { contentBytes, hasContent } from './response.ts';
@@ -18,8 +17,6 @@ import { readUsage, reasoningTokens } from './usage.ts';
 const DONE = Buffer.from('[DONE]');
 const DONE_EVENT = Buffer.from('data: [DONE]\n\n');
 const NOTHING = Buffer.alloc(0);
-const RUNNING: StreamEnd = { state: 'running' };
-const FINISHED: StreamEnd = { state: 'finished' };
 const MODEL_KEY: ReadonlySet<string> = new Set(['model']);
 const USAGE_NULL = Buffer.from(',"usage":null');
 
@@ -41,8 +38,6 @@ const MODEL = SEARCHED.indexOf('model');
 const FIRST_TEXT = SEARCHED.indexOf('content');
 
 /**
- * States: the machine runs, uncommitted at first, until it is finished or broken; `#finish` and `#break` alone end it.
- *
  * Until the commit every event is parsed. After it an event is only searched for a quoted `usage`, `error` or finish
  * reason: inside a string of JSON a quote is always escaped, so text that speaks of usage is never taken for it. What
  * is found is parsed, and so is an event that does not begin and end as an object; every other event goes out with the same bytes but for the model's name.
@@ -52,11 +47,7 @@ const FIRST_TEXT = SEARCHED.indexOf('content');
  * within a factor of two and a half of what providers report. Tool calls come out up to five times too low (the markup around them
  * is not seen), hidden reasoning does not count at all: a miscount is in the client's favour.
  */
-export class ChatPassThroughStream implements AnswerStream {
-  readonly #terms: StreamTerms;
-  readonly #splitter = new SseSplitter();
-  #end: StreamEnd = RUNNING;
-  #committed = false;
+export class ChatPassThroughStream extends PassThroughStream {
   #finishSeen = false;
   #out: Buffer[] = [];
   #heldBytes = 0;
@@ -68,95 +59,49 @@ export class ChatPassThroughStream implements AnswerStream {
   #usageChunk: JsonObject | undefined;
   #upstreamModel: string | undefined;
   #serviceTier: ServiceTier | undefined;
-  #contentEvents = 0;
-  /** `#contentEvents` when usage was last reported. */
-  #reportedEvents = 0;
-  #textBytes = 0;
   readonly #search = new MemberSearch(SEARCHED);
   /** The model's name as the upstream writes it, in quotes, and as the client is to read it. */
   #modelFrom: Buffer | undefined;
   #modelTo = NOTHING;
 
-  constructor(terms: StreamTerms) {
-    this.#terms = terms;
-  }
-
-  get committed(): boolean {
-    return this.#committed;
-  }
-
-  get end(): StreamEnd {
-    return this.#end;
-  }
-
-  get facts(): AnswerFacts {
+  protected override get told(): Told {
     const usage = readUsage(this.#usage);
     return {
       usage,
-      usageIsInterim: usage !== undefined && this.#contentEvents > this.#reportedEvents,
       serviceTier: this.#serviceTier,
       model: this.#upstreamModel,
-      empty: this.#contentEvents === 0 && hasNoOutput(usage),
-      countedOutputTokens: Math.max(this.#contentEvents, Math.ceil(this.#textBytes / TEXT_BYTES_PER_TOKEN)),
       reasoningTokens: reasoningTokens(this.#usage),
     };
   }
 
-  push(bytes: Buffer): void {
-    this.#guard(() => this.#splitter.push(bytes));
+  protected override get isWhole(): boolean {
+    return this.#finishSeen;
   }
 
-  close(): void {
-    this.#guard(() => this.#splitter.end());
-    if (this.#end !== RUNNING) return;
-    if (this.#finishSeen) this.#finish();
-    else this.#break(new GatewayError('upstream_error', { source: 'upstream', message: 'The provider closed the stream before its end.' }));
-  }
-
-  take(): Buffer[] {
+  override take(): Buffer[] {
     const taken = this.#out;
     this.#out = [];
     this.#heldBytes = 0;
     return taken;
   }
 
-  terminal(costUsdLiteral: string): Buffer[] {
+  override terminal(costUsdLiteral: string): Buffer[] {
     const bytes = this.#tail;
     this.#tail = [];
-    if (this.#terms.wantsStreamUsage && this.#usage !== undefined) bytes.push(this.#usageEvent(this.#usage, costUsdLiteral));
+    if (this.terms.wantsStreamUsage && this.#usage !== undefined) bytes.push(this.#usageEvent(this.#usage, costUsdLiteral));
     bytes.push(DONE_EVENT);
     return bytes;
   }
 
-  #guard(split: () => SseEvent[]): void {
-    if (this.#end !== RUNNING) return;
-    try {
-      for (const event of split()) {
-        this.#take(event);
-        if (this.#end !== RUNNING) return;
-      }
-    } catch (error) {
-      this.#break(streamFailure(error));
-    }
-  }
-
-  #finish(): void {
-    this.#end = FINISHED;
-  }
-
-  #break(error: GatewayError): void {
-    this.#end = { state: 'broken', error };
-  }
-
-  #take(event: SseEvent): void {
+  protected override read(event: SseEvent): void {
     const { data } = event;
     // Comments and blocks without data are the upstream's own keep-alives; ours are sent by the server.
     if (data === undefined || data.length === 0) return;
     if (data.equals(DONE)) {
-      this.#finish();
+      this.finish();
       return;
     }
-    if (!this.#committed || event.name === 'error' || event.cutShort || !event.singleLine) {
+    if (!this.isCommitted || event.name === 'error' || event.cutShort || !event.singleLine) {
       this.#takeParsed(event, data);
       return;
     }
@@ -171,7 +116,7 @@ export class ChatPassThroughStream implements AnswerStream {
     const model = this.#search.values[MODEL] ?? -1;
     if (from !== undefined && model !== -1 && !standsAt(raw, model, from)) return true;
     const usage = this.#search.values[USAGE] ?? -1;
-    if (usage !== -1 && !this.#terms.wantsStreamUsage && !isPlainNullUsage(raw, usage)) return true;
+    if (usage !== -1 && !this.terms.wantsStreamUsage && !isPlainNullUsage(raw, usage)) return true;
     for (let index = 0; index < MODEL; index++) {
       const value = this.#search.values[index] ?? -1;
       if (value !== -1 && raw[value] !== LETTER_N) return true;
@@ -186,7 +131,7 @@ export class ChatPassThroughStream implements AnswerStream {
     const { values } = this.#search;
     // From the back, so that the places found stay where they are.
     const model = values[MODEL] ?? -1;
-    const usage = this.#terms.wantsStreamUsage ? -1 : (values[USAGE] ?? -1);
+    const usage = this.terms.wantsStreamUsage ? -1 : (values[USAGE] ?? -1);
     if (usage > model) edited = withoutUsage(edited, usage);
     if (model !== -1 && this.#modelFrom !== undefined) edited = replaced(edited, model, model + this.#modelFrom.length, this.#modelTo);
     if (usage !== -1 && usage < model) edited = withoutUsage(edited, usage);
@@ -199,8 +144,8 @@ export class ChatPassThroughStream implements AnswerStream {
       const value = this.#search.values[index] ?? -1;
       const bytes = value === -1 ? 0 : stringBytesAt(raw, value);
       if (bytes === 0) continue;
-      this.#contentEvents++;
-      this.#textBytes += bytes;
+      this.contentEvents++;
+      this.textBytes += bytes;
       return;
     }
   }
@@ -211,7 +156,7 @@ export class ChatPassThroughStream implements AnswerStream {
     this.#readFacts(chunk);
     const carriesUsage = this.#readUsage(chunk);
     if (event.name === 'error' || (failure !== undefined && failure !== null)) {
-      this.#break(errorFromAnswer(chunk));
+      this.fail(errorFromAnswer(chunk));
       return;
     }
     const choices = Array.isArray(chunk.choices) ? chunk.choices.filter(isObject) : [];
@@ -219,12 +164,12 @@ export class ChatPassThroughStream implements AnswerStream {
     if (finishes) this.#finishSeen = true;
     const hasNews = this.#readChoices(choices);
     // A report on an event with content counts that content, too.
-    if (carriesUsage) this.#reportedEvents = this.#contentEvents;
+    if (carriesUsage) this.reportedEvents = this.contentEvents;
     if (carriesUsage && choices.length === 0) return;
     if (finishes && carriesUsage) this.#tailing = true;
     else if (hasNews) this.#untail();
     this.#hand(this.#edit(event, data, chunk, carriesUsage));
-    if (hasNews) this.#committed = true;
+    if (hasNews) this.isCommitted = true;
   }
 
   /** Counts what the choices bring; whether it is content. */
@@ -234,9 +179,9 @@ export class ChatPassThroughStream implements AnswerStream {
       const delta: unknown = choice.delta ?? choice.message;
       if (!isObject(delta) || !hasContent(delta)) continue;
       hasNews = true;
-      this.#textBytes += contentBytes(delta);
+      this.textBytes += contentBytes(delta);
     }
-    if (hasNews) this.#contentEvents++;
+    if (hasNews) this.contentEvents++;
     return hasNews;
   }
 
@@ -245,7 +190,7 @@ export class ChatPassThroughStream implements AnswerStream {
     const { model } = chunk;
     if (typeof model !== 'string' || model === '' || model === this.#upstreamModel) return;
     this.#upstreamModel = model;
-    const asked = this.#terms.model;
+    const asked = this.terms.model;
     if (asked === undefined || asked === model) {
       this.#modelFrom = undefined;
       return;
@@ -267,9 +212,9 @@ export class ChatPassThroughStream implements AnswerStream {
 
   /** The event without its usage and with the client's model name; the same bytes where nothing changes. */
   #edit(event: SseEvent, data: Buffer, chunk: JsonObject, carriesUsage: boolean): Buffer {
-    const asked = this.#terms.model;
+    const asked = this.terms.model;
     const renames = asked !== undefined && typeof chunk.model === 'string' && chunk.model !== asked;
-    const strips = carriesUsage || (!this.#terms.wantsStreamUsage && chunk.usage === null);
+    const strips = carriesUsage || (!this.terms.wantsStreamUsage && chunk.usage === null);
     if (!renames && !strips) return event.raw;
     if (strips) {
       const rest: Record<string, unknown> = { ...chunk };
@@ -300,9 +245,9 @@ export class ChatPassThroughStream implements AnswerStream {
       return;
     }
     this.#out.push(bytes);
-    if (this.#committed) return;
+    if (this.isCommitted) return;
     this.#heldBytes += bytes.length;
-    if (this.#heldBytes > MAX_HELD_BYTES) this.#committed = true;
+    if (this.#heldBytes > MAX_HELD_BYTES) this.isCommitted = true;
   }
 
   /** The one usage chunk, whichever way the upstream sent its usage. */
@@ -310,7 +255,7 @@ export class ChatPassThroughStream implements AnswerStream {
     const chunk = this.#usageChunk ?? {};
     const rest: Record<string, unknown> = { ...chunk };
     for (const key of ['usage', 'choices', 'x_groq']) delete rest[key];
-    if (this.#terms.model !== undefined && typeof rest.model === 'string') rest.model = this.#terms.model;
+    if (this.terms.model !== undefined && typeof rest.model === 'string') rest.model = this.terms.model;
     const head = JSON.stringify({ ...rest, choices: [] }).slice(0, -1);
     return Buffer.from(`data: ${head},"usage":${withLiteral(withoutUpstreamCost(usage), 'cost_usd', costUsdLiteral)}}\n\n`);
   }

@@ -1,5 +1,6 @@
 /** A whole JSON answer: read and edited by its bytes, or to and from the canonical language. */
 import type { Operation } from '@meridian/domain/dialect';
+import { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import { boundedCallId } from '../../canonical/call-id.ts';
 import type { Loss } from '../../canonical/loss.ts';
@@ -138,6 +139,9 @@ export function decodeResponse(body: Buffer): Response {
 function decode(fields: JsonObject): Response {
   if (fields.choices === undefined) refuseFailure(fields.error);
   const choices = Array.isArray(fields.choices) ? fields.choices.filter(isObject) : [];
+  if (choices.length === 0) {
+    throw new GatewayError('upstream_error', { source: 'upstream', message: 'The provider gave no answer.', cause: 'no choices' });
+  }
   const id = text(fields.id) ?? '';
   return {
     dialect: DIALECT,

@@ -246,3 +246,10 @@ describe('the encoder', () => {
     expect(Buffer.concat(encoder.end('1')).toString()).toBe('data: [DONE]\n\n');
   });
 });
+
+describe('a stream of no choice at all', () => {
+  it('is an error, and no empty answer', () => {
+    const usage = { id: 'c', created: 1, model: 'm', choices: [], usage: { prompt_tokens: 1, completion_tokens: 0, total_tokens: 1 } };
+    expect(decode(sse(usage, '[DONE]')).at(-1)).toMatchObject({ type: 'error', error: { code: 'upstream_error', status: 502 } });
+  });
+});

@@ -70,13 +70,13 @@ describe('a conversation for an upstream', () => {
     expect(sent(messages, ['system_role'])[0].role).toBe('system');
   });
 
-  it('has no content beside calls, and an empty one where nothing was said', () => {
+  it('has no content beside calls, and no turn in which nothing is said', () => {
     const messages = [
       says('assistant', call('a')),
       says('tool', result('a')),
       says('assistant', { type: 'reasoning', text: '', carriers: [] }),
     ];
-    expect(sent([...messages, says('user', text('x'))]).map(({ content }: { content: unknown }) => content)).toEqual([null, '', '', 'x']);
+    expect(sent([...messages, says('user', text('x'))]).map(({ content }: { content: unknown }) => content)).toEqual([null, '', 'x']);
   });
 
   it('has ids that are taken, the same for a call and its result', () => {

@@ -219,6 +219,7 @@ export function writeInput(messages: readonly Message[], terms: WriteTerms): rea
   }
   const followed = withFollowers(items);
   if (followed.length < items.length) terms.lose({ name: 'reasoning' });
+  if (terms.request.dialect !== DIALECT && followed.at(-1)?.role === 'assistant') terms.lose({ name: 'prefill' });
   return followed;
 }
 

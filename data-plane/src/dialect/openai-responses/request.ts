@@ -197,12 +197,12 @@ function nameLosses({ sampling, logitBias, imageOutput, serviceTier }: Request, 
   if (serviceTier === 'batch') lose({ name: 'service_tier' });
 }
 
-/** What stands before all else, where it is plain text. */
+/** What stands before all else, where it is plain text and something comes after it: a request needs an input. */
 function withoutInstructions(messages: readonly Message[]): {
   readonly instructions: string | undefined;
   readonly messages: readonly Message[];
 } {
-  const instructions = instructionsOf(messages);
+  const instructions = messages.length > 1 ? instructionsOf(messages) : undefined;
   return { instructions, messages: instructions === undefined ? messages : messages.slice(1) };
 }
 

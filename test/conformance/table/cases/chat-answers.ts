@@ -114,6 +114,13 @@ export const CHAT_ANSWERS: readonly AnswerCase[] = [
     events: [ROLE, chunk({ content: 'I' }), chunk({}, 'content_filter'), TOLD, DONE],
   },
   {
+    number: 94,
+    what: 'a success without an answer is no plain stop',
+    upstream: UPSTREAM,
+    body: { ...answer({ content: '' }, 'stop'), choices: [] },
+    lost: { 'openai-chat': 'refuse', 'openai-responses': 'refuse', 'anthropic-messages': 'refuse', gemini: 'refuse' },
+  },
+  {
     number: 68,
     what: 'a reason to end that nobody knows is no plain stop',
     upstream: UPSTREAM,

@@ -444,7 +444,11 @@ export const MESSAGE_CASES: readonly RequestCase[] = [
         })),
       },
     },
-    outcome: { 'openai-responses': ['cache_control'], gemini: ['cache_control', 'prefill'], 'anthropic-messages': ['cache_control'] },
+    outcome: {
+      'openai-responses': ['cache_control', 'prefill'],
+      gemini: ['cache_control', 'prefill'],
+      'anthropic-messages': ['cache_control'],
+    },
   },
   {
     number: 66,
@@ -526,5 +530,45 @@ export const MESSAGE_CASES: readonly RequestCase[] = [
       upstream === 'anthropic-messages'
         ? unless(textAt(objectsAt(body, 'messages').at(-1), 'role') === 'assistant', 'the prefill is gone')
         : [],
+  },
+  {
+    number: 29,
+    what: 'a proof of thinking that nothing follows makes no empty turn',
+    asked: {
+      'openai-responses': {
+        input: [
+          { role: 'user', content: 'Hi' },
+          { type: 'reasoning', id: 'rs_1', summary: [], encrypted_content: 'gAAAA' },
+          { role: 'user', content: 'Still there?' },
+        ],
+      },
+    },
+    // The proof means something to its own provider only.
+    saidBy: { 'openai-chat': ['turns', 'text'], 'anthropic-messages': ['turns', 'text'], gemini: ['turns', 'text'] },
+    check: (body, upstream) =>
+      upstream === 'openai-chat'
+        ? unless(
+            objectsAt(body, 'messages').every((message) => textAt(message, 'content') !== ''),
+            'an empty message',
+          )
+        : [],
+  },
+  {
+    number: 36,
+    what: 'a system message alone is asked all the same',
+    asked: {
+      'openai-chat': { messages: [{ role: 'system', content: 'Say hello.' }] },
+      'openai-responses': { input: [{ role: 'system', content: 'Say hello.' }] },
+    },
+    check: (body, upstream) => {
+      const list = objectsAt(body, upstream === 'gemini' ? 'contents' : upstream === 'openai-responses' ? 'input' : 'messages');
+      return unless(list.length === 1 && JSON.stringify(list).includes('Say hello.'), 'nothing is asked');
+    },
+  },
+  {
+    number: 32,
+    what: 'a question of no words is refused by those that take none',
+    asked: { 'openai-chat': { messages: [{ role: 'user', content: '' }] }, 'openai-responses': { input: [{ role: 'user', content: '' }] } },
+    outcome: { 'anthropic-messages': 'refuse', gemini: 'refuse' },
   },
 ];
