@@ -1,19 +1,17 @@
 /** An upstream's stream handed on to a client of the same protocol: event by event, edited only where it must be. */
 import { GatewayError } from '@meridian/domain/error';
 import { costEdit } from '../answer-edits.ts';
-import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
-import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
+import { MAX_HELD_BYTES } from '../answer-facts.ts';
 import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, text } from '../json.ts';
 import { MemberSearch, type Span, scanObject, splice, stringBytesAt } from '../json-scanner.ts';
-import { type SseEvent, SseSplitter } from '../sse.ts';
-import { errorFromAnswer, streamFailure } from '../upstream-error.ts';
+import { PassThroughStream, type Told } from '../pass-through-stream.ts';
+import type { SseEvent } from '../sse.ts';
+import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
 import { hasFinished } from './finish.ts';
 import { readUsage, reasoningTokens, servedTier } from './usage.ts';
 
-const RUNNING: StreamEnd = { state: 'running' };
-const FINISHED: StreamEnd = { state: 'finished' };
 const STOP_EVENT = Buffer.from('event: message_stop\ndata: {"type":"message_stop"}\n\n');
 
 /** Members of an event that hold generated text. */
@@ -29,20 +27,14 @@ const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
 /**
- * States: the machine runs, uncommitted at first, until it is finished or broken; `#finish` and `#break` alone end it.
- *
  * Until the commit every event is parsed; after it those of content are told by their name, and go out with the same bytes. The event with
  * the final usage and all that follow it are kept for the end.
  *
  * Output tokens of a stream that was abandoned are counted from the bytes of its text members, four to a token, and at least one an event:
  * the count that such a stream begins with is a seed and tells nothing.
  */
-export class MessagesPassThroughStream implements AnswerStream {
-  readonly #terms: StreamTerms;
-  readonly #splitter = new SseSplitter();
+export class MessagesPassThroughStream extends PassThroughStream {
   readonly #search = new MemberSearch(TEXTS);
-  #end: StreamEnd = RUNNING;
-  #committed = false;
   #started = false;
   #finishSeen = false;
   #out: Buffer[] = [];
@@ -51,55 +43,29 @@ export class MessagesPassThroughStream implements AnswerStream {
   #tail: TailEvent[] = [];
   #usage: JsonObject | undefined;
   #model: string | undefined;
-  #contentEvents = 0;
-  /** `#contentEvents` when usage was last reported. */
-  #reportedEvents = 0;
-  #textBytes = 0;
 
-  constructor(terms: StreamTerms) {
-    this.#terms = terms;
-  }
-
-  get committed(): boolean {
-    return this.#committed;
-  }
-
-  get end(): StreamEnd {
-    return this.#end;
-  }
-
-  get facts(): AnswerFacts {
+  protected override get told(): Told {
     const usage = readUsage(this.#usage);
     return {
       usage,
-      usageIsInterim: usage !== undefined && this.#contentEvents > this.#reportedEvents,
       serviceTier: servedTier(this.#usage),
       model: this.#model,
-      empty: this.#contentEvents === 0 && hasNoOutput(usage),
-      countedOutputTokens: Math.max(this.#contentEvents, Math.ceil(this.#textBytes / TEXT_BYTES_PER_TOKEN)),
       reasoningTokens: reasoningTokens(this.#usage),
     };
   }
 
-  push(bytes: Buffer): void {
-    this.#guard(() => this.#splitter.push(bytes));
+  protected override get isWhole(): boolean {
+    return this.#finishSeen;
   }
 
-  close(): void {
-    this.#guard(() => this.#splitter.end());
-    if (this.#end !== RUNNING) return;
-    if (this.#finishSeen) this.#finish();
-    else this.#break(new GatewayError('upstream_error', { source: 'upstream', message: 'The provider closed the stream before its end.' }));
-  }
-
-  take(): Buffer[] {
+  override take(): Buffer[] {
     const taken = this.#out;
     this.#out = [];
     this.#heldBytes = 0;
     return taken;
   }
 
-  terminal(costUsdLiteral: string): Buffer[] {
+  override terminal(costUsdLiteral: string): Buffer[] {
     const last = this.#tail.findLastIndex(({ usage }) => usage !== undefined);
     const bytes = this.#tail.map(({ event, usage }, index) =>
       index === last && usage !== undefined ? withCost(event, usage, costUsdLiteral) : event.raw,
@@ -109,31 +75,11 @@ export class MessagesPassThroughStream implements AnswerStream {
     return bytes;
   }
 
-  #guard(split: () => SseEvent[]): void {
-    if (this.#end !== RUNNING) return;
-    try {
-      for (const event of split()) {
-        this.#take(event);
-        if (this.#end !== RUNNING) return;
-      }
-    } catch (error) {
-      this.#break(streamFailure(error));
-    }
-  }
-
-  #finish(): void {
-    this.#end = FINISHED;
-  }
-
-  #break(error: GatewayError): void {
-    this.#end = { state: 'broken', error };
-  }
-
-  #take(event: SseEvent): void {
+  protected override read(event: SseEvent): void {
     const { data } = event;
     // Comments and pings are the upstream's own keep-alives; ours are sent by the server.
     if (data === undefined || data.length === 0 || event.name === 'ping') return;
-    const isPlain = this.#committed && event.singleLine && !event.cutShort && CONTENT_EVENTS.has(event.name);
+    const isPlain = this.isCommitted && event.singleLine && !event.cutShort && CONTENT_EVENTS.has(event.name);
     if (!isPlain || data[0] !== OPEN_BRACE || data[data.length - 1] !== CLOSE_BRACE) {
       this.#takeParsed(event, parseEvent(data));
       return;
@@ -148,7 +94,7 @@ export class MessagesPassThroughStream implements AnswerStream {
 
   #takeParsed(event: SseEvent, data: JsonObject): void {
     if (data.type === 'error' || event.name === 'error' || isObject(data.error)) {
-      this.#break(errorFromAnswer(data));
+      this.fail(errorFromAnswer(data));
       return;
     }
     switch (data.type) {
@@ -162,14 +108,14 @@ export class MessagesPassThroughStream implements AnswerStream {
         return;
       case 'message_stop':
         // An end without a reason is no end.
-        if (this.#finishSeen) this.#finish();
-        else this.#break(new GatewayError('upstream_error', { source: 'upstream', cause: 'message_stop without a stop_reason' }));
+        if (this.#finishSeen) this.finish();
+        else this.fail(new GatewayError('upstream_error', { source: 'upstream', cause: 'message_stop without a stop_reason' }));
         return;
       default: {
         const bytes = contentBytes(data);
         if (bytes !== undefined) this.#count(bytes);
         this.#hand(event, undefined);
-        if (bytes !== undefined) this.#committed = true;
+        if (bytes !== undefined) this.isCommitted = true;
       }
     }
   }
@@ -182,7 +128,7 @@ export class MessagesPassThroughStream implements AnswerStream {
     this.#model = text(message.model);
     if (isObject(message.usage)) this.#usage = mergeUsage(this.#usage, message.usage);
     if (hasFinished(message.stop_reason)) this.#finishSeen = true;
-    const asked = this.#terms.model;
+    const asked = this.terms.model;
     const renames = asked !== undefined && this.#model !== undefined && this.#model !== asked;
     this.#hand(renames ? { ...event, raw: withModel(event, asked) } : event, undefined);
   }
@@ -192,7 +138,7 @@ export class MessagesPassThroughStream implements AnswerStream {
     const usage = isObject(data.usage) ? data.usage : undefined;
     if (usage !== undefined) {
       this.#usage = mergeUsage(this.#usage, usage);
-      this.#reportedEvents = this.#contentEvents;
+      this.reportedEvents = this.contentEvents;
     }
     const isCounted = usage !== undefined && Object.keys(usage).length > 0;
     // Found before the answer is paid for: no stream is finished that could not be written.
@@ -200,8 +146,8 @@ export class MessagesPassThroughStream implements AnswerStream {
   }
 
   #count(bytes: number): void {
-    this.#contentEvents++;
-    this.#textBytes += bytes;
+    this.contentEvents++;
+    this.textBytes += bytes;
     // Content after the usage: that was not the end, so what was kept for it goes out first.
     if (this.#tail.length === 0) return;
     const kept = this.#tail;
@@ -215,9 +161,9 @@ export class MessagesPassThroughStream implements AnswerStream {
       return;
     }
     this.#out.push(event.raw);
-    if (this.#committed) return;
+    if (this.isCommitted) return;
     this.#heldBytes += event.raw.length;
-    if (this.#heldBytes > MAX_HELD_BYTES) this.#committed = true;
+    if (this.#heldBytes > MAX_HELD_BYTES) this.isCommitted = true;
   }
 }
 

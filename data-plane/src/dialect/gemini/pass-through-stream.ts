@@ -1,12 +1,13 @@
 /** The pass-through lane of a stream of answers. */
-import { GatewayError } from '@meridian/domain/error';
+import type { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
-import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
-import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
+import { MAX_HELD_BYTES } from '../answer-facts.ts';
+import type { StreamTerms } from '../dialect.ts';
 import { isObject, type JsonObject, withLiteral } from '../json.ts';
 import { JsonCursor, MemberSearch, type Span, scanObject, splice, stringBytesAt, valueAt } from '../json-scanner.ts';
-import { type SseEvent, SseSplitter } from '../sse.ts';
-import { errorFromAnswer, streamFailure } from '../upstream-error.ts';
+import { PassThroughStream, type Told } from '../pass-through-stream.ts';
+import type { SseEvent } from '../sse.ts';
+import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
 import { streamError } from './error.ts';
 import { hasFinished } from './finish.ts';
@@ -17,8 +18,6 @@ import { blockFinish, readContent } from './response.ts';
 import { isFailure, readAnswerEvent } from './stream-decoder.ts';
 import { readAnswerUsage, reasoningTokens, servedTier } from './usage.ts';
 
-const RUNNING: StreamEnd = { state: 'running' };
-const FINISHED: StreamEnd = { state: 'finished' };
 const ANSWER_KEYS: ReadonlySet<string> = new Set(['modelVersion', 'usageMetadata']);
 
 /**
@@ -58,19 +57,13 @@ interface Piece {
 }
 
 /**
- * States: the machine runs, uncommitted at first, until it is finished or broken; `#finish` and `#break` alone end it.
- *
  * Until the commit every event is parsed. After it an event is only searched for members by their quoted names: inside a string of JSON a
  * quote is always escaped, so text that speaks of them is never taken for one. Each answer carries the usage so far; it is kept unread
  * until the next one that counts as much, or until it is asked for. The last answers, from the first finish reason on, are kept for
  * `terminal`, which adds the cost to the last of them.
  */
-export class GeminiPassThroughStream implements AnswerStream {
-  readonly #terms: StreamTerms;
+export class GeminiPassThroughStream extends PassThroughStream {
   readonly #framing: Framing;
-  readonly #splitter = new SseSplitter();
-  #end: StreamEnd = RUNNING;
-  #committed = false;
   #finishSeen = false;
   #out: Piece[] = [];
   #heldBytes = 0;
@@ -85,61 +78,39 @@ export class GeminiPassThroughStream implements AnswerStream {
   #unreadCounts = 0;
   readonly #calls = new HostedCalls();
   #upstreamModel: string | undefined;
-  #contentEvents = 0;
-  /** `#contentEvents` when usage was last reported. */
-  #reportedEvents = 0;
-  #textBytes = 0;
   readonly #search = new MemberSearch(SEARCHED);
   /** The model's name as the upstream writes it, in quotes. */
   #modelFrom: Buffer | undefined;
 
   constructor(terms: StreamTerms, framing: Framing) {
-    this.#terms = terms;
+    super(terms);
     this.#framing = framing;
   }
 
-  get committed(): boolean {
-    return this.#committed;
-  }
-
-  get end(): StreamEnd {
-    return this.#end;
-  }
-
-  get facts(): AnswerFacts {
+  protected override get told(): Told {
     this.#readKept();
     const usage = readAnswerUsage({ usageMetadata: this.#usage, modelVersion: this.#upstreamModel }, this.#calls);
     const serviceTier: ServiceTier | undefined = servedTier(this.#usage);
     return {
       usage,
-      usageIsInterim: usage !== undefined && this.#contentEvents > this.#reportedEvents,
       serviceTier,
       model: this.#upstreamModel,
-      empty: this.#contentEvents === 0 && hasNoOutput(usage),
-      countedOutputTokens: Math.max(this.#contentEvents, Math.ceil(this.#textBytes / TEXT_BYTES_PER_TOKEN)),
       reasoningTokens: reasoningTokens(this.#usage),
     };
   }
 
-  push(bytes: Buffer): void {
-    this.#guard(() => this.#splitter.push(bytes));
+  protected override get isWhole(): boolean {
+    return this.#finishSeen;
   }
 
-  close(): void {
-    this.#guard(() => this.#splitter.end());
-    if (this.#end !== RUNNING) return;
-    if (this.#finishSeen) this.#finish();
-    else this.#break(new GatewayError('upstream_error', { source: 'upstream', message: 'The provider closed the stream before its end.' }));
-  }
-
-  take(): Buffer[] {
+  override take(): Buffer[] {
     const taken = this.#out.map((piece) => this.#framed(piece));
     this.#out = [];
     this.#heldBytes = 0;
     return taken;
   }
 
-  terminal(costUsdLiteral: string): Buffer[] {
+  override terminal(costUsdLiteral: string): Buffer[] {
     this.#readKept();
     const last = this.#tail.at(-1);
     if (last !== undefined && this.#usage !== undefined) {
@@ -162,29 +133,9 @@ export class GeminiPassThroughStream implements AnswerStream {
     return framed;
   }
 
-  #guard(split: () => SseEvent[]): void {
-    if (this.#end !== RUNNING) return;
-    try {
-      for (const event of split()) {
-        this.#take(event);
-        if (this.#end !== RUNNING) return;
-      }
-    } catch (error) {
-      this.#break(streamFailure(error));
-    }
-  }
-
-  #finish(): void {
-    this.#end = FINISHED;
-  }
-
-  #break(error: GatewayError): void {
-    this.#end = { state: 'broken', error };
-  }
-
-  #take(event: SseEvent): void {
+  protected override read(event: SseEvent): void {
     const { data } = event;
-    if (!this.#committed || data === undefined || event.cutShort || !event.singleLine || !isObjectText(data)) {
+    if (!this.isCommitted || data === undefined || event.cutShort || !event.singleLine || !isObjectText(data)) {
       this.#takeParsed(event);
       return;
     }
@@ -206,14 +157,14 @@ export class GeminiPassThroughStream implements AnswerStream {
     const text = values[TEXT] ?? -1;
     const bytes = text === -1 ? 0 : stringBytesAt(data, text);
     if (bytes > 0) {
-      this.#contentEvents++;
-      this.#textBytes += bytes;
+      this.contentEvents++;
+      this.textBytes += bytes;
       this.#untail();
     }
     const usage = values[USAGE] ?? -1;
     if (usage !== -1) this.#keepUsage(data.subarray(usage));
     const model = values[MODEL] ?? -1;
-    const asked = this.#terms.model;
+    const asked = this.terms.model;
     if (model === -1 || asked === undefined || asked === this.#upstreamModel) this.#hand(this.#unchanged(event, data));
     else this.#hand(renamed(data, { start: model, end: model + (this.#modelFrom?.length ?? 0) }, asked));
   }
@@ -222,7 +173,7 @@ export class GeminiPassThroughStream implements AnswerStream {
     const answer = readAnswerEvent(event);
     if (answer === undefined) return;
     if (isFailure(answer)) {
-      this.#break(errorFromAnswer(answer));
+      this.fail(errorFromAnswer(answer));
       return;
     }
     const { modelVersion } = answer;
@@ -232,18 +183,18 @@ export class GeminiPassThroughStream implements AnswerStream {
     }
     this.#calls.add(answer.candidates);
     const { empty, textBytes } = readContent(answer.candidates);
-    this.#textBytes += textBytes;
-    if (!empty) this.#contentEvents++;
+    this.textBytes += textBytes;
+    if (!empty) this.contentEvents++;
     if (this.#readEnds(answer)) {
       this.#finishSeen = true;
       this.#tailing = true;
     } else if (!empty) this.#untail();
     this.#readUsage(answer.usageMetadata);
     const data = event.data ?? event.raw;
-    const asked = this.#terms.model;
+    const asked = this.terms.model;
     const model = asked === undefined || asked === modelVersion ? undefined : scanObject(data, ANSWER_KEYS).get('modelVersion');
     this.#hand(model === undefined || asked === undefined ? this.#unchanged(event, data) : renamed(data, model, asked));
-    if (!empty) this.#committed = true;
+    if (!empty) this.isCommitted = true;
   }
 
   /** Whether a candidate has ended, or the prompt was refused. */
@@ -260,7 +211,7 @@ export class GeminiPassThroughStream implements AnswerStream {
     if (!isObject(usage)) return;
     this.#readKept();
     this.#usage = mergeUsage(this.#usage, usage);
-    this.#reportedEvents = this.#contentEvents;
+    this.reportedEvents = this.contentEvents;
   }
 
   #keepUsage(usage: Buffer): void {
@@ -272,7 +223,7 @@ export class GeminiPassThroughStream implements AnswerStream {
     if ((this.#unreadCounts & ~counts) !== 0) this.#readKept();
     this.#unread = usage;
     this.#unreadCounts = counts;
-    this.#reportedEvents = this.#contentEvents;
+    this.reportedEvents = this.contentEvents;
   }
 
   #readKept(): void {
@@ -303,9 +254,9 @@ export class GeminiPassThroughStream implements AnswerStream {
       return;
     }
     this.#out.push(piece);
-    if (this.#committed) return;
+    if (this.isCommitted) return;
     this.#heldBytes += piece.json.length;
-    if (this.#heldBytes > MAX_HELD_BYTES) this.#committed = true;
+    if (this.#heldBytes > MAX_HELD_BYTES) this.isCommitted = true;
   }
 }
 

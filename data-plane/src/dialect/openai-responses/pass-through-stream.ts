@@ -1,24 +1,21 @@
 /** The pass-through lane of a stream. */
-import { GatewayError } from '@meridian/domain/error';
+import type { GatewayError } from '@meridian/domain/error';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { Usage } from '@meridian/domain/usage';
-import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
-import type { AnswerFacts, AnswerStream, StreamEnd, StreamTerms } from '../dialect.ts';
+import { MAX_HELD_BYTES } from '../answer-facts.ts';
 import { parseEvent } from '../event-object.ts';
 import { isObject, type JsonObject, withLiteral } from '../json.ts';
 import { type Edit, MemberSearch, type Span, scanObject, splice, stringBytesAt, valueAt } from '../json-scanner.ts';
 import { servedTier } from '../openai-tiers.ts';
-import { type SseEvent, SseSplitter } from '../sse.ts';
+import { PassThroughStream, type Told } from '../pass-through-stream.ts';
+import type { SseEvent } from '../sse.ts';
 import { withoutUpstreamCost } from '../upstream-cost.ts';
-import { streamFailure } from '../upstream-error.ts';
 import { failureEvents } from './error.ts';
 import { failureOf } from './finish.ts';
 import { hasContent } from './response.ts';
 import { readAnswerUsage, reasoningTokens } from './usage.ts';
 
 const DONE = Buffer.from('[DONE]');
-const RUNNING: StreamEnd = { state: 'running' };
-const FINISHED: StreamEnd = { state: 'finished' };
 const RESPONSE_KEY: ReadonlySet<string> = new Set(['response']);
 const EDITED_KEYS: ReadonlySet<string> = new Set(['model', 'usage']);
 
@@ -45,12 +42,8 @@ const ENDS: ReadonlySet<unknown> = new Set(['response.completed', 'response.inco
  *
  * Output tokens of a stream that was abandoned are counted from the bytes of its deltas, four to a token, and at least one an event.
  */
-export class ResponsesPassThroughStream implements AnswerStream {
-  readonly #terms: StreamTerms;
-  readonly #splitter = new SseSplitter();
+export class ResponsesPassThroughStream extends PassThroughStream {
   readonly #search = new MemberSearch(SEARCHED);
-  #end: StreamEnd = RUNNING;
-  #committed = false;
   #out: Buffer[] = [];
   #heldBytes = 0;
   #beginnings = 0;
@@ -62,54 +55,30 @@ export class ResponsesPassThroughStream implements AnswerStream {
   #reasoningTokens: number | undefined;
   #upstreamModel: string | undefined;
   #serviceTier: ServiceTier | undefined;
-  #contentEvents = 0;
-  #reportedEvents = 0;
-  #textBytes = 0;
   /** The number that the next event has. */
   #sequence = 0;
 
-  constructor(terms: StreamTerms) {
-    this.#terms = terms;
-  }
-
-  get committed(): boolean {
-    return this.#committed;
-  }
-
-  get end(): StreamEnd {
-    return this.#end;
-  }
-
-  get facts(): AnswerFacts {
+  protected override get told(): Told {
     return {
       usage: this.#usage,
-      usageIsInterim: this.#usage !== undefined && this.#contentEvents > this.#reportedEvents,
       serviceTier: this.#serviceTier,
       model: this.#upstreamModel,
-      empty: this.#contentEvents === 0 && hasNoOutput(this.#usage),
-      countedOutputTokens: Math.max(this.#contentEvents, Math.ceil(this.#textBytes / TEXT_BYTES_PER_TOKEN)),
       reasoningTokens: this.#reasoningTokens,
     };
   }
 
-  push(bytes: Buffer): void {
-    this.#guard(() => this.#splitter.push(bytes));
+  protected override get isWhole(): boolean {
+    return false;
   }
 
-  close(): void {
-    this.#guard(() => this.#splitter.end());
-    if (this.#end !== RUNNING) return;
-    this.#break(new GatewayError('upstream_error', { source: 'upstream', message: 'The provider closed the stream before its end.' }));
-  }
-
-  take(): Buffer[] {
+  override take(): Buffer[] {
     const taken = this.#out;
     this.#out = [];
     this.#heldBytes = 0;
     return taken;
   }
 
-  terminal(costUsdLiteral: string): Buffer[] {
+  override terminal(costUsdLiteral: string): Buffer[] {
     const last = this.#last;
     this.#last = undefined;
     return last === undefined ? [] : [this.#edit(last, costUsdLiteral)];
@@ -117,35 +86,15 @@ export class ResponsesPassThroughStream implements AnswerStream {
 
   failure(error: GatewayError): Buffer[] | undefined {
     if (this.#response === undefined) return undefined;
-    const model = this.#terms.model === undefined ? {} : { model: this.#terms.model };
+    const model = this.terms.model === undefined ? {} : { model: this.terms.model };
     return failureEvents(error, this.#sequence, { ...this.#response, ...model });
   }
 
-  #guard(split: () => SseEvent[]): void {
-    if (this.#end !== RUNNING) return;
-    try {
-      for (const event of split()) {
-        this.#take(event);
-        if (this.#end !== RUNNING) return;
-      }
-    } catch (error) {
-      this.#break(streamFailure(error));
-    }
-  }
-
-  #finish(): void {
-    this.#end = FINISHED;
-  }
-
-  #break(error: GatewayError): void {
-    this.#end = { state: 'broken', error };
-  }
-
-  #take(event: SseEvent): void {
+  protected override read(event: SseEvent): void {
     const { data } = event;
     // Comments and blocks without data are the upstream's own keep-alives; ours are sent by the server.
     if (data === undefined || data.length === 0 || data.equals(DONE)) return;
-    if (!this.#committed || event.name === 'error' || event.cutShort || !event.singleLine) {
+    if (!this.isCommitted || event.name === 'error' || event.cutShort || !event.singleLine) {
       this.#takeParsed(event, data);
       return;
     }
@@ -164,8 +113,8 @@ export class ResponsesPassThroughStream implements AnswerStream {
     if (sequence !== -1) this.#sequence = numberAt(data, sequence) + 1;
     const bytes = delta === -1 ? 0 : stringBytesAt(data, delta);
     if (bytes === 0) return;
-    this.#contentEvents++;
-    this.#textBytes += bytes;
+    this.contentEvents++;
+    this.textBytes += bytes;
   }
 
   #takeParsed(event: SseEvent, data: Buffer): void {
@@ -173,43 +122,43 @@ export class ResponsesPassThroughStream implements AnswerStream {
     const { type, response } = value;
     const number = value.sequence_number;
     if (type === 'error' || event.name === 'error') {
-      this.#break(failureOf(value));
+      this.fail(failureOf(value));
       return;
     }
     if (isObject(response)) this.#readResponse(response);
     if (type === 'response.failed' || type === 'response.cancelled') {
-      this.#break(failureOf(isObject(response) ? response : value));
+      this.fail(failureOf(isObject(response) ? response : value));
       return;
     }
     if (typeof number === 'number' && Number.isSafeInteger(number)) this.#sequence = number + 1;
     if (ENDS.has(type)) {
       this.#last = editable(event, data);
-      this.#reportedEvents = this.#contentEvents;
+      this.reportedEvents = this.contentEvents;
       if (isObject(response) && Array.isArray(response.output) && response.output.some((item) => isObject(item) && hasContent(item))) {
-        this.#contentEvents = Math.max(1, this.#contentEvents);
-        this.#reportedEvents = this.#contentEvents;
+        this.contentEvents = Math.max(1, this.contentEvents);
+        this.reportedEvents = this.contentEvents;
       }
-      this.#finish();
+      this.finish();
       return;
     }
     const isNews = this.#readContent(value);
     const isBeginning = BEGINNINGS.has(type);
     this.#hand(isBeginning ? this.#edit(editable(event, data), undefined) : event.raw, isBeginning);
-    if (isNews) this.#committed = true;
+    if (isNews) this.isCommitted = true;
   }
 
   /** Whether an event brings what a client waits for: generated text, or an item that is more than a beginning. */
   #readContent({ type, delta, item }: JsonObject): boolean {
     if (typeof delta === 'string' && delta !== '') {
-      this.#contentEvents++;
-      this.#textBytes += Buffer.byteLength(delta);
+      this.contentEvents++;
+      this.textBytes += Buffer.byteLength(delta);
       return true;
     }
     if (type !== 'response.output_item.added' && type !== 'response.output_item.done') return false;
     if (!isObject(item)) return false;
     // A reasoning item begins with its encrypted state in some answers: the model has begun to think.
     const isNews = hasContent(item);
-    if (isNews && !this.#committed) this.#contentEvents++;
+    if (isNews && !this.isCommitted) this.contentEvents++;
     return isNews;
   }
 
@@ -226,7 +175,7 @@ export class ResponsesPassThroughStream implements AnswerStream {
   /** The event with the client's model name, and the cost in its usage; the same bytes where nothing changes. */
   #edit({ event, data, model, usage }: Editable, costUsdLiteral: string | undefined): Buffer {
     const edits: Edit[] = [];
-    const asked = this.#terms.model;
+    const asked = this.terms.model;
     if (model !== undefined && asked !== undefined && asked !== this.#upstreamModel) edits.push({ ...model, text: JSON.stringify(asked) });
     if (usage !== undefined && costUsdLiteral !== undefined && data[usage.start] === OPEN_BRACE) {
       const counts = valueAt(data, usage);
@@ -237,10 +186,10 @@ export class ResponsesPassThroughStream implements AnswerStream {
 
   #hand(bytes: Buffer, isBeginning = false): void {
     this.#out.push(bytes);
-    if (this.#committed) return;
+    if (this.isCommitted) return;
     if (isBeginning && ++this.#beginnings <= UNCOUNTED_BEGINNINGS) return;
     this.#heldBytes += bytes.length;
-    if (this.#heldBytes > MAX_HELD_BYTES) this.#committed = true;
+    if (this.#heldBytes > MAX_HELD_BYTES) this.isCommitted = true;
   }
 }
 
