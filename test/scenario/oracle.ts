@@ -126,7 +126,8 @@ function readCatalogue(): ReadonlyMap<string, TokenPrices> {
         output,
         cached: card.cached_input ?? input,
         written5m: card.cache_write_5m ?? input,
-        written1h: card.cache_write_1h ?? card.cache_write_5m ?? input,
+        // An hour costs more than five minutes, so where only these have a price it is charged to nobody.
+        written1h: card.cache_write_1h ?? (card.cache_write_5m === undefined ? input : '0'),
       });
     }
   }
