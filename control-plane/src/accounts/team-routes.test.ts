@@ -241,7 +241,8 @@ describe('invites', () => {
       ...{ invited_by: it.admin.memberId, expires_at: new Date(http.clock.nowMs() + 7 * DAY_MS).toISOString() },
     });
     expect(made.token).toMatch(/^inv-[0-9A-Za-z]{33}$/);
-    const joined = await call(first, 'POST', `/v1/invites/${made.token}/accept`);
+    expect(made.url).toBe(`/v1/invites/${made.token}/accept`);
+    const joined = await call(first, 'POST', made.url);
     expect(joined).toMatchObject({ answered: 200, object: 'team', id: it.id, role: 'billing' });
     expect((await published(http.db, joined.member_id)).map(({ lane }) => lane)).toEqual(['customer']);
     for (const who of [first, second]) {

@@ -242,7 +242,7 @@ function inviteRoutes({ teams, clock }: TeamRoutesDeps): Routes {
         method: 'POST',
         url: '/v1/teams/:id/invites',
         trail: { kind: 'invite' },
-        summary: 'Invite somebody by a link; the answer is the only place where its token is ever shown.',
+        summary: 'Invite somebody by a link; the answer is the only place where its token and its link are ever shown.',
         status: 201,
         params: ID_PARAMS,
         body: z.strictObject({
@@ -250,7 +250,15 @@ function inviteRoutes({ teams, clock }: TeamRoutesDeps): Routes {
           expires_at: TIME.optional().describe(`In 7 days unless told, at most in ${MAX_INVITE_DAYS}.`),
           email: z.email().max(254).optional().describe('For whom it is meant; whoever has the token may use it.'),
         }),
-        answer: z.object({ ...INVITE_FIELDS, token: z.string() }),
+        answer: z.object({
+          ...INVITE_FIELDS,
+          token: z.string(),
+          url: z
+            .string()
+            .describe(
+              'The link, as a path below any base URL of this API; whoever is invited sends a POST there with a token of their own.',
+            ),
+        }),
       },
       async ({ request, body }) => {
         const { invite, token } = await teams.invite(callerOf(request), {
@@ -258,7 +266,7 @@ function inviteRoutes({ teams, clock }: TeamRoutesDeps): Routes {
           email: body.email,
           expiresAtMs: body.expires_at,
         });
-        return { ...present(invite), token };
+        return { ...present(invite), token, url: `/v1/invites/${token}/accept` };
       },
     );
     addRoute(
