@@ -82,7 +82,7 @@ async function charged(where: { readonly keyId: string } | { readonly accountId:
 
 describe('fifty requests at once on credit for five', { timeout: TIMEOUT_MS }, () => {
   it('never take it below zero, and it can be spent to the last request', async () => {
-    const customer = await provisionAccount(world.operator, 'Nearly empty', '0.000001');
+    const customer = await provisionAccount(world.operator, 'Nearly empty', '0.000001', 'unlimited');
     const account = new ApiClient(world.controlUrl, customer.accountToken);
     const key = await provisionKey(account, 'nearly empty');
     for (const region of REGIONS) await until(() => keyWorks(world.url(region), key), `the key to work in ${region}`);

@@ -101,6 +101,15 @@ describe('the catalogue file of the repository', () => {
     }
   });
 
+  it('limits the keys of the plan that new accounts have, and those of no other', () => {
+    const limits = catalogue.plans.map(({ id, rateLimits }) => [id, rateLimits]);
+    expect(limits).toEqual([
+      ['starter', { requestsPerMinute: 600, tokensPerMinute: 2_000_000, concurrency: 200 }],
+      ['unlimited', undefined],
+      ['none', undefined],
+    ]);
+  });
+
   it('says each long-context step in each tier, so that what is charged is what is written', () => {
     for (const { model, price } of catalogue.models)
       expect([model.id, storeCards(completedCards(price))]).toEqual([model.id, storeCards(price)]);
