@@ -126,16 +126,26 @@ export interface AnswerFacts {
 export interface Answer {
   readonly facts: AnswerFacts;
   /**
-   * As the client is to get it, with `model` replaced (when given) and the cost added to the usage (where there is a usage object). By now
-   * the answer is paid for, so nothing may fail here.
+   * As the client is to get it, with `model` replaced (when given) and the cost added to the usage. By now the answer is paid for, so
+   * nothing may fail here.
    */
-  rewrite(edits: { readonly model: string | undefined; readonly costUsdLiteral: string }): Encoded;
+  rewrite(edits: AnswerEdits): Encoded;
+}
+
+export interface AnswerEdits {
+  /** Replaces the answer's model name; undefined leaves it. */
+  readonly model: string | undefined;
+  readonly costUsdLiteral: string;
+  /** Told as usage, beside the output that was counted, where the provider tells none; absent: no usage is made. */
+  readonly estimatedInputTokens?: number;
 }
 
 export interface StreamTerms {
   readonly wantsStreamUsage: boolean;
   /** Replaces the answer's model name in every event; undefined leaves it. */
   readonly model: string | undefined;
+  /** As for whole answers. */
+  readonly estimatedInputTokens?: number;
 }
 
 /** How a stream of events stands. */
@@ -247,6 +257,8 @@ export interface EmbeddingsCodec {
 export interface Counting {
   /** Of a chat request that may lack what only generation needs. Throws as `readPassThrough`. */
   read(body: Buffer, place: RequestPlace): PassThroughRequest;
+  /** The request that the body of `read` holds, where it is a part of it; undefined for all of it. Absent: always all. */
+  requestIn?(body: Buffer): Buffer | undefined;
   /** The JSON answer. */
   answer(tokens: number): unknown;
 }

@@ -5,6 +5,7 @@
 import { GatewayError } from '@meridian/domain/error';
 import type { TokenCounts } from '../admission/token-counter.ts';
 import { encodingOf } from '../admission/tokenizers.ts';
+import { type PromptSize, promptSize } from '../canonical/prompt-size.ts';
 import type { PassThroughRequest } from '../dialect/dialect.ts';
 import type { Exchange } from '../exchange.ts';
 import type { Rooms } from '../pipeline.ts';
@@ -40,16 +41,20 @@ export async function countTokens(rooms: CountTokensRooms, exchange: Exchange, r
   reply.json(200, counting.answer(tokens), ESTIMATED);
 }
 
-/** By the model's tokenizer where it is known, and by bytes for all else. */
-function estimated(counter: TokenCounts, { body, dialect }: Exchange, { facts }: PassThroughRequest, plan: Plan): Promise<number> {
-  const byBytes = Math.max(1, Math.ceil(facts.inputTokensBound / BYTES_PER_TOKEN));
+/** What the model reads, by its tokenizer where that is known, and by bytes for all else. */
+function estimated(counter: TokenCounts, exchange: Exchange, request: PassThroughRequest, plan: Plan): Promise<number> {
+  const { body } = exchange;
+  const { texts, otherTokens } = sizeOf(exchange, request);
+  const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  const byBytes = Math.max(1, Math.ceil(bytes / BYTES_PER_TOKEN) + otherTokens);
   const encoding = body.length > MAX_COUNTED_BODY_BYTES ? undefined : encodingOf(plan.candidates.map(({ model }) => model));
   if (encoding === undefined) return Promise.resolve(byBytes);
-  const { texts, otherTokensBound } = dialect.inputText('chat', body, facts.inputTokensBound);
   return new Promise((resolve) => {
-    const waits = counter.count(encoding, texts, (tokens) =>
-      resolve(tokens === undefined ? byBytes : tokens + Math.ceil(otherTokensBound / BYTES_PER_TOKEN)),
-    );
+    const waits = counter.count(encoding, texts, (tokens) => resolve(tokens === undefined ? byBytes : tokens + otherTokens));
     if (waits === undefined) resolve(byBytes);
   });
+}
+
+function sizeOf({ dialect, body, place }: Exchange, { facts }: PassThroughRequest): PromptSize {
+  return promptSize(dialect.decodeRequest(dialect.counting?.requestIn?.(body) ?? body, place, facts));
 }

@@ -34,4 +34,9 @@ function wholeRequest(body: Buffer): Span | undefined {
   return spans.get('generateContentRequest');
 }
 
-export const counting: Counting = { read, answer: (totalTokens) => ({ totalTokens }) };
+function requestIn(body: Buffer): Buffer | undefined {
+  const span = wholeRequest(body);
+  return span === undefined ? undefined : body.subarray(span.start, span.end);
+}
+
+export const counting: Counting = { read, requestIn, answer: (totalTokens) => ({ totalTokens }) };
