@@ -66,9 +66,9 @@ const cited: fc.Arbitrary<Part> = fc
   .stringMatching(/^[a-z ]{1,20}$/)
   .chain((text) => citations(text).map((list): Part => ({ type: 'text', text, citations: list, rest: NO_REST })));
 
-const pictures: fc.Arbitrary<ImagePart> = pngs.map((data) => ({
+const pictures: fc.Arbitrary<ImagePart> = fc.tuple(pngs, fc.boolean()).map(([png, isPhoto]) => ({
   type: 'image',
-  source: { from: 'base64', mediaType: 'image/png', data },
+  source: isPhoto ? { from: 'base64', mediaType: 'image/jpeg', data: `/9j/${png}` } : { from: 'base64', mediaType: 'image/png', data: png },
   detail: undefined,
   rest: NO_REST,
 }));

@@ -617,6 +617,9 @@ function script(messages: readonly Message[]): readonly unknown[] {
     const before = written.at(-1) as (Part & { readonly by: string }) | undefined;
     if (before !== undefined && before.by === one.by && mayMerge(before, one))
       written[written.length - 1] = { ...before, text: (before as TextPart).text + (one as TextPart).text };
+    // Thinking that more thinking follows is one block with it, which a proof ends.
+    else if (before?.by === one.by && before.type === 'reasoning' && one.type === 'reasoning' && before.carriers.length === 0)
+      written[written.length - 1] = { ...one, text: before.text + one.text };
     else written.push(one);
   }
   return written.map((one) => {

@@ -35,7 +35,15 @@ export function encryptedContent(carrier: ReasoningCarrier): string {
 /** A picture that a model has made; undefined for one that is not given as data. */
 export function imageItem(id: string, { source }: ImagePart): JsonObject | undefined {
   if (source.from !== 'base64') return undefined;
-  return { id, type: 'image_generation_call', status: 'completed', result: source.data };
+  // PNG is what such an item has where it does not say.
+  const format = /^image\/(jpeg|webp)$/.exec(source.mediaType)?.[1];
+  return {
+    id,
+    type: 'image_generation_call',
+    status: 'completed',
+    result: source.data,
+    ...(format === undefined ? {} : { output_format: format }),
+  };
 }
 
 /** Log probabilities in the form of both of OpenAI's protocols; empty where there are none. */
