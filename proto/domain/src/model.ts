@@ -50,12 +50,11 @@ const VENDOR_SYNONYMS: Readonly<Record<string, string>> = {
  * dots between digits as dashes (`claude-opus-4.7` = `claude-opus-4-7`).
  */
 export function normalizeModelName(name: string): string {
-  const plain = name
-    .trim()
-    .replace(/%2f/gi, '/')
-    .toLowerCase()
-    .replace(/^models\//, '')
-    .replace(/(\d)\.(?=\d)/g, '$1-');
+  // Every request comes here, and most names have nothing to replace.
+  let plain = name.trim().toLowerCase();
+  if (plain.includes('%2f')) plain = plain.replaceAll('%2f', '/');
+  if (plain.startsWith('models/')) plain = plain.slice('models/'.length);
+  if (plain.includes('.')) plain = plain.replace(/(\d)\.(?=\d)/g, '$1-');
   const slash = plain.indexOf('/');
   if (slash === -1) return plain;
   const vendor = plain.slice(0, slash);
