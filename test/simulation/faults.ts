@@ -18,7 +18,7 @@ const FAULTS: readonly Fault[] = [
   { name: 'fail writes', weight: 2, strike: (it) => it.failWrites() },
   { name: 'fill a disk', weight: 2, strike: (it) => it.fillDisk() },
   { name: 'step a clock', weight: 2, strike: (it) => it.stepClock() },
-  { name: 'empty the store of idempotency keys', weight: 1, strike: (it) => it.emptyStore() },
+  { name: 'empty the store of idempotency keys', weight: 4, strike: (it) => it.emptyStore() },
   { name: 'lose the store of idempotency keys', weight: 3, strike: (it) => it.loseStore() },
   { name: 'stop a node', weight: 2, strike: (it) => it.stopNode() },
 ];

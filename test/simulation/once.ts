@@ -4,7 +4,7 @@
  * asks before it may be charged, and owes to the store what it could not tell it, for as long as its process lives.
  *
  * Held: of the requests with one key, one is charged. Another may be where the store was emptied after the first had said that it will be
- * charged, or before it, and the store was away when it did; and where the process that owed the record died.
+ * charged, or before, and the store was away when one of them did; and where the process that owed the record died.
  */
 import {
   type Claim,
@@ -141,24 +141,28 @@ export class OnceStore {
     );
   }
 
-  /** Throws where more than one of the requests with a key was charged, in the order in which they claimed it, without an excuse. */
+  /** Throws where more than one of the requests with a key was charged without an excuse. */
   judge(charged: readonly Held[]): void {
     for (const [name, all] of Map.groupBy(charged, (held) => held.name)) {
-      const inOrder = all.toSorted((a, b) => a.claimedAtMs - b.claimedAtMs);
+      const inOrder = all.toSorted((a, b) => askedAt(a) - askedAt(b));
       for (const [index, again] of inOrder.entries()) {
         const first = inOrder[index - 1];
         if (first === undefined || this.#isForgotten(first, again)) continue;
         throw new Violation(
           'of the requests with one idempotency key one is charged',
-          `${name}: ${first.by.requestId}, claimed at ${first.claimedAtMs}, and ${again.by.requestId}, claimed at ${again.claimedAtMs}`,
+          `${name}: ${first.by.requestId}, settled at ${askedAt(first)}, and ${again.by.requestId}, settled at ${askedAt(again)}`,
         );
       }
     }
   }
 
+  /** Whoever heard nothing of the store when it settled knows only of what the store had when it claimed. */
   #isForgotten(first: Held, again: Held): boolean {
-    const since = first.answered ? (first.askedAtMs ?? first.claimedAtMs) : first.claimedAtMs;
-    if (this.#emptiedAtMs.some((atMs) => atMs >= since && atMs <= again.claimedAtMs)) return true;
+    const since = Math.min(
+      first.answered ? askedAt(first) : first.claimedAtMs,
+      again.answered ? Number.POSITIVE_INFINITY : again.claimedAtMs,
+    );
+    if (this.#emptiedAtMs.some((atMs) => atMs >= since && atMs <= askedAt(again))) return true;
     return first.owes && !first.life.alive;
   }
 
@@ -227,4 +231,8 @@ export class OnceStore {
       life.after(this.#dice.between(1, 20), 'hears of the store', () => done(answer));
     });
   }
+}
+
+function askedAt(held: Held): number {
+  return held.askedAtMs ?? held.claimedAtMs;
 }

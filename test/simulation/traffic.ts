@@ -96,9 +96,18 @@ export class Traffic {
       this.#admit(node, principal, newId('req', node.ids), undefined);
       return;
     }
-    const id = newId('req', node.ids);
     const slot = Math.floor(timeline.nowMs / SLOT_MS) - dice.between(0, REMEMBERED_SLOTS);
-    this.#deps.once.claim(node.life, `${node.machine.region} ${principal.key.id} ${slot}`, id, (held) => {
+    this.#claim(node, principal, `${node.machine.region} ${principal.key.id} ${slot}`);
+    // Its client is impatient.
+    if (!dice.chance(0.4)) return;
+    node.life.after(dice.between(10, 4_000), 'a client asks again', () => {
+      if (node.grants !== undefined) this.#claim(node, principal, `${node.machine.region} ${principal.key.id} ${slot}`);
+    });
+  }
+
+  #claim(node: Node, principal: Principal, name: string): void {
+    const id = newId('req', node.ids);
+    this.#deps.once.claim(node.life, name, id, (held) => {
       if (held === undefined) this.counts.otherwise++;
       else if ('kind' in held) this.counts.repeated++;
       else {

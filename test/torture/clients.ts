@@ -53,11 +53,18 @@ const DIALECTS: readonly DialectName[] = ['openai-chat', 'openai-chat', 'openai-
 const KINDS = ['plain', 'plain', 'plain', 'plain', 'tool', 'reasoning', 'long'] as const;
 const KEYED_SHARE = 0.25;
 const LEFT_SHARE = 0.02;
+/** Of those with an idempotency key: they ask again while the first is still served. */
+const IMPATIENT_SHARE = 0.2;
+const MOST_PATIENCE_MS = 400;
+/** Of all: they are under way when their node dies. */
+const SLOW_SHARE = 0.4;
+const MOST_DELAY_MS = 1_000;
 /** Of answers that came with an idempotency key: asked for again all the same. */
-const ECHO_SHARE = 0.3;
+const ECHO_SHARE = 0.4;
+const MOST_ECHO_MS = 800;
 /** Longer than a control plane that stands still is waited for, shorter than a node that does. */
 const CLIENT_TIMEOUT_MS = 8_000;
-const PAUSE_AFTER_ERROR_MS = 250;
+const PAUSE_AFTER_ERROR_MS = 500;
 /** A request that died with its node gives up its key after 15 s. */
 const ASK_AGAIN_FOR_MS = 25_000;
 const WRONG_PLACES = 40;
@@ -107,8 +114,11 @@ export class Clients {
     const random = seededRandom(this.#options.seed * 1_000 + worker);
     while (!this.#stopped && (this.#started < this.#options.requests || this.#goOn())) {
       const request = this.#next(`t${this.#options.seed}-${this.#started++}`, random);
-      if (random() < KEYED_SHARE) await this.#askUntilAnswered({ ...request, idempotencyKey: randomUUID() }, random() < ECHO_SHARE);
-      else await this.#ask(request);
+      const patienceMs = (share: number): number | undefined => (random() < share ? random() * MOST_PATIENCE_MS : undefined);
+      if (random() < KEYED_SHARE) {
+        const keyed = { ...request, idempotencyKey: randomUUID(), patienceMs: patienceMs(IMPATIENT_SHARE) };
+        await this.#askOnce(keyed, random() < ECHO_SHARE ? random() * MOST_ECHO_MS : undefined);
+      } else await this.#ask({ ...request, patienceMs: patienceMs(LEFT_SHARE) });
       this.#finished++;
     }
   }
@@ -119,7 +129,7 @@ export class Clients {
     const kind = wanted === 'reasoning' && !REASONING_MODELS.has(model) ? 'plain' : wanted;
     const tokens = 2 + Math.floor(random() * 30);
     const paceMs = random() < 0.2 ? 20 : 0;
-    const delayMs = random() < 0.1 ? 400 : 0;
+    const delayMs = random() < SLOW_SHARE ? Math.round(random() * MOST_DELAY_MS) : 0;
     const cache = kind === 'long' ? pick(['', ';cache', ';cache=write'], random()) : '';
     const knobs = `tokens=${tokens};pace_ms=${paceMs};delay_ms=${delayMs}${cache}`;
     const tool = kind === 'tool' ? 'Lookup, please: ' : '';
@@ -135,7 +145,7 @@ export class Clients {
         stream: random() < 0.45,
         maxTokens: kind === 'reasoning' ? 256 : pick([64, 128, 256], random()),
       },
-      leaves: random() < LEFT_SHARE,
+      patienceMs: undefined,
       idempotencyKey: undefined,
     };
   }
@@ -150,19 +160,27 @@ export class Clients {
     return seen;
   }
 
+  /** Once more after a while, where it is an echo. */
+  async #askOnce(request: Request, echoAfterMs: number | undefined): Promise<void> {
+    const answers = await this.#askUntilAnswered(request);
+    if (echoAfterMs !== undefined && !this.#stopped) {
+      await pause(echoAfterMs);
+      answers.push(...(await this.#askUntilAnswered({ ...request, patienceMs: undefined })));
+    }
+    this.#compare(answers);
+  }
+
   /** The same request with the same key again, until it is answered or it is no use. */
-  async #askUntilAnswered(request: Request, echo: boolean): Promise<void> {
+  async #askUntilAnswered(request: Request): Promise<Seen[]> {
     const endMs = Date.now() + ASK_AGAIN_FOR_MS;
     const answers: Seen[] = [];
     for (let attempt = 0; Date.now() < endMs; attempt++) {
-      const seen = await this.#ask(attempt === 0 ? request : { ...request, leaves: false });
+      const seen = await this.#ask(attempt === 0 ? request : { ...request, patienceMs: undefined });
       answers.push(seen);
-      if (seen.sent.end === 'complete' || hasReceipt(seen)) break;
       // A rate limit lasts longer than that.
-      if (seen.sent.end === 'limited') break;
+      if (seen.sent.end === 'complete' || seen.sent.end === 'limited' || hasReceipt(seen)) break;
     }
-    if (echo && !this.#stopped) answers.push(await this.#ask({ ...request, leaves: false }));
-    this.#compare(answers);
+    return answers;
   }
 
   /** Whoever has seen an answer gets the same again, from its first byte. */
@@ -178,7 +196,7 @@ export class Clients {
     }
   }
 
-  async #send({ ref, key, region, dialect, question, leaves, idempotencyKey }: Request): Promise<Seen> {
+  async #send({ ref, key, region, dialect, question, patienceMs, idempotencyKey }: Request): Promise<Seen> {
     const { path, headers, body } = callOf(dialect, question, key.key);
     const { model, stream } = question;
     const sent: Sent = {
@@ -186,8 +204,7 @@ export class Clients {
       ...{ end: 'broken', status: undefined, requestId: undefined, isReplay: false, code: undefined },
     };
     const seen: Seen = { sent, body: '', isClosed: false, scope: undefined };
-    const leaving = new AbortController();
-    const signal = AbortSignal.any([leaving.signal, AbortSignal.timeout(CLIENT_TIMEOUT_MS)]);
+    const signal = AbortSignal.timeout(Math.ceil(patienceMs ?? CLIENT_TIMEOUT_MS));
     try {
       const response = await fetch(this.#arena.clientUrl(region) + path, {
         method: 'POST',
@@ -201,7 +218,6 @@ export class Clients {
       const decoder = new TextDecoder();
       for await (const bytes of response.body ?? []) {
         seen.body += decoder.decode(bytes, { stream: true });
-        if (leaves && stream && response.ok) leaving.abort();
       }
       seen.isClosed = true;
       if (!response.ok) readError(seen);
@@ -223,8 +239,8 @@ interface Request {
   readonly region: RegionName;
   readonly dialect: DialectName;
   readonly question: Question;
-  /** Before the end of a stream. */
-  readonly leaves: boolean;
+  /** How long it waits for the end of its answer, where that is not as long as any client. */
+  readonly patienceMs: number | undefined;
   readonly idempotencyKey: string | undefined;
 }
 
