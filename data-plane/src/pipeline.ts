@@ -7,6 +7,7 @@
  * Routes and authentication come before (the body is not read for a key that is refused).
  */
 import { GatewayError } from '@meridian/domain/error';
+import { estimatedInputTokens } from '@meridian/domain/estimated-usage';
 import { isAboveUnchargedCeiling } from '@meridian/domain/uncharged-ceiling';
 import { inputTokens, outputTokens } from '@meridian/domain/usage';
 import type { Final, Intent } from '@meridian/domain/usage-record';
@@ -90,6 +91,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   }
   const delivery = facts.stream ? new Delivery(reply, rooms.timers) : undefined;
   const model = echoedModel(facts, plan);
+  const estimated = { estimatedInputTokens: estimatedInputTokens(facts.inputTokensBound) };
   const running = rooms.attempt({
     requestId: exchange.requestId,
     facts,
@@ -97,7 +99,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
     candidates: plan.candidates,
     maxOutputTokens: admitted.terms.addedLimit,
     model,
-    streamTerms: facts.stream ? { wantsStreamUsage: facts.wantsStreamUsage, model } : undefined,
+    streamTerms: facts.stream ? { wantsStreamUsage: facts.wantsStreamUsage, model, ...estimated } : undefined,
     delivery,
   });
   reply.onGone(() => {
@@ -115,7 +117,7 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   const costUsdLiteral = rooms.costLiteral(final);
   switch (end.kind) {
     case 'answer': {
-      const { body, losses } = end.answer.rewrite({ model, costUsdLiteral });
+      const { body, losses } = end.answer.rewrite({ model, costUsdLiteral, ...estimated });
       reply.answer(
         {
           providerId: end.served.candidate.provider.id,
@@ -152,7 +154,11 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
 
 function lanesOf(rooms: Pick<Rooms, 'dialectNamed'>, exchange: Exchange, passThrough: PassThroughRequest, plan: Plan): Lanes {
   const { requestId, arrivedMs } = exchange;
-  return lanesTo({ ...exchange, passThrough }, plan, rooms.dialectNamed, { requestId, createdSeconds: Math.floor(arrivedMs / 1000) });
+  return lanesTo({ ...exchange, passThrough }, plan, rooms.dialectNamed, {
+    requestId,
+    createdSeconds: Math.floor(arrivedMs / 1000),
+    estimatedInputTokens: estimatedInputTokens(passThrough.facts.inputTokensBound),
+  });
 }
 
 /** A request whose place a retry has taken comes to nothing: the retry is the one that is charged. */

@@ -194,6 +194,8 @@ export interface EncodeTerms {
   readonly model: string | undefined;
   /** The time to write where the upstream told none, in seconds since 1970. */
   readonly createdSeconds: number;
+  /** In seconds since 1970, for dialects that tell when an answer was whole. Absent: as `createdSeconds`. */
+  readonly nowSeconds?: () => number;
   /** Added to the usage; undefined adds none. */
   readonly costUsdLiteral: string | undefined;
   /** What the client asked, for dialects whose answers repeat it. */
@@ -205,6 +207,8 @@ export interface EncodeStreamTerms {
   readonly wantsStreamUsage: boolean;
   readonly model: string | undefined;
   readonly createdSeconds: number;
+  /** As for whole answers. */
+  readonly nowSeconds?: () => number;
   readonly request: Request;
 }
 

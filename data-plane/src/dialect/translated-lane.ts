@@ -4,6 +4,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { GatewayError } from '@meridian/domain/error';
+import { estimatedUsage } from '@meridian/domain/estimated-usage';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { EmbeddingRequest } from '../canonical/embedding.ts';
 import type { StreamEvent } from '../canonical/event.ts';
@@ -12,11 +13,14 @@ import type { Request } from '../canonical/request.ts';
 import type { Response, UsageReport } from '../canonical/response.ts';
 import { hasNoOutput, MAX_HELD_BYTES, TEXT_BYTES_PER_TOKEN } from './answer-facts.ts';
 import type { AnswerFacts, AnswerStream, Dialect, EmbeddingsCodec, Encoded, StreamDecoder, StreamEncoder, StreamEnd } from './dialect.ts';
+import { NO_REST } from './json.ts';
 import type { Lane } from './lane.ts';
 
 export interface TranslationTerms {
   readonly requestId: string;
   readonly createdSeconds: number;
+  /** Told as usage, beside the output that was counted, where the upstream tells none; absent: no usage is made. */
+  readonly estimatedInputTokens?: number;
 }
 
 /** Throws GatewayError 400 where the body cannot be read as a whole. */
@@ -26,16 +30,27 @@ export function translatedLane(client: Dialect, upstream: Dialect, request: Requ
     request: (encodeTerms) => upstream.encodeRequest(forModel(request, encodeTerms.capabilities), encodeTerms),
     answer: (body, { model }) => {
       const response = upstream.decodeResponse(body);
-      const written = writable(() => client.encodeResponse(response, { ...terms, model, costUsdLiteral: COST_PLACEHOLDER, request }));
-      return { facts: responseFacts(response), rewrite: ({ costUsdLiteral }) => withCost(written, costUsdLiteral) };
+      const facts = responseFacts(response);
+      const usage = response.usage ?? estimatedReport(terms, facts.countedOutputTokens);
+      const written = writable(() =>
+        client.encodeResponse({ ...response, usage }, { ...terms, model, costUsdLiteral: COST_PLACEHOLDER, request }),
+      );
+      return { facts, rewrite: ({ costUsdLiteral }) => withCost(written, costUsdLiteral) };
     },
     stream: (streamTerms) =>
       new TranslatedStream(
         upstream.decodeStream(),
         client.encodeStream({ ...terms, model: streamTerms.model, wantsStreamUsage: streamTerms.wantsStreamUsage, request }),
+        terms,
       ),
     upstreamError: (status, headers, body) => upstream.readUpstreamError(status, headers, body),
   };
+}
+
+/** What the client is told, and what is charged, where the upstream told no usage. */
+function estimatedReport({ estimatedInputTokens }: TranslationTerms, outputTokens: number): UsageReport | undefined {
+  if (estimatedInputTokens === undefined) return undefined;
+  return { usage: estimatedUsage(estimatedInputTokens, outputTokens), reasoningTokens: undefined, raw: NO_REST };
 }
 
 /** Thinking that nobody asked for is not asked of a model that does not think. */
@@ -74,7 +89,7 @@ function upstreams(error: GatewayError): GatewayError {
 }
 
 /** Embeddings of a client's dialect by an upstream's. */
-export function translatedEmbeddings(client: EmbeddingsCodec, upstream: Dialect, request: EmbeddingRequest): Lane {
+export function translatedEmbeddings(client: EmbeddingsCodec, upstream: Dialect, request: EmbeddingRequest, terms: TranslationTerms): Lane {
   const codec = upstream.embeddings;
   if (codec === undefined) {
     throw new GatewayError('upstream_error', { source: 'gateway', retryable: false, cause: `${upstream.name} has no embeddings` });
@@ -84,7 +99,8 @@ export function translatedEmbeddings(client: EmbeddingsCodec, upstream: Dialect,
     request: (terms) => codec.encodeRequest(request, terms),
     answer: (body, { model }) => {
       const response = codec.decodeResponse(body, request);
-      const written = writable(() => client.encodeResponse(response, { model, costUsdLiteral: COST_PLACEHOLDER, request }));
+      const usage = response.usage ?? estimatedReport(terms, 0);
+      const written = writable(() => client.encodeResponse({ ...response, usage }, { model, costUsdLiteral: COST_PLACEHOLDER, request }));
       return {
         facts: {
           usage: response.usage?.usage,
@@ -162,6 +178,7 @@ const FINISHED: StreamEnd = { state: 'finished' };
 class TranslatedStream implements AnswerStream {
   readonly #decoder: StreamDecoder;
   readonly #encoder: StreamEncoder;
+  readonly #terms: TranslationTerms;
   #end: StreamEnd = RUNNING;
   #committed = false;
   #out: Buffer[] = [];
@@ -174,9 +191,10 @@ class TranslatedStream implements AnswerStream {
   #reportedEvents = 0;
   #textBytes = 0;
 
-  constructor(decoder: StreamDecoder, encoder: StreamEncoder) {
+  constructor(decoder: StreamDecoder, encoder: StreamEncoder, terms: TranslationTerms) {
     this.#decoder = decoder;
     this.#encoder = encoder;
+    this.#terms = terms;
   }
 
   get committed(): boolean {
@@ -195,9 +213,13 @@ class TranslatedStream implements AnswerStream {
       serviceTier: this.#serviceTier,
       model: this.#model,
       empty: this.#contentEvents === 0 && hasNoOutput(usage),
-      countedOutputTokens: Math.max(this.#contentEvents, Math.ceil(this.#textBytes / TEXT_BYTES_PER_TOKEN)),
+      countedOutputTokens: this.#countedTokens,
       reasoningTokens: this.#report?.reasoningTokens,
     };
+  }
+
+  get #countedTokens(): number {
+    return Math.max(this.#contentEvents, Math.ceil(this.#textBytes / TEXT_BYTES_PER_TOKEN));
   }
 
   push(bytes: Buffer): void {
@@ -243,10 +265,18 @@ class TranslatedStream implements AnswerStream {
       }
       if (this.#contentEvents > 0 || this.#heldBytes > MAX_HELD_BYTES) this.#committed = true;
       if (failure !== undefined) this.#break(failure);
-      else if (isWhole) this.#end = FINISHED;
+      else if (isWhole) this.#whole();
     } catch (thrown) {
       this.#break(upstreams(GatewayError.from(thrown)));
     }
+  }
+
+  #whole(): void {
+    if (this.#report === undefined) {
+      const report = estimatedReport(this.#terms, this.#countedTokens);
+      if (report !== undefined) this.#out.push(...this.#encoder.push([{ type: 'usage', report }]));
+    }
+    this.#end = FINISHED;
   }
 
   #break(error: GatewayError): void {

@@ -4,6 +4,7 @@ import type { BudgetUnit } from '@meridian/domain/budget';
 import type { DialectName } from '@meridian/domain/dialect';
 import type { GatewayError } from '@meridian/domain/error';
 import type { ErrorCode } from '@meridian/domain/error-code';
+import { estimatedInputTokens, estimatedUsage } from '@meridian/domain/estimated-usage';
 import type { Nano } from '@meridian/domain/money';
 import type { ListPrice, RateCard, ServiceTier } from '@meridian/domain/price';
 import { rate } from '@meridian/domain/rating';
@@ -57,12 +58,9 @@ export interface SetAside {
 /** The most that an amount in a record can be: an upstream's count that makes no sense must not keep the record from being written. */
 const MAX_RECORD_NANO = 2n ** 63n - 1n;
 
-/** About how many bytes of text make a token, for counts of our own. */
-const BYTES_PER_TOKEN = 4;
-
 /**
  * The usage to bill: the provider's own, or a count of ours, flagged `estimated`, when its usage never came, or its output
- * was reported before it was whole. The bound of the input counts bytes; a token is about four of them.
+ * was reported before it was whole.
  */
 function meteredUsage(measured: Measured | undefined, inputTokensBound: number): { usage: Usage; exactness: Exactness } {
   if (measured === undefined) return { usage: {}, exactness: 'exact' };
@@ -72,7 +70,7 @@ function meteredUsage(measured: Measured | undefined, inputTokensBound: number):
     return { usage: { ...usage, output: Math.max(usage.output ?? 0, countedOutputTokens) }, exactness: 'estimated' };
   }
   return {
-    usage: { input: Math.ceil(inputTokensBound / BYTES_PER_TOKEN), output: countedOutputTokens },
+    usage: estimatedUsage(estimatedInputTokens(inputTokensBound), countedOutputTokens),
     exactness: 'estimated',
   };
 }

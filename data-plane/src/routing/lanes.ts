@@ -43,7 +43,7 @@ export function lanesTo(written: Written, { candidates, settings }: Plan, dialec
   if (candidates.every(passes)) return { to: () => same, unfetched: NOTHING, found: () => {} };
   const upstreamOf = ({ endpoint }: Candidate): Dialect => dialectNamed(endpoint.dialect);
   if (operation === 'embeddings') {
-    const translated = embeddingsLane(written);
+    const translated = embeddingsLane(written, terms);
     return { to: (candidate) => (passes(candidate) ? same : translated(upstreamOf(candidate))), unfetched: NOTHING, found: () => {} };
   }
   let request = canonical(written, settings?.reasoningEffort);
@@ -71,9 +71,9 @@ function withEffort(request: Request, effort: string): Request {
   return { ...request, reasoning: { effort, budgetTokens: undefined, ...shown } };
 }
 
-function embeddingsLane({ dialect, body, place }: Written): (upstream: Dialect) => Lane {
+function embeddingsLane({ dialect, body, place }: Written, terms: TranslationTerms): (upstream: Dialect) => Lane {
   const codec: EmbeddingsCodec | undefined = dialect.embeddings;
   if (codec === undefined) throw new GatewayError('unsupported_endpoint', { message: 'This protocol has no embeddings.' });
   const request: EmbeddingRequest = codec.decodeRequest(body, place);
-  return (upstream) => translatedEmbeddings(codec, upstream, request);
+  return (upstream) => translatedEmbeddings(codec, upstream, request, terms);
 }

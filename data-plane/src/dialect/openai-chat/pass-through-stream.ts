@@ -1,4 +1,5 @@
 /** The pass-through lane of a chat stream. */
+import { estimatedUsage } from '@meridian/domain/estimated-usage';
 import type { ServiceTier } from '@meridian/domain/price';
 import { MAX_HELD_BYTES } from '../answer-facts.ts';
 import { parseEvent } from '../event-object.ts';
@@ -12,7 +13,7 @@ import { errorFromAnswer } from '../upstream-error.ts';
 import { mergeUsage } from '../usage-object.ts';
 import { hasFinished } from './finish.ts';
 import { contentBytes, hasContent } from './response.ts';
-import { readUsage, reasoningTokens } from './usage.ts';
+import { readUsage, reasoningTokens, writeUsage } from './usage.ts';
 
 const DONE = Buffer.from('[DONE]');
 const DONE_EVENT = Buffer.from('data: [DONE]\n\n');
@@ -57,6 +58,8 @@ export class ChatPassThroughStream extends PassThroughStream {
   #usage: JsonObject | undefined;
   /** The last chunk that carried usage, from which the final usage chunk takes id, created and model. */
   #usageChunk: JsonObject | undefined;
+  /** Stands in for it where none did. */
+  #firstChunk: JsonObject | undefined;
   #upstreamModel: string | undefined;
   #serviceTier: ServiceTier | undefined;
   readonly #search = new MemberSearch(SEARCHED);
@@ -88,7 +91,8 @@ export class ChatPassThroughStream extends PassThroughStream {
   override terminal(costUsdLiteral: string): Buffer[] {
     const bytes = this.#tail;
     this.#tail = [];
-    if (this.terms.wantsStreamUsage && this.#usage !== undefined) bytes.push(this.#usageEvent(this.#usage, costUsdLiteral));
+    const usage = this.told.usage === undefined ? (this.#estimated() ?? this.#usage) : this.#usage;
+    if (this.terms.wantsStreamUsage && usage !== undefined) bytes.push(this.#usageEvent(usage, costUsdLiteral));
     bytes.push(DONE_EVENT);
     return bytes;
   }
@@ -153,6 +157,7 @@ export class ChatPassThroughStream extends PassThroughStream {
   #takeParsed(event: SseEvent, data: Buffer): void {
     const chunk = parseEvent(data);
     const failure = chunk.error;
+    this.#firstChunk ??= chunk;
     this.#readFacts(chunk);
     const carriesUsage = this.#readUsage(chunk);
     if (event.name === 'error' || (failure !== undefined && failure !== null)) {
@@ -250,9 +255,16 @@ export class ChatPassThroughStream extends PassThroughStream {
     if (this.#heldBytes > MAX_HELD_BYTES) this.isCommitted = true;
   }
 
+  /** What is charged where the upstream has sent no usage. */
+  #estimated(): JsonObject | undefined {
+    const { estimatedInputTokens } = this.terms;
+    if (estimatedInputTokens === undefined) return undefined;
+    return writeUsage(estimatedUsage(estimatedInputTokens, this.facts.countedOutputTokens), undefined);
+  }
+
   /** The one usage chunk, whichever way the upstream sent its usage. */
   #usageEvent(usage: JsonObject, costUsdLiteral: string): Buffer {
-    const chunk = this.#usageChunk ?? {};
+    const chunk = this.#usageChunk ?? this.#firstChunk ?? {};
     const rest: Record<string, unknown> = { ...chunk };
     for (const key of ['usage', 'choices', 'x_groq']) delete rest[key];
     if (this.terms.model !== undefined && typeof rest.model === 'string') rest.model = this.terms.model;

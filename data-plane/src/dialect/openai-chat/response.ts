@@ -1,6 +1,7 @@
 /** A whole JSON answer: read and edited by its bytes, or to and from the canonical language. */
 import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
+import { estimatedUsage } from '@meridian/domain/estimated-usage';
 import type { ServiceTier } from '@meridian/domain/price';
 import { boundedCallId } from '../../canonical/call-id.ts';
 import type { Loss } from '../../canonical/loss.ts';
@@ -10,9 +11,9 @@ import { answerMembers, parseAnswer, readAnswerBody } from '../answer-body.ts';
 import { answerEdits, type EditedMembers } from '../answer-edits.ts';
 import { hasNoOutput, TEXT_BYTES_PER_TOKEN } from '../answer-facts.ts';
 import { answerId } from '../answer-id.ts';
-import type { Answer, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
+import type { Answer, AnswerEdits, AnswerFacts, Encoded, EncodeTerms } from '../dialect.ts';
 import { isObject, type JsonObject, NO_REST, number, rest, text, withLiteral } from '../json.ts';
-import { type Span, splice, valueAt } from '../json-scanner.ts';
+import { type Edit, type Span, splice, valueAt } from '../json-scanner.ts';
 import { servedTier, writeTier } from '../openai-tiers.ts';
 import { errorFromAnswer } from '../upstream-error.ts';
 import { writeAnswerMessage } from './answer-message.ts';
@@ -54,8 +55,30 @@ function read(operation: Operation, body: Buffer): Answer {
     reasoningTokens: reasoningTokens(rawUsage),
   };
   const members: EditedMembers = { model: spans.get('model'), usage: spans.get('usage'), costName: 'cost_usd' };
-  return { facts, rewrite: (edits) => ({ body: splice(body, answerEdits(body, members, edits)), losses: [] }) };
+  const rewrite = (edits: AnswerEdits): Encoded => {
+    const { estimatedInputTokens } = edits;
+    if (usage !== undefined || estimatedInputTokens === undefined)
+      return { body: splice(body, answerEdits(body, members, edits)), losses: [] };
+    const counts = writeUsage(estimatedUsage(estimatedInputTokens, facts.countedOutputTokens), undefined);
+    const added = addedUsage(body, members.usage, operation, counts, edits.costUsdLiteral);
+    return { body: splice(body, [...answerEdits(body, { ...members, usage: undefined }, edits), added]), losses: [] };
+  };
+  return { facts, rewrite };
 }
+
+/** Puts a usage into an answer that has none, or one that tells nothing, in whose place it stands. */
+function addedUsage(body: Buffer, span: Span | undefined, operation: Operation, counts: JsonObject, costUsdLiteral: string): Edit {
+  const { prompt_tokens, total_tokens } = counts;
+  const text = withLiteral(operation === 'embeddings' ? { prompt_tokens, total_tokens } : counts, 'cost_usd', costUsdLiteral);
+  if (span !== undefined) return { ...span, text };
+  const start = body.indexOf(OPEN_BRACE) + 1;
+  const isAlone = body.subarray(start, body.lastIndexOf(CLOSE_BRACE)).every((byte) => byte <= SPACE);
+  return { start, end: start, text: `"usage":${text}${isAlone ? '' : ','}` };
+}
+
+const SPACE = 0x20;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
 
 /** An error in a success's clothes. */
 function refuseFailure(failure: unknown): void {
