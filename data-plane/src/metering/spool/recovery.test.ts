@@ -48,7 +48,7 @@ describe('recovery of a damaged folder', () => {
       const found = await reopen(bytes.subarray(0, length));
       expect(found.names, `cut at ${length}`).toEqual(NAMES.slice(0, whole));
     }
-  }, 120_000);
+  }, 300_000);
 
   it('loses at most the record in which a bit flipped, and says so unless it was the last', async () => {
     const { bytes, ends } = await sampleSpool();
@@ -62,7 +62,7 @@ describe('recovery of a damaged folder', () => {
       expect(found.names, `bit at ${offset}`).toEqual(expected);
       if (offset < last) expect(found.alarms.length, `bit at ${offset}`).toBeGreaterThan(0);
     }
-  }, 120_000);
+  }, 300_000);
 
   it('keeps a damaged file beside what it made of it, and reads it without an alarm from then on', async () => {
     const { bytes, ends } = await sampleSpool();
