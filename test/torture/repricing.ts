@@ -77,10 +77,9 @@ export class Repricing {
 
   /** Until `stop`. What does not go through for a broken connection is told as asked for all the same. */
   async run(): Promise<void> {
-    while (!this.#stopped) {
-      const dice = this.#random();
-      const change = dice < 0.5 ? this.#reprice() : dice < 0.8 ? this.#setLadder() : this.#climb();
-      await change.catch(() => undefined);
+    for (let turn = 0; !this.#stopped; turn++) {
+      const change = [() => this.#setLadder(), () => this.#reprice(), () => this.#climb(), () => this.#reprice()][turn % 4];
+      await change?.().catch(() => undefined);
       await new Promise((resolve) => setTimeout(resolve, this.#options.everyMs * (0.5 + this.#random())));
     }
   }
