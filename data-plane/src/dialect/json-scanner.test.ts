@@ -139,6 +139,19 @@ describe('the JSON cursor', () => {
     );
   });
 
+  it('tells names apart that begin alike, more of them than it keeps', () => {
+    const names = Array.from({ length: 5_000 }, (_, index) => `same_${index}`);
+    const cursor = new JsonCursor(
+      Buffer.from(JSON.stringify(Object.fromEntries([...names, ...names.slice(0, 9)].map((name) => [name, 0])))),
+    );
+    cursor.openObject();
+    for (const name of names) {
+      expect(cursor.nextKey(name === names[0])).toBe(true);
+      expect(cursor.key()).toBe(name);
+      cursor.skipValue();
+    }
+  });
+
   it('reads the value that stands in a span as JSON.parse does', () => {
     const value = fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme', maxLength: 80 }), fc.jsonValue());
     fc.assert(

@@ -101,6 +101,14 @@ describe('recorded streams', () => {
 });
 
 describe('the decoder', () => {
+  it('gives what it has held back with the end, and nothing that comes after', () => {
+    const events = decode(
+      sse(chunk({ content: '<thi' }), '[DONE]', chunk({ content: 'late' }), '[DONE]'),
+      sse(chunk({ content: 'later' })),
+    );
+    expect(events.map((event) => (event.type === 'text' ? event.text : event.type))).toEqual(['start', '<thi', 'end']);
+  });
+
   it('numbers calls from 0, whatever the upstream sends', () => {
     const events = decode(
       sse(
@@ -244,6 +252,24 @@ describe('the encoder', () => {
     const encoder = new ChatStreamEncoder({ ...TERMS, wantsStreamUsage: false, model: undefined, createdSeconds: 9 });
     encoder.push(decode(sse({ ...chunk({}, 'stop'), usage: { prompt_tokens: 1 } })));
     expect(Buffer.concat(encoder.end('1')).toString()).toBe('data: [DONE]\n\n');
+  });
+});
+
+describe('a loss in a stream without usage', () => {
+  it('is told by the next chunk, once', () => {
+    const encoder = new ChatStreamEncoder({ ...TERMS, wantsStreamUsage: false, model: undefined, createdSeconds: 9 });
+    const text = (value: string): StreamEvent => ({ type: 'text', choice: 0, text: value, logprobs: undefined });
+    const written = encoder.push([
+      { type: 'start', id: 'x', createdSeconds: 1, model: 'm', rest: {} },
+      { type: 'foreign', choice: 0, part: { type: 'foreign', dialect: 'gemini', value: {} } },
+      text('a'),
+      text('b'),
+    ]);
+    const chunks = written.map((bytes) => JSON.parse(bytes.toString().slice('data: '.length)) as Record<string, unknown>);
+    expect(chunks.map(({ meridian_loss: loss }) => loss)).toEqual([undefined, ['unknown_part(foreign)'], undefined]);
+    expect(
+      chunks.every(({ id, object, choices }) => id === 'chatcmpl-1' && object === 'chat.completion.chunk' && Array.isArray(choices)),
+    ).toBe(true);
   });
 });
 
