@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { MODELS } from './clients.ts';
 import { faultsOf, summaryOf, torture } from './torture.ts';
 
-it('kills, pauses and cuts off everything at random, and the books agree to the nano-dollar', { timeout: 240_000 }, async () => {
+it('kills, pauses and cuts off everything at random, and the books agree to the nano-dollar', { timeout: 420_000 }, async () => {
   const seed = Number(process.env.MERIDIAN_TORTURE_SEED ?? Date.now() % 1_000_000);
   const result = await torture({ seed, kills: 12, requests: 1_000, concurrency: 24, keys: 6, everyMs: 1_200 });
   console.log(`seed ${seed}\n${summaryOf(result)}`);
