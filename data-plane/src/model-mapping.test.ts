@@ -94,7 +94,8 @@ describe('a name that an account has for another model', () => {
       (JSON.parse(body).stream === true ? streaming : answerWith(ANSWER))(request, response, body),
     );
     const name = 'claude-opus-4-7';
-    node = await startTestNode(provider, { aliases: [{ ...MAPPED, name, settings: { reasoningEffort: 'high' } }] });
+    const aliases: Alias[] = [{ ...MAPPED, name, settings: { reasoningEffort: 'high' } }];
+    node = await startTestNode(provider, { aliases, capabilities: ['reasoning'] });
     const message = (fields: object): Promise<Response> =>
       fetch(`${node.url}/v1/messages`, {
         method: 'POST',

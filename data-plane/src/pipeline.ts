@@ -152,11 +152,12 @@ export async function handle(rooms: Rooms, exchange: Exchange, reply: Reply): Pr
   }
 }
 
-function lanesOf(rooms: Pick<Rooms, 'dialectNamed'>, exchange: Exchange, passThrough: PassThroughRequest, plan: Plan): Lanes {
+function lanesOf(rooms: Pick<Rooms, 'dialectNamed' | 'nowMs'>, exchange: Exchange, passThrough: PassThroughRequest, plan: Plan): Lanes {
   const { requestId, arrivedMs } = exchange;
   return lanesTo({ ...exchange, passThrough }, plan, rooms.dialectNamed, {
     requestId,
     createdSeconds: Math.floor(arrivedMs / 1000),
+    nowSeconds: () => Math.floor(rooms.nowMs() / 1000),
     estimatedInputTokens: estimatedInputTokens(passThrough.facts.inputTokensBound),
   });
 }

@@ -237,7 +237,7 @@ describe('the money of a request', () => {
       scope: 'account',
       window: 'prepaid',
       left_usd: '0.002',
-      message: expect.stringContaining(`with max_tokens of at most ${error.max_tokens} it would fit`),
+      message: expect.stringContaining(`with an output limit of at most ${error.max_tokens} tokens it would fit`),
     });
     expect(error.max_tokens).toBeGreaterThan(0);
     expect(await served(node, { max_tokens: Number(error.max_tokens) + 1 })).toMatch(/^HTTP\/1\.1 402 /);

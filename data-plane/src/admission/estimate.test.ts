@@ -134,7 +134,7 @@ describe('the bound of a request', () => {
         status: 400,
         code: 'invalid_request_error',
         param: 'web_search_options',
-        message: expect.stringMatching(/'web_search_options'.*max_tokens/),
+        message: expect.stringMatching(/'web_search_options'.*output limit/),
       }),
     );
     expect(of({ unbounded: 'web_search_options', readsBeyondBody: true, maxOutputTokens: 5 }).demand.outputTokens).toBe(5);

@@ -71,7 +71,7 @@ export function estimate(
   const { choices, serviceTier } = asked;
   if (asked.unbounded !== undefined && asked.maxOutputTokens === undefined) {
     throw new GatewayError('invalid_request_error', {
-      message: `What '${asked.unbounded}' costs cannot be told from the request, so the request needs an output limit of its own: set max_tokens.`,
+      message: `What '${asked.unbounded}' costs cannot be told from the request, so the request needs an output limit of its own.`,
       param: asked.unbounded,
     });
   }

@@ -46,7 +46,7 @@ describe('a refusal', () => {
     const error = refusalError(exhausted({}, 102_000_000, 5_000_000_000), terms('chat'), NOON);
     expect(error).toMatchObject({ status: 402, code: 'budget_exceeded', retryable: false });
     expect(error.message).toBe(
-      'The daily cap of $5.00 of this API key has $0.102 left until 2026-03-01T00:00:00.000Z, and this request can cost up to $0.104; with max_tokens of at most 500 it would fit.',
+      'The daily cap of $5.00 of this API key has $0.102 left until 2026-03-01T00:00:00.000Z, and this request can cost up to $0.104; with an output limit of at most 500 tokens it would fit.',
     );
     expect(error.details).toEqual({
       scope: 'key',
@@ -64,7 +64,7 @@ describe('a refusal', () => {
     expect(refusalError(exhausted({}, 102_000_000, 5_000_000_000), two, NOON).details).toMatchObject({ max_tokens: 250 });
     const none = refusalError(exhausted({ scope: 'member' }, 100_000_000, 5_000_000_000), terms('chat'), NOON);
     expect(none.details).toMatchObject({ scope: 'member', max_tokens: 0 });
-    expect(none.message).toContain('would not fit with any max_tokens');
+    expect(none.message).toContain('would not fit with any output limit');
   });
 
   it('by a monthly cap names the month and its end', () => {

@@ -47,8 +47,8 @@ function moneyError(short: BudgetAmount, left: number, limit: number, terms: Est
   const advice = !generates
     ? ''
     : fits > 0
-      ? `; with max_tokens of at most ${fits} it would fit`
-      : '; it would not fit with any max_tokens';
+      ? `; with an output limit of at most ${fits} tokens it would fit`
+      : '; it would not fit with any output limit';
   return new GatewayError(isPrepaid ? 'insufficient_credits' : 'budget_exceeded', {
     message: `${what}, and this request can cost up to $${requiredUsd}${advice}.`,
     details: {

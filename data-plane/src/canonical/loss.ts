@@ -40,6 +40,7 @@ export const LOSSES = {
   verbosity: { what: 'How long the answer should be.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
   service_tier: { what: 'The service tier that is asked for.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
   prompt_cache_key: { what: 'Which requests share a prompt cache.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
+  prompt_cache_retention: { what: 'How long a prompt cache is kept.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
   cache_control: { what: 'Where the prompt is to be cached.', to: EVERYBODY },
   metadata: { what: 'Labels of the client.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
   user: { what: 'Who the end user is.', to: ['openai-chat', 'anthropic-messages', 'gemini'] },
@@ -76,7 +77,11 @@ export const LOSSES = {
   },
   message_name: { what: 'The name of the author of a message.', to: ['openai-responses', 'anthropic-messages', 'gemini'] },
   image_detail: { what: 'In which detail an image is to be seen.', to: ['anthropic-messages', 'gemini'] },
-  file_name: { what: 'The name of a file.', to: ['gemini'] },
+  file_name: { what: 'The name of a file.', to: ['openai-chat', 'gemini'] },
+  call_arguments: {
+    what: 'The form of arguments of an earlier call that are no JSON object: they are told as a text.',
+    to: ['anthropic-messages', 'gemini'],
+  },
   citations: { what: 'Sources that a text of an earlier turn cites.', to: EVERYBODY },
   audio: { what: 'Sound: what was said is told in its place.', to: ['openai-responses', 'anthropic-messages'] },
 

@@ -26,6 +26,8 @@ export interface Request {
   readonly user: string | undefined;
   /** Requests with the same one share a prompt cache. */
   readonly promptCacheKey?: string;
+  /** How long the prompt cache is kept: `in_memory`, `24h`. */
+  readonly promptCacheRetention?: string;
   /** `low`, `medium`, `high`. */
   readonly verbosity?: string;
   /** Token id → bias. */

@@ -20,6 +20,8 @@ export interface Sketch {
   readonly adapter?: string;
   /** Beside `m-latest`, which is `m-1.5`. */
   readonly aliases?: readonly Alias[];
+  /** Of all models; none when absent. */
+  readonly capabilities?: readonly string[];
   /** List and cost of all models. */
   readonly prices?: ComponentPrices;
   readonly priorityPrices?: ComponentPrices;
@@ -39,7 +41,7 @@ export function samplePicture(sketch: Sketch = {}): { picture: Picture; apiKey: 
     maxOutputTokens: 100,
     inputModalities: ['text'],
     outputModalities: ['text'],
-    capabilities: [],
+    capabilities: sketch.capabilities ?? [],
     hidesReasoning: false,
     enabled: true,
   } as const;

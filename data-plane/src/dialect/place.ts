@@ -29,7 +29,7 @@ export { type MethodCall, methodCall };
 
 /** Under `/v1`, which is not this dialect's alone, by the methods: a model's name may have a colon. */
 const METHOD_PATH =
-  /^(\/genai\/v1(beta)?|\/v1beta)(\/|$)|^\/v1\/models\/.*:(generateContent|streamGenerateContent|countTokens|embedContent|batchEmbedContents)$/;
+  /^(\/genai|\/v1beta)(\/|$)|^\/v1\/models\/.*:(generateContent|streamGenerateContent|countTokens|embedContent|batchEmbedContents)$/;
 
 /** `url` is the path with its query. */
 export function spokenAt(url: string, headers: IncomingHttpHeaders): Spoken {

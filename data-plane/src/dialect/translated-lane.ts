@@ -19,6 +19,8 @@ import type { Lane } from './lane.ts';
 export interface TranslationTerms {
   readonly requestId: string;
   readonly createdSeconds: number;
+  /** In seconds since 1970. */
+  readonly nowSeconds?: () => number;
   /** Told as usage, beside the output that was counted, where the upstream tells none; absent: no usage is made. */
   readonly estimatedInputTokens?: number;
 }

@@ -27,6 +27,7 @@ const EXPLAINED_BY: Readonly<Record<string, readonly LossName[]>> = {
   'parallel calls': ['parallel_tool_calls'],
   'tool choice': ['tool_choice'],
   tools: ['schema_keyword', 'tool_grammar'],
+  calls: ['call_arguments'],
   'strict tools': ['strict_tool'],
   'strict format': ['json_schema'],
   format: ['json_schema', 'json_object', 'schema_keyword'],

@@ -75,7 +75,7 @@ function resultOf({ refusal, losses }: Judged): string {
 
 /** Refusals that a recorded request may meet elsewhere: what it asks for is its provider's own. */
 const REFUSED_ELSEWHERE =
-  /service_tier|holds nothing|run by another provider|cannot be used|only the provider|stop sequence|file|fetch|inline|audio|video|answers|choices|`n`|result|no form|does not take|cannot be|previous_response_id|conversation|[Ss]tore/;
+  /service_tier|holds nothing|cannot be used|only the provider|stop sequence|file|fetch|inline|audio|video|answers|choices|`n`|result|no form|does not take|cannot be|previous_response_id|conversation|[Ss]tore/;
 
 export function carriedRecordedRequests(): CarriedRequest[] {
   return recordings().flatMap(({ name, dialect, request, status }) => {

@@ -237,7 +237,7 @@ export function writeBlocks(part: Part, terms: BlockTerms): readonly JsonObject[
     case 'refusal':
       return part.text.trim() === '' ? [] : [{ type: 'text', text: part.text }];
     case 'tool_call':
-      return [{ ...othersOf(part, terms), ...writeToolCall(part), ...cacheControl(part) }];
+      return [{ ...othersOf(part, terms), ...writeToolCall(part, terms.lose), ...cacheControl(part) }];
     case 'tool_result': {
       const content = resultContent(part.parts, part.json, terms);
       return [

@@ -195,7 +195,7 @@ function refuseImpossible({ choices, outputModalities = [] }: Request): void {
 
 /** What a request of this dialect has no field for. */
 function loseUnsaid(request: Request, isOurs: boolean, lose: (loss: Loss) => void): void {
-  const { sampling, logprobs, logitBias, verbosity, promptCacheKey, metadata, imageOutput, serviceTier } = request;
+  const { sampling, logprobs, logitBias, verbosity, promptCacheKey, promptCacheRetention, metadata, imageOutput, serviceTier } = request;
   if (!isOurs) {
     loseUnknownFields(request, lose);
     if (metadata !== undefined) lose({ name: 'metadata' });
@@ -207,6 +207,7 @@ function loseUnsaid(request: Request, isOurs: boolean, lose: (loss: Loss) => voi
   if (logitBias !== undefined) lose({ name: 'logit_bias' });
   if (verbosity !== undefined) lose({ name: 'verbosity' });
   if (promptCacheKey !== undefined) lose({ name: 'prompt_cache_key' });
+  if (promptCacheRetention !== undefined) lose({ name: 'prompt_cache_retention' });
   if (imageOutput !== undefined) lose({ name: 'image_output' });
   if (serviceTier === 'flex') lose({ name: 'service_tier' });
 }

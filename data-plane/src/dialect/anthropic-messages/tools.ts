@@ -170,9 +170,16 @@ export function callRest(block: JsonObject): JsonObject {
 }
 
 /** A call of an earlier turn, for an upstream. */
-export function writeToolCall(call: ToolCallPart): JsonObject {
-  const input = call.kind === 'custom' ? inputAsArguments(call.arguments) : call.arguments;
-  return { type: 'tool_use', id: upstreamCallId(call.id), name: boundedToolName(call.name), input: readArguments(input) };
+export function writeToolCall(call: ToolCallPart, lose: (loss: Loss) => void): JsonObject {
+  const argumentsText = call.kind === 'custom' ? inputAsArguments(call.arguments) : call.arguments;
+  const input = objectIn(argumentsText);
+  if (input === undefined) lose({ name: 'call_arguments', at: call.name });
+  return {
+    type: 'tool_use',
+    id: upstreamCallId(call.id),
+    name: boundedToolName(call.name),
+    input: input ?? { arguments: argumentsText },
+  };
 }
 
 export function upstreamCallId(id: string): string {
@@ -181,12 +188,16 @@ export function upstreamCallId(id: string): string {
 
 /** The arguments as an object; what a model has written badly is kept as its text. */
 export function readArguments(argumentsText: string): JsonObject {
+  return objectIn(argumentsText) ?? { arguments: argumentsText };
+}
+
+/** Undefined for a call that was cut off by a limit, or written badly. */
+function objectIn(argumentsText: string): JsonObject | undefined {
   if (argumentsText.trim() === '') return {};
   try {
     const value = parseExact(argumentsText);
-    if (isObject(value)) return value;
+    return isObject(value) ? value : undefined;
   } catch {
-    // A call that was cut off by a limit.
+    return undefined;
   }
-  return { arguments: argumentsText };
 }

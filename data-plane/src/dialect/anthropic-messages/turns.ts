@@ -24,7 +24,8 @@ export function writeTurns(messages: readonly Message[], isOurs: boolean, ways: 
   const turns: Turn[] = [];
   for (const [index, message] of messages.entries()) {
     const at = `messages[${index}]`;
-    if (message.name !== undefined) lose({ name: 'message_name', at });
+    // The name in a result is the function's.
+    if (message.name !== undefined && message.role !== 'tool') lose({ name: 'message_name', at });
     const blocks = message.parts.flatMap((part) => writeBlocks(part, { isOurs, at, lose }));
     if (message.role === 'system' || message.role === 'developer') {
       const texts = blocks.filter((block) => isOurs || block.type === 'text');

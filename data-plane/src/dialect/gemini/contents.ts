@@ -10,6 +10,7 @@ import { resolutionOf, writeMedia } from './media.ts';
 import { writeModelParts } from './message.ts';
 import type { ModelWays } from './models.ts';
 import { DIALECT } from './schema.ts';
+import { argumentsObject } from './tools.ts';
 
 /** What Google's validator takes for a signature that it does not have: for calls of other models, and of clients that kept none. */
 const NO_SIGNATURE = 'skip_thought_signature_validator';
@@ -19,7 +20,7 @@ export interface Conversation {
   readonly contents: readonly JsonObject[];
 }
 
-/** Throws GatewayError 400 for arguments that are no object, and for media that cannot be sent. */
+/** Throws GatewayError 400 for media that cannot be sent, and where nothing is said at all. */
 export function writeConversation(
   messages: readonly Message[],
   isOurs: boolean,
@@ -100,20 +101,27 @@ class Writer {
 
   #assistant(parts: readonly Part[], param: string): void {
     this.#addMedia();
-    const written = writeModelParts(parts, {
-      toClient: false,
-      isOurs: this.#isOurs,
-      nameOf: (name) => this.#nameOf(name),
-      param,
-      lost: (name, type) => this.#lost(name === 'unknown_part' ? { name, at: `${param}:${type}` } : { name }),
-    });
+    const written = writeModelParts(
+      parts.map((part) => this.#whole(part)),
+      {
+        toClient: false,
+        isOurs: this.#isOurs,
+        nameOf: (name) => this.#nameOf(name),
+        param,
+        lost: (name, type) => this.#lost(name === 'unknown_part' ? { name, at: `${param}:${type}` } : { name }),
+      },
+    );
     const calls = parts.filter((part) => part.type === 'tool_call');
     for (const { id, name } of calls) this.#names.set(id, name);
-    if (written.filter((part) => part.functionCall !== undefined).length < calls.length) {
-      throw invalid(`The arguments of a tool call in '${param}' are not a JSON object.`, param);
-    }
     if (this.#ways.wantsSignatures) signFirstCall(written);
     this.#add('model', written);
+  }
+
+  /** Arguments that a model has written badly, or a limit has cut off, are told as their text. */
+  #whole(part: Part): Part {
+    if (part.type !== 'tool_call' || argumentsObject(part) !== undefined) return part;
+    this.#lost({ name: 'call_arguments', at: part.name });
+    return { ...part, arguments: JSON.stringify({ arguments: part.arguments }) };
   }
 
   #nameOf(name: string): string {

@@ -230,6 +230,7 @@ export interface PartTerms {
 /** The parts of an assistant's turn. Throws GatewayError 400 for media that cannot be sent. */
 export function writeModelParts(parts: readonly Part[], terms: PartTerms): JsonObject[] {
   const written: JsonObject[] = [];
+  const isOwnTurn = parts.some(isSigned);
   for (const part of parts) {
     switch (part.type) {
       case 'text':
@@ -240,7 +241,7 @@ export function writeModelParts(parts: readonly Part[], terms: PartTerms): JsonO
         if (part.text !== '') written.push({ text: part.text });
         break;
       case 'reasoning':
-        writeReasoning(part, terms, written);
+        writeReasoning(part, isOwnTurn, terms, written);
         break;
       case 'tool_call': {
         const call = writeCall(part, terms);
@@ -276,11 +277,18 @@ function writeMedium(part: MediaPart, terms: PartTerms): JsonObject | undefined 
   return terms.toClient ? writeAnswerMedia(part) : writeMedia(part, terms.isOurs, terms.param);
 }
 
-/** Thinking, or a signature alone, which belongs to what stands before it. */
-function writeReasoning({ text: thought, carriers }: ReasoningPart, terms: PartTerms, written: JsonObject[]): void {
+function isSigned(part: Part): boolean {
+  return 'carriers' in part && part.carriers?.some(({ dialect }) => dialect === DIALECT) === true;
+}
+
+/**
+ * Thinking, or a signature alone, which belongs to what stands before it. `isOwnTurn`: a part of the turn is signed by this provider, so
+ * that thinking beside it is its own.
+ */
+function writeReasoning({ text: thought, carriers }: ReasoningPart, isOwnTurn: boolean, terms: PartTerms, written: JsonObject[]): void {
   const signature = signatureOf(carriers, terms.toClient);
   if (thought !== '') {
-    const goes = terms.toClient || signature !== undefined || (terms.isOurs && carriers.length === 0);
+    const goes = terms.toClient || signature !== undefined || ((terms.isOurs || isOwnTurn) && carriers.length === 0);
     if (goes) written.push(signed({ text: thought, thought: true }, signature));
     else terms.lost('reasoning', 'reasoning');
     return;

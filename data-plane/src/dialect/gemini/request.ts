@@ -36,6 +36,9 @@ const CONFIG_READ = [
   'responseModalities',
   'imageConfig',
 ];
+const CONFIG_READ_OF_ONE_WORD = CONFIG_READ.filter(
+  (name) => !name.startsWith('response') || name === 'responseLogprobs' || name === 'responseModalities',
+);
 /** Members of the configuration that only this dialect knows stand in `rest` under their whole path. */
 const CONFIG = 'generationConfig.';
 
@@ -52,7 +55,9 @@ export function decodeRequest(body: Buffer, place: RequestPlace, read?: RequestF
   const contents = readContents(fields.contents);
   const modalities = listOf(config.responseModalities).map((word) => String(word).toLowerCase());
   const image = fieldsOf(config.imageConfig);
-  const ofConfig = Object.entries(rest(config, CONFIG_READ)).map(([name, value]) => [CONFIG + name, value] as const);
+  const ofConfig = Object.entries(rest(config, isOneWord(config) ? CONFIG_READ_OF_ONE_WORD : CONFIG_READ)).map(
+    ([name, value]) => [CONFIG + name, value] as const,
+  );
   return {
     dialect: DIALECT,
     model: facts.model,
@@ -103,7 +108,13 @@ function readStop(value: unknown): readonly string[] {
   throw invalid("The parameter 'generationConfig.stopSequences' must be an array of strings.", 'generationConfig.stopSequences');
 }
 
+/** An answer of one word out of a list, as it stands and not as JSON: nobody else can be asked for it. */
+function isOneWord(config: JsonObject): boolean {
+  return text(config.responseMimeType) === 'text/x.enum';
+}
+
 function readFormat(config: JsonObject): ResponseFormat | undefined {
+  if (isOneWord(config)) return undefined;
   const { responseJsonSchema, responseSchema } = config;
   const schema = isObject(responseJsonSchema) ? responseJsonSchema : isObject(responseSchema) ? fromOpenApi(responseSchema) : undefined;
   const mime = text(config.responseMimeType);
@@ -139,6 +150,7 @@ export function encodeRequest(request: Request, terms: EncodeRequestTerms): Enco
   if (request.parallelToolCalls === false && request.tools.length > 0) lost({ name: 'parallel_tool_calls' });
   if (request.user !== undefined) lost({ name: 'user' });
   if (request.promptCacheKey !== undefined) lost({ name: 'prompt_cache_key' });
+  if (request.promptCacheRetention !== undefined) lost({ name: 'prompt_cache_retention' });
   if (request.verbosity !== undefined) lost({ name: 'verbosity' });
   if (request.logitBias !== undefined && Object.keys(request.logitBias).length > 0) lost({ name: 'logit_bias' });
   if (!isOurs && request.metadata !== undefined && Object.keys(request.metadata).length > 0) lost({ name: 'metadata' });

@@ -65,7 +65,12 @@ export function writePart(part: Part, terms: PartTerms): JsonObject | undefined 
 }
 
 function writeBare(part: Part, terms: PartTerms): JsonObject | undefined {
-  if (isMedia(part)) return writeMedia(part, terms);
+  if (isMedia(part)) {
+    const written = writeMedia(part, terms);
+    // Read as a text, a document has no name.
+    if (part.type === 'file' && part.name !== undefined && written.type === 'text') terms.lose({ name: 'file_name', at: terms.at });
+    return written;
+  }
   switch (part.type) {
     case 'text':
       return { type: 'text', text: part.text };

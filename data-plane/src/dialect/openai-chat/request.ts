@@ -46,6 +46,7 @@ const READ = [
   'service_tier',
   'user',
   'prompt_cache_key',
+  'prompt_cache_retention',
   'verbosity',
   'modalities',
   'image_config',
@@ -64,6 +65,7 @@ export function decodeRequest(body: Buffer, _place?: RequestPlace, read?: Reques
   // The newer name of a user's id; both may be there.
   const user = text(fields.user) ?? text(fields.safety_identifier);
   const promptCacheKey = text(fields.prompt_cache_key);
+  const promptCacheRetention = text(fields.prompt_cache_retention);
   const verbosity = text(fields.verbosity);
   const imageOutput = readImageOutput(fields.image_config);
   return {
@@ -92,6 +94,7 @@ export function decodeRequest(body: Buffer, _place?: RequestPlace, read?: Reques
     serviceTier: facts.serviceTier,
     user,
     ...(promptCacheKey === undefined ? {} : { promptCacheKey }),
+    ...(promptCacheRetention === undefined ? {} : { promptCacheRetention }),
     ...(verbosity === undefined ? {} : { verbosity }),
     ...(isObject(fields.logit_bias) ? { logitBias: fields.logit_bias } : {}),
     ...(Array.isArray(fields.modalities) ? { outputModalities: fields.modalities.filter((item) => typeof item === 'string') } : {}),
@@ -298,11 +301,12 @@ class RequestWriter {
   }
 
   #labels(): JsonObject {
-    const { serviceTier, user, promptCacheKey, metadata, verbosity } = this.#request;
+    const { serviceTier, user, promptCacheKey, promptCacheRetention, metadata, verbosity } = this.#request;
     return {
       service_tier: serviceTier === 'priority' || serviceTier === 'flex' ? serviceTier : undefined,
       user: this.#unless(this.#has('no_user'), 'user', user),
       prompt_cache_key: this.#unless(this.#has('no_user'), 'prompt_cache_key', promptCacheKey),
+      prompt_cache_retention: this.#unless(this.#has('no_user'), 'prompt_cache_retention', promptCacheRetention),
       // Labels are kept with stored answers only, which ours are not.
       metadata: this.#unless(!this.#isOurs, 'metadata', metadata),
       verbosity,

@@ -39,6 +39,7 @@ const READ = [
   'user',
   'safety_identifier',
   'prompt_cache_key',
+  'prompt_cache_retention',
   'metadata',
   'store',
   'background',
@@ -61,6 +62,7 @@ export function decodeRequest(body: Buffer, _place?: RequestPlace, read?: Reques
   const format = isObject(fields.text) ? fields.text : {};
   const verbosity = text(format.verbosity);
   const promptCacheKey = text(fields.prompt_cache_key);
+  const promptCacheRetention = text(fields.prompt_cache_retention);
   return {
     dialect: DIALECT,
     model: facts.model,
@@ -87,6 +89,7 @@ export function decodeRequest(body: Buffer, _place?: RequestPlace, read?: Reques
     serviceTier: facts.serviceTier,
     user: text(fields.user) ?? text(fields.safety_identifier),
     ...(promptCacheKey === undefined ? {} : { promptCacheKey }),
+    ...(promptCacheRetention === undefined ? {} : { promptCacheRetention }),
     ...(verbosity === undefined ? {} : { verbosity }),
     ...(isObject(fields.metadata) && Object.keys(fields.metadata).length > 0 ? { metadata: fields.metadata } : {}),
     rest: othersOf(fields, include),
@@ -174,6 +177,7 @@ export function encodeRequest(asked: Request, terms: EncodeRequestTerms): Encode
     service_tier: request.serviceTier === 'priority' || request.serviceTier === 'flex' ? request.serviceTier : undefined,
     user: request.user,
     prompt_cache_key: request.promptCacheKey,
+    prompt_cache_retention: request.promptCacheRetention,
     metadata: request.metadata,
     store: false,
   };

@@ -21,6 +21,8 @@ export interface ResponseState {
   readonly incomplete_details: JsonObject | null;
   readonly output: readonly JsonObject[];
   readonly serviceTier: ServiceTier | undefined;
+  /** When the answer was whole, in seconds since 1970; absent: not told. */
+  readonly endedSeconds?: number | undefined;
 }
 
 /** The response object without its usage: what was asked for is repeated, with this protocol's defaults for what was not. */
@@ -32,7 +34,7 @@ export function responseObject(request: Request, head: ResponseHead, state: Resp
     created_at: head.createdSeconds,
     status: state.status,
     background: false,
-    completed_at: null,
+    completed_at: state.status === 'completed' ? (state.endedSeconds ?? head.createdSeconds) : null,
     error: null,
     frequency_penalty: sampling.frequencyPenalty ?? 0,
     incomplete_details: state.incomplete_details,

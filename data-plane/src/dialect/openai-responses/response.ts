@@ -208,7 +208,13 @@ export function encodeResponse(response: Response, terms: EncodeTerms): Encoded 
     createdSeconds: response.createdSeconds ?? terms.createdSeconds,
     model: terms.model ?? response.model,
   };
-  const object = responseObject(terms.request, head, { status, incomplete_details, output, serviceTier: response.serviceTier });
+  const object = responseObject(terms.request, head, {
+    status,
+    incomplete_details,
+    output,
+    serviceTier: response.serviceTier,
+    endedSeconds: terms.nowSeconds?.(),
+  });
   return { body: [Buffer.from(withUsage(object, response.usage, terms.costUsdLiteral))], losses };
 }
 

@@ -123,7 +123,12 @@ export class ResponsesStreamEncoder implements StreamEncoder {
     state: { readonly status: string; readonly incomplete_details: JsonObject | null },
     output: readonly JsonObject[] = this.#output,
   ): JsonObject {
-    return responseObject(this.#terms.request, this.#head, { ...state, output, serviceTier: this.#serviceTier });
+    return responseObject(this.#terms.request, this.#head, {
+      ...state,
+      output,
+      serviceTier: this.#serviceTier,
+      endedSeconds: this.#terms.nowSeconds?.(),
+    });
   }
 
   #write(event: StreamEvent): void {

@@ -1,6 +1,6 @@
 /** Turns, and what they consist of. */
 import { objectsAt, textAt } from '../json.ts';
-import { PDF, PNG, type RequestCase, unless, WAV } from './request-case.ts';
+import { PDF, PNG, type RequestCase, unless, WAV, WEATHER_SCHEMA } from './request-case.ts';
 
 const IMAGE_URL = 'https://images.example/cat.png';
 
@@ -570,5 +570,37 @@ export const MESSAGE_CASES: readonly RequestCase[] = [
     what: 'a question of no words is refused by those that take none',
     asked: { 'openai-chat': { messages: [{ role: 'user', content: '' }] }, 'openai-responses': { input: [{ role: 'user', content: '' }] } },
     outcome: { 'anthropic-messages': 'refuse', gemini: 'refuse' },
+  },
+  {
+    number: 66,
+    what: 'the name of a document that is read as a text',
+    asked: {
+      'anthropic-messages': {
+        max_tokens: 100,
+        messages: [
+          {
+            role: 'user',
+            content: [
+              { type: 'document', title: 'Terms', source: { type: 'text', media_type: 'text/plain', data: 'All sales are final.' } },
+            ],
+          },
+        ],
+      },
+    },
+    outcome: { 'openai-chat': ['file_name'], gemini: ['file_name'] },
+  },
+  {
+    number: 38,
+    what: 'the name of a function, in the older form of its result, is nobody’s',
+    asked: {
+      'openai-chat': {
+        messages: [
+          { role: 'user', content: 'Weather?' },
+          { role: 'assistant', content: null, function_call: { name: 'get_weather', arguments: '{"city":"Paris"}' } },
+          { role: 'function', name: 'get_weather', content: 'Rain' },
+        ],
+        functions: [{ name: 'get_weather', parameters: WEATHER_SCHEMA }],
+      },
+    },
   },
 ];

@@ -135,20 +135,21 @@ export const PARAMETER_CASES: readonly RequestCase[] = [
     what: 'labels, keys of the prompt cache, verbosity',
     models: { 'openai-chat': 'gpt-5.4', 'openai-responses': 'gpt-5.4' },
     asked: question('Hi', {
-      'openai-chat': { metadata: { a: 'b' }, prompt_cache_key: 'k', verbosity: 'low' },
-      'openai-responses': { metadata: { a: 'b' }, prompt_cache_key: 'k', text: { verbosity: 'low' } },
+      'openai-chat': { metadata: { a: 'b' }, prompt_cache_key: 'k', prompt_cache_retention: '24h', verbosity: 'low' },
+      'openai-responses': { metadata: { a: 'b' }, prompt_cache_key: 'k', prompt_cache_retention: '24h', text: { verbosity: 'low' } },
     }),
     outcome: {
       // It takes labels of what it stores, and nothing is stored.
       'openai-chat': ['metadata'],
-      'anthropic-messages': ['metadata', 'prompt_cache_key', 'verbosity'],
-      gemini: ['metadata', 'prompt_cache_key', 'verbosity'],
+      'anthropic-messages': ['metadata', 'prompt_cache_key', 'prompt_cache_retention', 'verbosity'],
+      gemini: ['metadata', 'prompt_cache_key', 'prompt_cache_retention', 'verbosity'],
     },
     check: (body, upstream) => {
       if (upstream !== 'openai-chat' && upstream !== 'openai-responses') return [];
       const verbosity = upstream === 'openai-chat' ? body.verbosity : objectAt(body, 'text').verbosity;
       const isLabelled = upstream === 'openai-chat' || objectAt(body, 'metadata').a === 'b';
-      return unless(body.prompt_cache_key === 'k' && isLabelled && verbosity === 'low', 'one of them is gone');
+      const isCached = body.prompt_cache_key === 'k' && body.prompt_cache_retention === '24h';
+      return unless(isCached && isLabelled && verbosity === 'low', 'one of them is gone');
     },
   },
   {
@@ -227,6 +228,21 @@ export const PARAMETER_CASES: readonly RequestCase[] = [
       gemini: { generationConfig: { responseMimeType: 'application/json' } },
     }),
     outcome: { 'anthropic-messages': ['json_object'] },
+  },
+  {
+    number: 60,
+    what: 'one word out of a list, which is no JSON',
+    asked: question('Which colour?', {
+      gemini: {
+        generationConfig: { responseMimeType: 'text/x.enum', responseSchema: { type: 'STRING', enum: ['red', 'blue'] } },
+      },
+    }),
+    outcome: { 'openai-chat': ['unknown_field'], 'openai-responses': ['unknown_field'], 'anthropic-messages': ['unknown_field'] },
+    saidBy: {
+      'openai-chat': ['format', 'strict format'],
+      'openai-responses': ['format', 'strict format'],
+      'anthropic-messages': ['format', 'strict format'],
+    },
   },
   {
     number: 61,

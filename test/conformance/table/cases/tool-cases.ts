@@ -517,6 +517,34 @@ export const TOOL_CASES: readonly RequestCase[] = [
     outcome: { gemini: ['strict_tool'], 'anthropic-messages': ['strict_tool'] },
   },
   {
+    number: 20,
+    what: 'arguments in the history that are no object are told as a text where an object is needed',
+    asked: {
+      'openai-chat': {
+        messages: [
+          { role: 'user', content: 'Go' },
+          {
+            role: 'assistant',
+            content: null,
+            tool_calls: [{ id: 'call_1', type: 'function', function: { name: 'f', arguments: '{"city": "Par' } }],
+          },
+          { role: 'tool', tool_call_id: 'call_1', content: 'That was no JSON.' },
+        ],
+        tools: [{ type: 'function', function: { name: 'f', parameters: oldSchema() } }],
+      },
+      'openai-responses': {
+        input: [
+          { role: 'user', content: 'Go' },
+          { type: 'function_call', call_id: 'call_1', name: 'f', arguments: '{"city": "Par' },
+          { type: 'function_call_output', call_id: 'call_1', output: 'That was no JSON.' },
+        ],
+        tools: [{ type: 'function', name: 'f', parameters: oldSchema() }],
+      },
+    },
+    outcome: { 'anthropic-messages': ['call_arguments'], gemini: ['call_arguments'] },
+    check: (body) => unless(JSON.stringify(body).includes('Par'), 'the arguments are gone'),
+  },
+  {
     number: 19,
     what: 'strict tools whose arguments may be left away, which some are only told of',
     asked: question('Go', {
