@@ -2,7 +2,7 @@
  * How long customers wait for what they ask about their usage, over HTTP from a control plane whose database holds millions of requests:
  * 30 days up to now, 2,000 accounts, a fifth of all requests from one of them. `node test/bench/usage-queries.ts [events] [times]`:
  * 5,000,000 events unless told, on an embedded PostgreSQL of its own, and each question 200 times on accounts chosen at random and 200
- * times on the large one. The plans of what took 50 ms or more are printed at the end, as the server writes them.
+ * times on the large one; what operators ask of all accounts, a tenth as often. A question that is refused for the time it takes says so. The plans of what took 50 ms or more are printed at the end, as the server writes them.
  */
 import { randomBytes } from 'node:crypto';
 import { availableParallelism, loadavg } from 'node:os';
@@ -74,6 +74,20 @@ function questions(endMs: number): Question[] {
   ];
 }
 
+/** What operators ask, of all accounts. */
+function operatorQuestions(endMs: number): { readonly name: string; readonly path: string }[] {
+  const since = (days: number): string => `from=${new Date(endMs - days * DAY_MS).toISOString()}`;
+  return [
+    { name: 'all by day', path: '/admin/v1/usage' },
+    { name: 'all by day, model, region', path: '/admin/v1/usage?group_by=day,model,region' },
+    { name: 'all by account, first page', path: '/admin/v1/usage?group_by=account' },
+    { name: 'all by account and day, CSV part', path: '/admin/v1/usage?group_by=account,day&format=csv&limit=1000' },
+    { name: 'all by provider, 2 days', path: '/admin/v1/usage?group_by=provider' },
+    { name: 'all by provider, 8 days', path: `/admin/v1/usage?group_by=provider&${since(7)}` },
+    { name: 'all by day and provider, 31 days', path: `/admin/v1/usage?group_by=day,provider&${since(DAYS)}` },
+  ];
+}
+
 async function main(events: number, times: number): Promise<void> {
   console.log(`${availableParallelism()} processors, load average ${load()}; ${events} events, each question ${times} times`);
   await onPostgres(async (url) => {
@@ -82,7 +96,10 @@ async function main(events: number, times: number): Promise<void> {
     const accounts = await withApp(url, makeAccounts);
     await fill(url, events, accounts, endMs);
     const askers = await readIds(url, accounts);
-    const slow = await withApp(url, (origin) => measure(origin, questions(endMs), askers, times));
+    const slow = await withApp(url, async (origin) => {
+      await measureOperators(origin, endMs, Math.ceil(times / 10));
+      return measure(origin, questions(endMs), askers, times);
+    });
     if (slow.length === 0) return;
     await explainSlowStatements(url);
     await withApp(url, async (origin) => {
@@ -122,6 +139,25 @@ async function measure(origin: string, asked: readonly Question[], askers: reado
     console.log(`${question.name.padEnd(42)} ${cells.join('  ')}   ${load()}`);
   }
   return slow;
+}
+
+async function measureOperators(origin: string, endMs: number, times: number): Promise<void> {
+  console.log(`${'ms: p50, most'.padEnd(42)} ${'operators'.padStart(15)}   load`);
+  for (const { name, path } of operatorQuestions(endMs)) {
+    const tookMs: number[] = [];
+    let refused = 0;
+    for (let nth = 0; nth < times; nth++) {
+      const startedAtMs = performance.now();
+      const answer = await fetch(origin + path, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+      const body = await answer.text();
+      if (answer.status === 503) refused++;
+      else if (!answer.ok) throw new Error(`${path}: ${answer.status} ${body.slice(0, 500)}`);
+      tookMs.push(performance.now() - startedAtMs);
+    }
+    tookMs.sort((a, b) => a - b);
+    const cells = [tookMs[Math.floor((times - 1) / 2)], tookMs.at(-1)].map((ms) => (ms ?? Number.NaN).toFixed(1).padStart(7)).join(' ');
+    console.log(`${name.padEnd(42)} ${cells}   ${load()}${refused === 0 ? '' : `   ${refused} of ${times} refused`}`);
+  }
 }
 
 /** Milliseconds to the last byte of the answer. */
