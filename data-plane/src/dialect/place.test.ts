@@ -11,6 +11,10 @@ it.each([
   ['/v1/models', { 'x-goog-api-key': 'k' }, 'gemini'],
   ['/v1beta/models', {}, 'gemini'],
   ['/genai/v1/models/gemini-2.5-pro', {}, 'gemini'],
+  // Of a path that there is not, too.
+  ['/genai/nope', {}, 'gemini'],
+  ['/genai', {}, 'gemini'],
+  ['/genais', {}, 'openai-chat'],
   ['/genai/v1beta/models/acme/m-1:generateContent', {}, 'gemini'],
   ['/v1beta/models/m-1:streamGenerateContent?alt=sse', {}, 'gemini'],
   ['/v1beta/models/m-1:streamGenerateContent', {}, 'gemini-json-array'],

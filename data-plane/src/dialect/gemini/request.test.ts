@@ -403,6 +403,29 @@ describe('a request that is written', () => {
     ]);
   });
 
+  it('has the thinking beside a signed call for its own, though a client of another protocol brought it back', () => {
+    const thought: Part = { type: 'reasoning', text: 'mine', carriers: [] };
+    const call: Part = {
+      type: 'tool_call',
+      id: 'c1',
+      name: 'f',
+      arguments: '{}',
+      kind: 'function',
+      carriers: [{ dialect: 'gemini', value: 'c2ln' }],
+      rest: {},
+    };
+    const result: Part = { type: 'tool_result', callId: 'c1', parts: [], isError: false };
+    const turns = (...parts: Part[]): Request['messages'] => [
+      { role: 'assistant', parts, name: undefined, rest: {} },
+      { role: 'tool', parts: [result], name: undefined, rest: {} },
+    ];
+    const own = encode({ messages: turns(thought, call) });
+    expect(own.losses).toEqual([]);
+    expect(own.body.contents[0]?.parts[0]).toEqual({ text: 'mine', thought: true });
+    const { carriers: _, ...unsigned } = call;
+    expect(encode({ messages: turns(thought, unsigned) }).losses).toEqual(['reasoning']);
+  });
+
   it('sends thinking back that Gemini has signed, and names what others thought', () => {
     const own: Part = { type: 'reasoning', text: 'mine', carriers: [{ dialect: 'gemini', value: 'c2ln' }] };
     const foreign: Part = { type: 'reasoning', text: 'theirs', carriers: [{ dialect: 'anthropic-messages', value: 'x' }] };

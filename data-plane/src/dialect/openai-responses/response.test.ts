@@ -56,11 +56,26 @@ function encoded(
       rest: { system_fingerprint: 'x' },
       ...response,
     },
-    { requestId: 'req_abc', model: undefined, createdSeconds: 17, costUsdLiteral: '0.0000012', request: requestOf(fields) },
+    {
+      requestId: 'req_abc',
+      model: undefined,
+      createdSeconds: 17,
+      nowSeconds: () => 19,
+      costUsdLiteral: '0.0000012',
+      request: requestOf(fields),
+    },
   );
   const parsed: Json = JSON.parse(Buffer.concat([...body]).toString());
   return { body: parsed, output: parsed.output as Json[], losses };
 }
+
+describe('when an answer was whole', () => {
+  it('is told of one that is', () => {
+    expect(encoded([text('Hi')]).body).toMatchObject({ status: 'completed', created_at: 17, completed_at: 19 });
+    const choices = [{ index: 0, parts: [text('H')], finish: { reason: 'length', raw: 'length' }, logprobs: undefined, rest: {} }] as const;
+    expect(encoded([], {}, { choices }).body).toMatchObject({ status: 'incomplete', completed_at: null });
+  });
+});
 
 describe('an answer that is passed through', () => {
   it('keeps its bytes but for the cost, the model’s name and the provider’s bill', () => {
