@@ -45,6 +45,13 @@ export const NORMAL_FORM: Readonly<Record<DialectName, readonly Line[]>> = {
       only: ({ before, after }) => before === undefined || after === undefined,
       why: 'the older names of tools',
     },
+    { at: /^\.messages\[\d+\]\.function_call$/, only: gone, why: 'the older name of a call' },
+    { at: /^\.messages\[\d+\]\.(tool_calls|tool_call_id)$/, only: ({ before }) => before === undefined, why: 'the newer name of a call' },
+    {
+      at: /^\.messages\[\d+\]\.role$/,
+      only: ({ before, after }) => before === 'function' && after === 'tool',
+      why: 'the older role of a result',
+    },
     { at: /^\.(reasoning|reasoning_effort|thinking|enable_thinking)\b/, why: 'how much to think has one name' },
     { at: /^\.messages\[\d+\]\.reasoning(_content)?$/, why: 'thinking that was shown has one name' },
     { at: /^\.service_tier$/, only: ({ before }) => before === 'default' || before === 'auto', why: 'the tier there is without it' },
