@@ -32,11 +32,13 @@ export interface Held {
   readonly name: string;
   readonly by: Claim;
   readonly life: Life;
+  /** When it asked for it. */
   readonly claimedAtMs: number;
   /** When it asked whether it may be charged; undefined: it never did. */
   askedAtMs: number | undefined;
-  /** Whether the store answered that. */
+  /** Whether the store answered that, and when it was known. */
   answered: boolean;
+  heardAtMs: number;
   /** It owes its record to the store. */
   owes: boolean;
   over: boolean;
@@ -76,6 +78,7 @@ export class OnceStore {
       this.#save(owed, (saved) => (saved ? this.claim(life, name, requestId, done) : done(undefined)));
       return;
     }
+    const claimedAtMs = this.#timeline.nowMs;
     this.#tell(
       life,
       () => this.#claim(name, by),
@@ -90,7 +93,7 @@ export class OnceStore {
           done(undefined);
         } else if (finding.kind === 'claimed') {
           const held: Held = {
-            ...{ name, by, life, claimedAtMs: this.#timeline.nowMs, askedAtMs: undefined },
+            ...{ name, by, life, claimedAtMs, askedAtMs: undefined, heardAtMs: claimedAtMs },
             ...{ answered: false, owes: false, over: false },
           };
           this.#renewLater(held);
@@ -115,6 +118,7 @@ export class OnceStore {
     };
     this.#tell(life, change, (mine) => {
       held.answered = mine !== undefined;
+      held.heardAtMs = this.#timeline.nowMs;
       done(mine ?? true);
     });
   }
@@ -162,7 +166,7 @@ export class OnceStore {
       first.answered ? askedAt(first) : first.claimedAtMs,
       again.answered ? Number.POSITIVE_INFINITY : again.claimedAtMs,
     );
-    if (this.#emptiedAtMs.some((atMs) => atMs >= since && atMs <= askedAt(again))) return true;
+    if (this.#emptiedAtMs.some((atMs) => atMs >= since && atMs <= again.heardAtMs)) return true;
     return first.owes && !first.life.alive;
   }
 
