@@ -2,8 +2,8 @@
  * How long after a customer has an answer `/v1/usage` tells of it: whole processes, PostgreSQL beside them, requests at a steady
  * pace in both regions. `node test/bench/usage-visible.ts [requests] [requests a second]` (1,000 at 50 unless told).
  */
-import type { ApiClient } from '@meridian/local/operator';
-import { provisionKey } from '@meridian/local/provision';
+import { ApiClient } from '@meridian/local/operator';
+import { provisionAccount, provisionKey } from '@meridian/local/provision';
 import { Arena } from '../torture/arena.ts';
 import { REGIONS } from '../world/world.ts';
 
@@ -14,9 +14,13 @@ const GIVE_UP_MS = 60_000;
 const [requests = 1_000, perSecond = 50] = process.argv.slice(2).map(Number);
 
 async function main(): Promise<void> {
-  const arena = await Arena.start({ creditUsd: '1000' });
+  const arena = await Arena.start({});
   try {
-    const key = await provisionKey(arena.account, 'visible');
+    const [operator] = arena.operators;
+    if (operator === undefined) throw new Error('no control plane');
+    const customer = await provisionAccount(operator, 'Visible', '1000', 'unlimited');
+    const account = new ApiClient(arena.controlUrls[0] ?? '', customer.accountToken);
+    const key = await provisionKey(account, 'visible');
     const urls = REGIONS.map((region) => `${arena.nodeUrl(region)}/v1/chat/completions`);
     for (const url of urls) while ((await ask(url, key)).status !== 200) await pause(50);
     const delaysMs: number[] = [];
@@ -27,7 +31,7 @@ async function main(): Promise<void> {
       running.push(
         ask(url, key).then(async ({ status, requestId }) => {
           if (status !== 200) throw new Error(`answered with ${status}`);
-          const delayMs = await visibleAfterMs(arena.account, requestId);
+          const delayMs = await visibleAfterMs(account, requestId);
           if (delayMs === undefined) lost++;
           else delaysMs.push(delayMs);
         }),
