@@ -7,6 +7,18 @@ const MODEL = 'gemini-2.5-flash-image';
 const PICTURE_TOKENS = 1_290;
 const PICTURE_USD = 0.0387;
 
+interface ChatAnswer {
+  readonly choices: readonly { readonly message: { readonly images: unknown } }[];
+  readonly usage: { readonly completion_tokens_details: { readonly image_tokens: number }; readonly cost_usd: number };
+}
+
+interface GeminiAnswer {
+  readonly candidates: readonly {
+    readonly content: { readonly parts: readonly { readonly inlineData?: { readonly mimeType: string } }[] };
+  }[];
+  readonly usageMetadata: { readonly costUsd: number };
+}
+
 describe('pictures in answers', () => {
   let world: World;
   beforeAll(async () => {
@@ -26,9 +38,9 @@ describe('pictures in answers', () => {
 
   it('reach a chat client, and cost what the list says', async () => {
     const response = await ask('/v1/chat/completions', chat);
-    const answer = await response.json();
+    const answer = (await response.json()) as ChatAnswer;
     expect(response.status, JSON.stringify(answer)).toBe(200);
-    expect(answer.choices[0].message.images).toEqual([
+    expect(answer.choices[0]?.message.images).toEqual([
       expect.objectContaining({ image_url: { url: expect.stringMatching(/^data:image\/png;base64,/) } }),
     ]);
     expect(answer.usage.completion_tokens_details.image_tokens).toBe(PICTURE_TOKENS);
@@ -50,8 +62,8 @@ describe('pictures in answers', () => {
       contents: [{ role: 'user', parts: [{ text: 'a cat' }] }],
       generationConfig: { responseModalities: ['TEXT', 'IMAGE'], maxOutputTokens: 2_000 },
     });
-    const answer = await response.json();
-    expect(answer.candidates[0].content.parts[1].inlineData.mimeType).toBe('image/png');
+    const answer = (await response.json()) as GeminiAnswer;
+    expect(answer.candidates[0]?.content.parts[1]?.inlineData?.mimeType).toBe('image/png');
     expect(answer.usageMetadata.costUsd).toBeGreaterThanOrEqual(PICTURE_USD);
   });
 
