@@ -84,6 +84,19 @@ describe('the event splitter', () => {
     ]);
   });
 
+  it('hands on a line of a mebibyte, however small its pieces', () => {
+    const line = `data: ${'x'.repeat(1024 * 1024)}`;
+    for (const pieceBytes of [64, 16_384, 2 * 1024 * 1024]) {
+      const bytes = Buffer.from(`${line}\n\n`);
+      const pieces = Array.from({ length: Math.ceil(bytes.length / pieceBytes) }, (_, at) =>
+        bytes.subarray(at * pieceBytes, (at + 1) * pieceBytes),
+      );
+      const [event, ...more] = split(...pieces);
+      expect(event?.data?.length).toBe(1024 * 1024);
+      expect(more).toEqual([]);
+    }
+  });
+
   it('refuses an event that is too large, however small its pieces', () => {
     const splitter = new SseSplitter();
     const piece = Buffer.alloc(1024 * 1024, 'x');

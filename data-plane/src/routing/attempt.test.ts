@@ -317,6 +317,19 @@ describe('the next candidate', () => {
     expect((await running.done).kind).toBe('stream');
     expect(seen[0]).toBe('open p2 2');
   });
+
+  it('takes over from a stream that begins with an error, which is told where nobody is left', async () => {
+    const failed = respond(200, 'data: {"error":{"message":"Overloaded","type":"server_error","code":null,"param":null}}\n\n', EVENTS);
+    const candidates = [candidate('p1'), candidate('p2')];
+    const taken = run([failed, respond(200, event({ content: 'Hi' }) + ENDING, EVENTS)], { stream: true, candidates });
+    expect((await taken.running.done).kind).toBe('stream');
+    expect(taken.seen[0]).toBe('open p2 2');
+    const last = run([failed, failed], { stream: true, candidates });
+    expect(errorOf(await last.running.done)).toMatchObject({ code: 'upstream_error', status: 502 });
+    expect(last.running.traces).toHaveLength(2);
+    // Nothing was opened, so that the error has a status of its own.
+    expect(last.seen).toEqual([]);
+  });
 });
 
 describe('an attempt', () => {

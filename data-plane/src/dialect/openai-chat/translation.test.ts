@@ -121,6 +121,14 @@ describe('settings for an upstream', () => {
     expect(losses.map(({ name }) => name)).toEqual(lost);
   });
 
+  it('ask for usage in streams, but where that is refused', () => {
+    expect(encode(foreign({ stream: true })).fields.stream_options).toEqual({ include_usage: true });
+    expect(encode(foreign({ stream: true }), ['no_stream_options']).fields).not.toHaveProperty('stream_options');
+    expect(encode(foreign()).fields).not.toHaveProperty('stream_options');
+    const asked = decode({ stream: true, stream_options: { include_usage: true, include_obfuscation: false } });
+    expect(encode(asked, ['no_stream_options']).fields).not.toHaveProperty('stream_options');
+  });
+
   it('ask no model to think that cannot, and name it', () => {
     const asked = (reasoning: Request['reasoning']) => encode(foreign({ reasoning }));
     for (const reasoning of [
