@@ -320,7 +320,7 @@ describe('the next candidate', () => {
 
   it('takes over from a stream that begins with an error, which is told where nobody is left', async () => {
     const failed = respond(200, 'data: {"error":{"message":"Overloaded","type":"server_error","code":null,"param":null}}\n\n', EVENTS);
-    const candidates = [candidate('p1'), candidate('p2')];
+    const candidates = [candidate('p1'), candidate('p2')] as const;
     const taken = run([failed, respond(200, event({ content: 'Hi' }) + ENDING, EVENTS)], { stream: true, candidates });
     expect((await taken.running.done).kind).toBe('stream');
     expect(taken.seen[0]).toBe('open p2 2');

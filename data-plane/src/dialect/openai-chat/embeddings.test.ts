@@ -2,6 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { EmbeddingRequest } from '../../canonical/embedding.ts';
 import { embeddings } from './embeddings.ts';
+import { readPassThrough } from './pass-through-request.ts';
+import { readAnswer } from './response.ts';
 
 const TERMS = { model: 'up', maxOutputTokens: undefined, modelMaxOutputTokens: undefined, capabilities: [] };
 const decode = (fields: object) => embeddings.decodeRequest(Buffer.from(JSON.stringify(fields)), {});
@@ -84,6 +86,38 @@ describe('an answer with embeddings', () => {
         },
       ),
     );
+  });
+
+  it('passes through in base64 where that was asked for and the provider wrote numbers', () => {
+    const asked = (encoding_format?: string) =>
+      readPassThrough('embeddings', Buffer.from(JSON.stringify({ model: 'e', input: ['a', 'b'], encoding_format })));
+    const told = (...vectors: unknown[]) =>
+      JSON.stringify({
+        object: 'list',
+        data: vectors.map((vector, index) => item(index, vector)),
+        model: 'up',
+        usage: { prompt_tokens: 2 },
+      });
+    const passed = (text: string, encoding_format?: string) => {
+      const body = Buffer.from(text);
+      const { rewrite } = asked(encoding_format).readAnswer?.(body) ?? readAnswer('embeddings', body);
+      return Buffer.concat(rewrite({ model: 'm', costUsdLiteral: '0.10' }).body).toString();
+    };
+    const edited = (text: string) => text.replace('"up"', '"m"').replace('"prompt_tokens":2}', '"prompt_tokens":2,"cost_usd":0.10}');
+    const numbers = told([0.5, -2], [3]);
+    const packed = told('AAAAPwAAAMA=', 'AABAQA==');
+    expect(passed(numbers, 'base64')).toBe(edited(packed));
+    // Nothing else is touched, not even white space.
+    expect(passed(` ${numbers.replaceAll(':', ' : ').replaceAll('"prompt_tokens" : ', '"prompt_tokens":')}`, 'base64')).toContain(
+      '"AAAAPwAAAMA="',
+    );
+    expect(passed(packed, 'base64')).toBe(edited(packed));
+    expect(passed(numbers)).toBe(edited(numbers));
+    expect(passed(numbers, 'float')).toBe(edited(numbers));
+    for (const text of ['{"data":[', '[]', '{"data":[{"embedding":[1,]}]}', '{"error":{"message":"no"}}']) {
+      expect(() => passed(text, 'base64')).toThrow(expect.objectContaining({ code: 'upstream_error' }));
+    }
+    expect(JSON.parse(passed('{"data":[null,{"embedding":[1]}],"usage":null}', 'base64')).data).toEqual([null, { embedding: [1] }]);
   });
 
   it('tells its usage with its cost', () => {

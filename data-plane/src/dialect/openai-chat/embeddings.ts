@@ -8,9 +8,9 @@ import { readPassThrough } from './pass-through-request.ts';
 import { readAnswer, readReport } from './response.ts';
 import { EMBEDDINGS_KEYS } from './schema.ts';
 import { writeUsage } from './usage.ts';
+import { readVector, writeVector } from './vector.ts';
 
 const DIALECT = 'openai-chat';
-const FLOAT_BYTES = 4;
 
 /** Throws GatewayError 400 with the parameter at fault. */
 function decodeRequest(body: Buffer): EmbeddingRequest {
@@ -67,21 +67,6 @@ function decodeResponse(body: Buffer, request: EmbeddingRequest): EmbeddingRespo
     usage: readReport(fields.usage),
     rest: rest(fields, ['object', 'data', 'model', 'usage']),
   };
-}
-
-/** Numbers, or the base64 of little-endian float32. */
-function readVector(embedding: unknown): readonly number[] {
-  if (Array.isArray(embedding)) return embedding.filter((value) => typeof value === 'number');
-  if (typeof embedding !== 'string') return [];
-  const bytes = Buffer.from(embedding, 'base64');
-  return Array.from({ length: Math.floor(bytes.length / FLOAT_BYTES) }, (_, index) => bytes.readFloatLE(index * FLOAT_BYTES));
-}
-
-function writeVector(vector: readonly number[], encoding: EmbeddingRequest['encoding']): unknown {
-  if (encoding === 'float') return vector;
-  const bytes = Buffer.allocUnsafe(vector.length * FLOAT_BYTES);
-  for (const [index, value] of vector.entries()) bytes.writeFloatLE(value, index * FLOAT_BYTES);
-  return bytes.toString('base64');
 }
 
 function unreadable(cause: string): GatewayError {

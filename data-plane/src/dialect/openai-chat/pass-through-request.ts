@@ -11,6 +11,7 @@ import { requestedTier } from '../openai-tiers.ts';
 import { openBody, readRequestBody } from '../request-body.ts';
 import { isSteadyAudio } from '../steady-audio.ts';
 import { carriedStateEdits, mayHoldCarriedState } from './carried-state.ts';
+import { readPackedEmbeddings } from './packed-embeddings.ts';
 import {
   asksForNothing,
   CHAT_KEYS,
@@ -497,7 +498,11 @@ function readEmbeddings(body: Buffer): PassThroughRequest {
     images: 0,
     needs: [],
   };
-  return { facts, rewrite: (edits) => splice(body, modelEdit(spans, model, edits.model)) };
+  return {
+    facts,
+    rewrite: (edits) => splice(body, modelEdit(spans, model, edits.model)),
+    ...(format === 'base64' ? { readAnswer: readPackedEmbeddings } : {}),
+  };
 }
 
 /** A text, an array of texts, an array of tokens, or an array of arrays of tokens. */
