@@ -77,7 +77,10 @@ describe('a stream passed through', () => {
 
   it('that is nested beyond what is read is charged for what came before', async () => {
     // Only the place of a name that has to be replaced is looked for in an event as a whole.
-    const deep = event({}, { model: 'another', extra: 0 }).replace('"extra":0', `"extra":${'['.repeat(400)}${']'.repeat(400)}`);
+    const deep = event({ content: 'x'.repeat(MEBIBYTE) }, { model: 'another', extra: 0 }).replace(
+      '"extra":0',
+      `"extra":${'['.repeat(400)}${']'.repeat(400)}`,
+    );
     node = await startTestNode(streaming(...TEXT, deep));
     await asked({ model: 'm-latest' });
     expect(await node.finals(1)).toMatchObject([{ outcome: 'cut', exactness: 'estimated', usage: { output: 20 } }]);
@@ -86,7 +89,10 @@ describe('a stream passed through', () => {
   it('leaves a receipt for the retry of its idempotency key, and no second charge', async () => {
     node = await startTestNode(streaming(...TEXT, OVERSIZED));
     await asked({}, undefined, ['idempotency-key: once']);
-    expect(await asked({}, undefined, ['idempotency-key: once'])).toMatch(/^HTTP\/1\.1 409 /);
+    const again = await asked({}, undefined, ['idempotency-key: once']);
+    expect(again).toMatch(/^HTTP\/1\.1 409 /);
+    // Its client was there to the end.
+    expect(again).toContain('and its answer ended before it was whole. ');
     expect(node.asked).toHaveLength(1);
     expect(await node.finals(1)).toMatchObject([{ outcome: 'cut' }]);
   });

@@ -162,7 +162,7 @@ const NO_ROOM_RETRY_AFTER_S = 60;
 
 const WHY_NO_ANSWER: Readonly<Record<ReceiptReason, string>> = {
   too_large: 'its answer was too large to be kept',
-  cut: 'its client left before its answer was whole',
+  cut: 'its answer ended before it was whole',
   unsettled: 'its answer is lost',
   no_room: 'there was no room to keep its answer for longer',
 };

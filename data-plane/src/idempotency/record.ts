@@ -30,8 +30,8 @@ export interface Claim {
 }
 
 /**
- * Why a request that was charged has no answer here: it was larger than what is kept, its client left and it was cut, its node died, or
- * it was kept and had to give way.
+ * Why a request that was charged has no answer here: it was larger than what is kept, it was cut by its provider, by a limit or
+ * behind its client, its node died, or it was kept and had to give way.
  */
 export type ReceiptReason = 'too_large' | 'cut' | 'unsettled' | 'no_room';
 
