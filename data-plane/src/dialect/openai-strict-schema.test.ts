@@ -60,6 +60,13 @@ describe('a schema that OpenAI is to hold to', () => {
     expect(held(choice(1_001))).toBeUndefined();
   });
 
+  it('is looked at in a time that grows with its size alone', () => {
+    const names = Array.from({ length: 200_000 }, (__, index) => `p${index}`);
+    const many = { type: 'object', properties: Object.fromEntries(names.map((name) => [name, STRING])), required: names.toReversed() };
+    // Compared name by name, it would take minutes.
+    expect(held(many)).toBeUndefined();
+  });
+
   it('is left to the provider to judge where it was written for one of its protocols', () => {
     const open = { type: 'object', properties: { a: STRING } };
     for (const from of ['openai-chat', 'openai-responses']) expect(openAiStrictSchema(open, from)).toBe(open);

@@ -85,9 +85,9 @@ function writeKeyword(key: string, value: unknown, schema: JsonObject, depth: nu
     case 'properties': {
       const names = Object.keys(isObject(value) ? value : {});
       counts.properties += names.length;
-      const { required } = schema;
-      const isRequired = names.length === 0 || (Array.isArray(required) && names.every((name) => required.includes(name)));
-      return isRequired && counts.properties <= MAX_OBJECT_PROPERTIES ? named(value, depth, counts) : undefined;
+      if (counts.properties > MAX_OBJECT_PROPERTIES) return undefined;
+      const required: ReadonlySet<unknown> = new Set(Array.isArray(schema.required) ? schema.required : []);
+      return names.every((name) => required.has(name)) ? named(value, depth, counts) : undefined;
     }
     case 'required':
       return Array.isArray(value) && value.every((name) => isObject(schema.properties) && Object.hasOwn(schema.properties, String(name)))
