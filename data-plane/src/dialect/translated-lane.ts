@@ -4,7 +4,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { GatewayError } from '@meridian/domain/error';
-import { estimatedUsage } from '@meridian/domain/estimated-usage';
+import { chargedUsage } from '@meridian/domain/estimated-usage';
 import type { ServiceTier } from '@meridian/domain/price';
 import type { EmbeddingRequest } from '../canonical/embedding.ts';
 import type { StreamEvent } from '../canonical/event.ts';
@@ -33,7 +33,7 @@ export function translatedLane(client: Dialect, upstream: Dialect, request: Requ
     answer: (body, { model }) => {
       const response = upstream.decodeResponse(body);
       const facts = responseFacts(response);
-      const usage = response.usage ?? estimatedReport(terms, facts.countedOutputTokens);
+      const usage = response.usage ?? chargedReport(terms, undefined, facts.countedOutputTokens);
       const written = writable(() =>
         client.encodeResponse({ ...response, usage }, { ...terms, model, costUsdLiteral: COST_PLACEHOLDER, request }),
       );
@@ -49,10 +49,15 @@ export function translatedLane(client: Dialect, upstream: Dialect, request: Requ
   };
 }
 
-/** What the client is told, and what is charged, where the upstream told no usage. */
-function estimatedReport({ estimatedInputTokens }: TranslationTerms, outputTokens: number): UsageReport | undefined {
-  if (estimatedInputTokens === undefined) return undefined;
-  return { usage: estimatedUsage(estimatedInputTokens, outputTokens), reasoningTokens: undefined, raw: NO_REST };
+/** What the client is told, and what is charged, where the upstream told no usage, or none since the last content. */
+function chargedReport(
+  { estimatedInputTokens }: TranslationTerms,
+  told: UsageReport | undefined,
+  countedOutputTokens: number,
+): UsageReport | undefined {
+  if (estimatedInputTokens === undefined) return told;
+  const usage = chargedUsage(told?.usage, estimatedInputTokens, countedOutputTokens);
+  return { usage, reasoningTokens: told?.reasoningTokens, raw: NO_REST };
 }
 
 /** Thinking that nobody asked for is not asked of a model that does not think. */
@@ -101,7 +106,7 @@ export function translatedEmbeddings(client: EmbeddingsCodec, upstream: Dialect,
     request: (terms) => codec.encodeRequest(request, terms),
     answer: (body, { model }) => {
       const response = codec.decodeResponse(body, request);
-      const usage = response.usage ?? estimatedReport(terms, 0);
+      const usage = response.usage ?? chargedReport(terms, undefined, 0);
       const written = writable(() => client.encodeResponse({ ...response, usage }, { model, costUsdLiteral: COST_PLACEHOLDER, request }));
       return {
         facts: {
@@ -274,8 +279,8 @@ class TranslatedStream implements AnswerStream {
   }
 
   #whole(): void {
-    if (this.#report === undefined) {
-      const report = estimatedReport(this.#terms, this.#countedTokens);
+    if (this.#report === undefined || this.#contentEvents > this.#reportedEvents) {
+      const report = chargedReport(this.#terms, this.#report, this.#countedTokens);
       if (report !== undefined) this.#out.push(...this.#encoder.push([{ type: 'usage', report }]));
     }
     this.#end = FINISHED;

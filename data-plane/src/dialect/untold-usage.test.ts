@@ -123,6 +123,18 @@ describe('usage that an upstream does not tell', () => {
     expect(usageIn(streamed(laneOf(client, upstream, true), upstream, 25))).toMatchObject(TOLD[client]);
   });
 
+  it.each(DIALECT_NAMES)('is told to a client of %s where it was told once, before the text', (client) => {
+    const early = `data: ${JSON.stringify({ id: 'c', model: 'm', choices: [], usage: { prompt_tokens: 7, completion_tokens: 1, total_tokens: 8 } })}\n\n`;
+    const text = Array.from({ length: 10 }, () => chunk({ content: 'four' }, null)).join('');
+    const stream = laneOf(client, 'openai-chat', true).stream({ wantsStreamUsage: true, model: undefined, estimatedInputTokens: 25 });
+    stream.push(Buffer.from(`${chunk({ role: 'assistant', content: 'a' }, null)}${early}${text}${chunk({}, 'stop')}data: [DONE]\n\n`));
+    const { usage, usageIsInterim, countedOutputTokens } = stream.facts;
+    expect([usage, usageIsInterim]).toEqual([{ input: 7, output: 1 }, true]);
+    const told = usageIn(Buffer.concat([...stream.take(), ...stream.terminal('0.5')]).toString());
+    expect(Object.values(told as object)).toEqual(expect.arrayContaining([7, countedOutputTokens, 0.5]));
+    expect(countedOutputTokens).toBe(11);
+  });
+
   it('is told in a chunk of the stream itself', () => {
     const text = streamed(laneOf('openai-chat', 'openai-chat', true), 'openai-chat', 25);
     const last = JSON.parse(text.trim().split('\n\n').at(-2)?.slice('data: '.length) ?? '');

@@ -4,7 +4,7 @@ import type { BudgetUnit } from '@meridian/domain/budget';
 import type { DialectName } from '@meridian/domain/dialect';
 import type { GatewayError } from '@meridian/domain/error';
 import type { ErrorCode } from '@meridian/domain/error-code';
-import { estimatedInputTokens, estimatedUsage } from '@meridian/domain/estimated-usage';
+import { chargedUsage, estimatedInputTokens } from '@meridian/domain/estimated-usage';
 import type { Nano } from '@meridian/domain/money';
 import type { ListPrice, RateCard, ServiceTier } from '@meridian/domain/price';
 import { rate } from '@meridian/domain/rating';
@@ -66,13 +66,7 @@ function meteredUsage(measured: Measured | undefined, inputTokensBound: number):
   if (measured === undefined) return { usage: {}, exactness: 'exact' };
   const { usage, usageIsInterim, countedOutputTokens } = measured;
   if (usage !== undefined && !usageIsInterim) return { usage, exactness: 'exact' };
-  if (usage !== undefined) {
-    return { usage: { ...usage, output: Math.max(usage.output ?? 0, countedOutputTokens) }, exactness: 'estimated' };
-  }
-  return {
-    usage: estimatedUsage(estimatedInputTokens(inputTokensBound), countedOutputTokens),
-    exactness: 'estimated',
-  };
+  return { usage: chargedUsage(usage, estimatedInputTokens(inputTokensBound), countedOutputTokens), exactness: 'estimated' };
 }
 
 /** A measured usage as the cards bill it. A call of which nothing was measured used nothing. */

@@ -1,4 +1,4 @@
-/** Usage that no provider has told, by counts of our own. */
+/** Usage that no provider has told to its end, by counts of our own. */
 import type { Usage } from './usage.ts';
 
 /** About how many bytes of text make a token. */
@@ -9,7 +9,11 @@ export function estimatedInputTokens(inputTokensBound: number): number {
   return Math.ceil(inputTokensBound / BYTES_PER_TOKEN);
 }
 
-/** What is billed, and told to the client, where the provider told nothing. Both in tokens. */
-export function estimatedUsage(input: number, output: number): Usage {
-  return { input, output };
+/**
+ * What is billed, and told to the client, where the provider told nothing, or nothing of what it generated since. The usage as far as it was
+ * told, and counts of ours in tokens.
+ */
+export function chargedUsage(told: Usage | undefined, estimatedInput: number, countedOutput: number): Usage {
+  if (told === undefined) return { input: estimatedInput, output: countedOutput };
+  return { ...told, output: Math.max(told.output ?? 0, countedOutput) };
 }

@@ -70,6 +70,14 @@ describe('a stream that passes through', () => {
     expect(facts.model).toBe('gemini-up');
   });
 
+  it('counts nothing of an answer that it cannot hand on, since its name stands too deep', () => {
+    const { stream } = run([event(answer([{ text: 'four' }]))], { ...TERMS, model: 'm' });
+    const deep = event(answer([{ text: 'x'.repeat(100_000) }], {}, { modelVersion: 'another', more: 0 }));
+    stream.push(Buffer.from(deep.replace('"more":0', `"more":${'['.repeat(400)}${']'.repeat(400)}`)));
+    expect(stream.end.state).toBe('broken');
+    expect(stream.facts.countedOutputTokens).toBe(1);
+  });
+
   it('holds what is no content, and commits with the first that is', () => {
     const stream = new GeminiPassThroughStream(TERMS, SSE_FRAMING);
     stream.push(Buffer.from(event(answer([{ text: '', thoughtSignature: 'c2ln' }], {}, usage(0)))));

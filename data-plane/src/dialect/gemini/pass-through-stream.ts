@@ -181,6 +181,11 @@ export class GeminiPassThroughStream extends PassThroughStream {
       this.#upstreamModel = modelVersion;
       this.#modelFrom = Buffer.from(JSON.stringify(modelVersion));
     }
+    const data = event.data ?? event.raw;
+    const asked = this.terms.model;
+    const model = asked === undefined || asked === modelVersion ? undefined : scanObject(data, ANSWER_KEYS).get('modelVersion');
+    // Before its content is counted: what cannot be handed on is not charged.
+    const piece = model === undefined || asked === undefined ? this.#unchanged(event, data) : renamed(data, model, asked);
     this.#calls.add(answer.candidates);
     const { empty, textBytes } = readContent(answer.candidates);
     this.textBytes += textBytes;
@@ -190,10 +195,7 @@ export class GeminiPassThroughStream extends PassThroughStream {
       this.#tailing = true;
     } else if (!empty) this.#untail();
     this.#readUsage(answer.usageMetadata);
-    const data = event.data ?? event.raw;
-    const asked = this.terms.model;
-    const model = asked === undefined || asked === modelVersion ? undefined : scanObject(data, ANSWER_KEYS).get('modelVersion');
-    this.#hand(model === undefined || asked === undefined ? this.#unchanged(event, data) : renamed(data, model, asked));
+    this.#hand(piece);
     if (!empty) this.isCommitted = true;
   }
 

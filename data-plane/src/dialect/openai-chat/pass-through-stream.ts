@@ -1,5 +1,5 @@
 /** The pass-through lane of a chat stream. */
-import { estimatedUsage } from '@meridian/domain/estimated-usage';
+import { chargedUsage } from '@meridian/domain/estimated-usage';
 import type { ServiceTier } from '@meridian/domain/price';
 import { MAX_HELD_BYTES } from '../answer-facts.ts';
 import { parseEvent } from '../event-object.ts';
@@ -91,7 +91,7 @@ export class ChatPassThroughStream extends PassThroughStream {
   override terminal(costUsdLiteral: string): Buffer[] {
     const bytes = this.#tail;
     this.#tail = [];
-    const usage = this.told.usage === undefined ? (this.#estimated() ?? this.#usage) : this.#usage;
+    const usage = this.#toldUsage();
     if (this.terms.wantsStreamUsage && usage !== undefined) bytes.push(this.#usageEvent(usage, costUsdLiteral));
     bytes.push(DONE_EVENT);
     return bytes;
@@ -159,21 +159,25 @@ export class ChatPassThroughStream extends PassThroughStream {
     const failure = chunk.error;
     this.#firstChunk ??= chunk;
     this.#readFacts(chunk);
-    const carriesUsage = this.#readUsage(chunk);
+    const usage = usageOf(chunk);
+    if (usage !== undefined) this.#keepUsage(chunk, usage);
     if (event.name === 'error' || (failure !== undefined && failure !== null)) {
       this.fail(errorFromAnswer(chunk));
       return;
     }
+    const carriesUsage = usage !== undefined;
     const choices = Array.isArray(chunk.choices) ? chunk.choices.filter(isObject) : [];
+    // Before its content is counted: what cannot be handed on is not charged.
+    const edited = carriesUsage && choices.length === 0 ? undefined : this.#edit(event, data, chunk, carriesUsage);
     const finishes = choices.some((choice) => hasFinished(choice.finish_reason));
     if (finishes) this.#finishSeen = true;
     const hasNews = this.#readChoices(choices);
     // A report on an event with content counts that content, too.
     if (carriesUsage) this.reportedEvents = this.contentEvents;
-    if (carriesUsage && choices.length === 0) return;
+    if (edited === undefined) return;
     if (finishes && carriesUsage) this.#tailing = true;
     else if (hasNews) this.#untail();
-    this.#hand(this.#edit(event, data, chunk, carriesUsage));
+    this.#hand(edited);
     if (hasNews) this.isCommitted = true;
   }
 
@@ -204,15 +208,10 @@ export class ChatPassThroughStream extends PassThroughStream {
     this.#modelTo = Buffer.from(JSON.stringify(asked));
   }
 
-  #readUsage(chunk: JsonObject): boolean {
-    const ofGroq = chunk.x_groq;
-    const nested = isObject(ofGroq) ? ofGroq.usage : undefined;
-    const usage = isObject(chunk.usage) ? chunk.usage : nested;
-    if (!isObject(usage)) return false;
+  #keepUsage(chunk: JsonObject, usage: JsonObject): void {
     this.#usage = mergeUsage(this.#usage, usage);
     this.#serviceTier ??= servedTier(usage.service_tier);
     this.#usageChunk = chunk;
-    return true;
   }
 
   /** The event without its usage and with the client's model name; the same bytes where nothing changes. */
@@ -255,11 +254,13 @@ export class ChatPassThroughStream extends PassThroughStream {
     if (this.#heldBytes > MAX_HELD_BYTES) this.isCommitted = true;
   }
 
-  /** What is charged where the upstream has sent no usage. */
-  #estimated(): JsonObject | undefined {
+  /** The upstream's own, or what is charged where it has sent none, or none since the last content. */
+  #toldUsage(): JsonObject | undefined {
+    const { usage, usageIsInterim, countedOutputTokens, reasoningTokens } = this.facts;
     const { estimatedInputTokens } = this.terms;
-    if (estimatedInputTokens === undefined) return undefined;
-    return writeUsage(estimatedUsage(estimatedInputTokens, this.facts.countedOutputTokens), undefined);
+    if (estimatedInputTokens === undefined || (usage !== undefined && !usageIsInterim)) return this.#usage;
+    const charged = chargedUsage(usage, estimatedInputTokens, countedOutputTokens);
+    return { ...this.#usage, ...writeUsage(charged, reasoningTokens) };
   }
 
   /** The one usage chunk, whichever way the upstream sent its usage. */
@@ -271,6 +272,11 @@ export class ChatPassThroughStream extends PassThroughStream {
     const head = JSON.stringify({ ...rest, choices: [] }).slice(0, -1);
     return Buffer.from(`data: ${head},"usage":${withLiteral(withoutUpstreamCost(usage), 'cost_usd', costUsdLiteral)}}\n\n`);
   }
+}
+
+function usageOf({ usage, x_groq: ofGroq }: JsonObject): JsonObject | undefined {
+  if (isObject(usage)) return usage;
+  return isObject(ofGroq) && isObject(ofGroq.usage) ? ofGroq.usage : undefined;
 }
 
 const OPEN_BRACE = 0x7b;

@@ -1,7 +1,7 @@
 /** A whole JSON answer: read and edited by its bytes, or to and from the canonical language. */
 import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
-import { estimatedUsage } from '@meridian/domain/estimated-usage';
+import { chargedUsage } from '@meridian/domain/estimated-usage';
 import type { ServiceTier } from '@meridian/domain/price';
 import { boundedCallId } from '../../canonical/call-id.ts';
 import type { Loss } from '../../canonical/loss.ts';
@@ -59,7 +59,7 @@ function read(operation: Operation, body: Buffer): Answer {
     const { estimatedInputTokens } = edits;
     if (usage !== undefined || estimatedInputTokens === undefined)
       return { body: splice(body, answerEdits(body, members, edits)), losses: [] };
-    const counts = writeUsage(estimatedUsage(estimatedInputTokens, facts.countedOutputTokens), undefined);
+    const counts = writeUsage(chargedUsage(undefined, estimatedInputTokens, facts.countedOutputTokens), undefined);
     const added = addedUsage(body, members.usage, operation, counts, edits.costUsdLiteral);
     return { body: splice(body, [...answerEdits(body, { ...members, usage: undefined }, edits), added]), losses: [] };
   };
