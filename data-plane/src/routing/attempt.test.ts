@@ -318,6 +318,21 @@ describe('the next candidate', () => {
     expect(seen[0]).toBe('open p2 2');
   });
 
+  it.each([true, false])('is not tried for a client that has left (stream: %s)', async (stream) => {
+    let response: ServerResponse | undefined;
+    const waiting: Vendor = (_, opened) => {
+      response = opened;
+    };
+    const { running, seen } = run([waiting, respond(200, ANSWER)], { stream, candidates: [candidate('p1'), candidate('p2')] });
+    await expect.poll(() => response).toBeDefined();
+    running.clientGone();
+    response?.writeHead(503).end('{}');
+    expect(errorOf(await running.done).code).toBe('upstream_error');
+    expect(running.traces).toHaveLength(1);
+    expect(asked).toHaveLength(1);
+    expect(seen).toEqual([]);
+  });
+
   it('takes over from a stream that begins with an error, which is told where nobody is left', async () => {
     const failed = respond(200, 'data: {"error":{"message":"Overloaded","type":"server_error","code":null,"param":null}}\n\n', EVENTS);
     const candidates = [candidate('p1'), candidate('p2')] as const;

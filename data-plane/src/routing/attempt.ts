@@ -72,6 +72,8 @@ export type AttemptEnd =
 export interface RunningAttempt {
   readonly done: Promise<AttemptEnd>;
   readonly traces: readonly Trace[];
+  /** The client left: the present call goes on, and no other candidate is asked on behalf of nobody. Idempotent. */
+  clientGone(): void;
   /** The client left, and what is still to come is not waited for. Idempotent. */
   abandon(): void;
   /** The node stops: ends as a failure with this error. Idempotent. */
@@ -95,6 +97,7 @@ class AttemptLoop implements RunningAttempt {
   #call: UpstreamCall | undefined;
   #reader: AnswerReader | undefined;
   #ended = false;
+  #clientGone = false;
 
   constructor(rooms: AttemptRooms, job: AttemptJob) {
     this.#rooms = rooms;
@@ -106,6 +109,10 @@ class AttemptLoop implements RunningAttempt {
 
   start(): void {
     this.#tryNext();
+  }
+
+  clientGone(): void {
+    this.#clientGone = true;
   }
 
   abandon(): void {
@@ -204,7 +211,7 @@ class AttemptLoop implements RunningAttempt {
   #failed(trace: Trace, error: GatewayError): void {
     trace.endedMs = this.#rooms.nowMs();
     trace.errorCode = error.code;
-    const mayTryAnother = error.source === 'upstream' && error.retryable && this.#job.delivery?.state !== 'committed';
+    const mayTryAnother = error.source === 'upstream' && error.retryable && !this.#clientGone && this.#job.delivery?.state !== 'committed';
     if (mayTryAnother && this.#next < this.#job.candidates.length && !this.#ended) this.#tryNext();
     else this.#finish({ kind: 'failed', error });
   }

@@ -13,11 +13,14 @@ function running() {
   const attempt = {
     done,
     traces: [],
+    left: 0,
+    clientGone: () => void attempt.left++,
     abandoned: 0,
     abandon: () => void attempt.abandoned++,
     interrupt: () => {},
   } satisfies RunningAttempt & {
     abandoned: number;
+    left: number;
   };
   return { attempt, finish: () => end({ kind: 'abandoned', served: undefined }) };
 }
@@ -35,6 +38,17 @@ function held() {
 }
 
 describe('an upstream whose client has left', () => {
+  it('asks nobody else, and is finished or cut', () => {
+    const { left } = held();
+    const [stream, answer] = [running().attempt, running().attempt];
+    left.stream(stream, false);
+    left.answer(answer);
+    expect([stream, answer].map((one) => [one.left, one.abandoned])).toEqual([
+      [1, 0],
+      [1, 0],
+    ]);
+  });
+
   it('is drained for so long and then cut', () => {
     const { left, pass } = held();
     const { attempt } = running();

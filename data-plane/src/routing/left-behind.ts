@@ -1,6 +1,6 @@
 /**
  * What happens to an upstream whose client has left. A stream is read on for its usage event, within bounds; a whole
- * answer is finished and billed, within bounds; beyond them the call is cut.
+ * answer is finished and billed, within bounds; beyond them the call is cut. Where it fails, no other one is asked.
  */
 import type { RunningAttempt } from './attempt.ts';
 import type { Timers } from './commit.ts';
@@ -36,6 +36,7 @@ export class LeftBehind {
    * would leave most of its output uncounted.
    */
   stream(running: RunningAttempt, hidesReasoning: boolean): void {
+    running.clientGone();
     if (this.#drainingStreams >= this.#bounds.maxAbandonedStreams && !hidesReasoning) {
       running.abandon();
       return;
@@ -50,6 +51,7 @@ export class LeftBehind {
 
   /** A whole answer: finished, so that it can be billed for what the provider did. */
   answer(running: RunningAttempt): void {
+    running.clientGone();
     if (this.#finishingAnswers >= this.#bounds.maxAbandonedAnswers) {
       running.abandon();
       return;
