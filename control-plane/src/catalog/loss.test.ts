@@ -75,6 +75,16 @@ describe('lossesAgainst', () => {
   it('leaves out what has no list price: it is refused, not sold', () => {
     expect(lossesAgainst([card({ input: 1n })], [card({ input: 1n, audio_in: 9n })], 0)).toEqual([]);
   });
+
+  it('takes a request without a fee of its own to be sold for nothing, wherever anything is sold', () => {
+    const fee = [card({ input: 1n, per_request: 9n })];
+    const loss = { serviceTier: 'standard', aboveInputTokens: 0, meter: 'per_request' };
+    expect(lossesAgainst([card({ input: 1n })], fee, 0)).toEqual([loss]);
+    expect(lossesAgainst([card({ input: 1n, per_request: 8n })], fee, 0)).toEqual([loss]);
+    expect(lossesAgainst([card({ input: 1n, per_request: 9n })], fee, 0)).toEqual([]);
+    expect(lossesAgainst(fee, [card({ input: 1n })], 0)).toEqual([]);
+    expect(lossesAgainst([card({ input: 1n }, { serviceTier: 'batch' })], fee, 0)).toEqual([{ ...loss, serviceTier: 'batch' }]);
+  });
 });
 
 describe('the prices that can still be charged', () => {

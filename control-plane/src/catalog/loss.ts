@@ -16,7 +16,7 @@ interface Loss {
 /**
  * Where customers at the lowest markup would pay less than the endpoint costs. Whatever either side prices is rated alone,
  * a million units of it, in each tier and at each long-context step that either side has. What has no list price is no
- * loss: it is refused.
+ * loss: it is refused. A request is not: without a price of its own it is sold for nothing, wherever anything is sold.
  */
 export function lossesAgainst(list: readonly RateCard[], cost: readonly RateCard[], lowestMarkupBasisPoints: number): Loss[] {
   const losses: Loss[] = [];
@@ -46,8 +46,9 @@ function amountsAbove(
 ): (meter: Meter) => Nano | undefined {
   const ladder = ladderFor(cards, serviceTier);
   const steps = stepsReached(ladder, aboveInputTokens + 1);
+  const ofRequest = steps.length > 0 ? 0n : undefined;
   return (meter) => {
-    const price = priceOf(meter, steps);
+    const price = priceOf(meter, steps) ?? (meter === 'per_request' ? ofRequest : undefined);
     return price === undefined ? undefined : withMarkup(price * 1_000_000n, ladder.percent, markupBasisPoints);
   };
 }
