@@ -304,6 +304,8 @@ export interface Dialect {
   readonly keepAlive: Buffer;
   /** Those for a stream of which nothing else was sent yet, where clients expect a certain event first. */
   readonly keepAliveBeforeEvents?: Buffer;
+  /** Under which name, beside `x-request-id`, its SDKs look for the id of an answer. Errors bring it with them. */
+  readonly requestIdHeader?: string;
   /** Of a stream's head; `text/event-stream; charset=utf-8` when absent. */
   readonly streamContentType?: string;
 }

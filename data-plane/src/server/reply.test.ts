@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { GatewayError } from '@meridian/domain/error';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { anthropicMessages } from '../dialect/anthropic-messages/index.ts';
 import { openaiChat } from '../dialect/openai-chat/index.ts';
 import { openaiResponses } from '../dialect/openai-responses/index.ts';
 import { portOf, type RawClient, rawClient } from '../testing.ts';
@@ -68,6 +69,39 @@ describe('an answer', () => {
     expect(text).toContain('content-length: 7\r\n');
     await done;
     expect({ statuses, closes, gone: reply.gone }).toEqual({ statuses: [200], closes: 1, gone: false });
+  });
+
+  it('has its id by the name under which the SDKs of its dialect look for it, too', async () => {
+    const ids = (text: string): string[] => text.split('\r\n').filter((line) => line.startsWith('request-id:'));
+    const body = [Buffer.from('{"done":1}')];
+    const error = new GatewayError('overloaded');
+    const stored = { requestId: 'req_0', meta: undefined, body: body[0] as Buffer };
+    for (const [write, id] of [
+      [(reply: HttpReply) => reply.answer(META, body), 'req_1'],
+      [(reply: HttpReply) => reply.jsonBytes(200, body[0] as Buffer), 'req_1'],
+      [(reply: HttpReply) => reply.replay({ ...stored, stream: false }), 'req_0'],
+      [(reply: HttpReply) => reply.replay({ ...stored, stream: true }), 'req_0'],
+      [(reply: HttpReply) => reply.fail(error), 'req_1'],
+      [
+        (reply: HttpReply) => {
+          reply.open(META);
+          reply.finish(body);
+        },
+        'req_1',
+      ],
+    ] as const) {
+      for (const [dialect, expected] of [
+        [anthropicMessages, [`request-id: ${id}`]],
+        [openaiChat, []],
+      ] as const) {
+        client.socket.destroy();
+        client = await rawClient(portOf(server));
+        write(await replyTo(undefined, { dialect }));
+        const text = await client.seen(/"done":1|"error"/);
+        expect(text).toContain(`x-request-id: ${id}`);
+        expect(ids(text)).toEqual(expected);
+      }
+    }
   });
 
   it('is the first one only', async () => {

@@ -18,6 +18,7 @@ const KEEP_CONNECTION_BELOW_BYTES = 64 * 1024;
 const EVENT_STREAM = 'text/event-stream; charset=utf-8';
 const STREAM_HEADERS: readonly string[] = ['cache-control', 'no-cache', 'x-accel-buffering', 'no'];
 const MAX_LOSS_CHARACTERS = 1_024;
+const NO_HEADERS: readonly string[] = Object.freeze([]);
 const JSON_HEADERS: readonly string[] = ['content-type', 'application/json'];
 
 export interface ReplyTerms {
@@ -93,13 +94,13 @@ export class HttpReply implements Reply {
   }
 
   answer(meta: AnswerMeta, body: readonly Buffer[]): void {
-    this.#send(200, [...JSON_HEADERS, ...this.#metaHeaders(meta)], body);
+    this.#send(200, [...JSON_HEADERS, ...this.#idHeaders(), ...this.#metaHeaders(meta)], body);
   }
 
   /** The answer of another request, under that one's id. */
   replay({ requestId, stream, meta, body }: StoredAnswer): void {
     this.#requestId = requestId;
-    const headers = [...(stream ? this.#streamHeaders() : JSON_HEADERS), 'x-meridian-replay', 'true'];
+    const headers = [...(stream ? this.#streamHeaders() : [...JSON_HEADERS, ...this.#idHeaders()]), 'x-meridian-replay', 'true'];
     this.#send(200, [...headers, ...(meta === undefined ? [] : this.#metaHeaders(meta))], [body]);
   }
 
@@ -121,7 +122,7 @@ export class HttpReply implements Reply {
 
   /** A JSON answer whose text is there. */
   jsonBytes(status: number, text: Buffer): void {
-    this.#send(status, JSON_HEADERS, [text]);
+    this.#send(status, [...JSON_HEADERS, ...this.#idHeaders()], [text]);
   }
 
   /** An answer of the control plane, as it came. */
@@ -247,8 +248,14 @@ export class HttpReply implements Reply {
     return standing;
   }
 
+  /** The id by the dialect's own name for it. */
+  #idHeaders(): readonly string[] {
+    const { requestIdHeader } = this.#terms.dialect;
+    return requestIdHeader === undefined ? NO_HEADERS : [requestIdHeader, this.#requestId];
+  }
+
   #streamHeaders(): string[] {
-    return ['content-type', this.#terms.dialect.streamContentType ?? EVENT_STREAM, ...STREAM_HEADERS];
+    return ['content-type', this.#terms.dialect.streamContentType ?? EVENT_STREAM, ...STREAM_HEADERS, ...this.#idHeaders()];
   }
 
   #metaHeaders(meta: AnswerMeta): string[] {

@@ -76,7 +76,7 @@ const CORS_HEADERS: readonly string[] = [
   'access-control-allow-origin',
   '*',
   'access-control-expose-headers',
-  'x-request-id, x-meridian-region, x-meridian-provider, x-meridian-attempts, x-actual-model, x-meridian-cost-usd, x-meridian-loss, x-meridian-replay, retry-after, x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens',
+  'x-request-id, request-id, x-meridian-region, x-meridian-provider, x-meridian-attempts, x-actual-model, x-meridian-cost-usd, x-meridian-loss, x-meridian-replay, retry-after, x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens',
 ];
 
 const PREFLIGHT_HEADERS: readonly string[] = [

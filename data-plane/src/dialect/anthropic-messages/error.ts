@@ -20,9 +20,12 @@ const TYPES: ReadonlyMap<number, string> = new Map([
 /** Programs that speak this protocol look for these words to make room and try again. */
 const TOO_LONG = 'prompt is too long';
 
+/** Where the SDKs of this protocol look for the id of a request. */
+export const REQUEST_ID_HEADER = 'request-id';
+
 export function renderError(error: GatewayError, requestId: string): RenderedError {
   const body = Buffer.from(JSON.stringify(errorObject(error, requestId)));
-  const headers = ['content-type', 'application/json', 'request-id', requestId];
+  const headers = ['content-type', 'application/json', REQUEST_ID_HEADER, requestId];
   if (error.retryAfterSeconds !== undefined) headers.push('retry-after', String(Math.max(0, Math.ceil(error.retryAfterSeconds))));
   if (!error.retryable) headers.push('x-should-retry', 'false');
   return { status: error.status === 503 ? OVERLOADED_STATUS : error.status, headers, body };

@@ -2,7 +2,7 @@
 import type { Dialect } from '../dialect.ts';
 import { readUpstreamError } from '../upstream-error.ts';
 import { counting } from './count-tokens.ts';
-import { renderError, renderStreamError } from './error.ts';
+import { REQUEST_ID_HEADER, renderError, renderStreamError } from './error.ts';
 import { inputText } from './input-text.ts';
 import { longestMessage } from './message-length.ts';
 import { readPassThrough } from './pass-through-request.ts';
@@ -29,5 +29,6 @@ export const anthropicMessages: Dialect = {
   readUpstreamError,
   renderError,
   renderStreamError,
+  requestIdHeader: REQUEST_ID_HEADER,
   keepAlive: Buffer.from('event: ping\ndata: {"type": "ping"}\n\n'),
 };
