@@ -8,7 +8,12 @@ const WITHOUT_CONTROL_CHARACTERS = /^[^\u0000-\u001f\u007f]*$/;
 
 /** A text in one line, of 1 to `maxChars` characters. */
 export function text(maxChars: number) {
-  return z.string().min(1).max(maxChars).regex(WITHOUT_CONTROL_CHARACTERS, 'must not contain control characters');
+  return textOrNone(maxChars).min(1);
+}
+
+/** A text that may be empty. */
+export function textOrNone(maxChars: number) {
+  return z.string().max(maxChars).regex(WITHOUT_CONTROL_CHARACTERS, 'must not contain control characters');
 }
 
 /** A name that people read: 1–100 characters without control characters. */

@@ -170,12 +170,15 @@ describe('what operators read of usage', () => {
   });
 
   it('comes in pages and as a table, in both of its forms', async () => {
-    for (const dimensions of ['account,day', 'provider,account', 'day,provider,model']) {
+    // The first group by provider, or by model, has an empty name.
+    for (const dimensions of ['account,day', 'provider,account', 'day,provider,model', 'provider', 'model']) {
       const whole = await books(`group_by=${dimensions}&from=2026-06-30`);
       const seen: Row[] = [];
       for (;;) {
         const after = seen.length === 0 ? '' : `&after=${encodeURIComponent(String(seen.at(-1)?.id))}`;
-        const page = (await http.admin('GET', `/admin/v1/usage?group_by=${dimensions}&from=2026-06-30&limit=1${after}`)).json();
+        const answer = await http.admin('GET', `/admin/v1/usage?group_by=${dimensions}&from=2026-06-30&limit=1${after}`);
+        expect([answer.statusCode, answer.body]).toEqual([200, answer.body]);
+        const page = answer.json();
         seen.push(...page.data);
         if (!page.has_more) break;
       }
@@ -246,6 +249,8 @@ describe('what operators read of usage', () => {
     ['usage?provider=openai&from=2026-05-01', 'from'],
     ['usage?from=2025-01-01', 'from'],
     ['usage?after=openai', 'after'],
+    ['usage?after=', 'after'],
+    ['usage?group_by=provider&after=%01', 'after'],
     ['usage?group_by=day,model&after=2026-07-01', 'after'],
     ['usage?member=mem_1', 'member'],
     ['dead-letters?after=1', 'after'],

@@ -1,7 +1,7 @@
 /** `/admin/v1/usage`, `/admin/v1/requests`: what usage comes to for customers and for us, and which records of it need an operator. */
 import { GatewayError } from '@meridian/domain/error';
 import { z } from 'zod';
-import { ID, money, NANO_OUT, REGION, TIME_OUT, text, time, USD_OUT } from '../http/field.ts';
+import { ID, money, NANO_OUT, REGION, TIME_OUT, time, USD_OUT } from '../http/field.ts';
 import { listed, listOf, PAGE_FIELDS, pageOf } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
@@ -18,14 +18,12 @@ import {
 } from './operator-reading.ts';
 import type { OperatorReading } from './operator-service.ts';
 import { groupOfId, idOfGroup } from './reading.ts';
-import { FORMAT, MOMENT, spanOf } from './reading-field.ts';
+import { FORMAT, MOMENT, ROW_ID, spanOf } from './reading-field.ts';
 import { RECEIPT_FIELDS, receiptFields } from './request-routes.ts';
 
 const SPAN = { defaultDays: 30, maxDays: 366 };
 /** Of what is read from the requests themselves. */
 const PROVIDERS_SPAN = { defaultDays: 1, maxDays: 31 };
-/** Every dimension may be a name of 256 characters, written with percent signs. */
-const MAX_ROW_ID_CHARS = 4_096;
 
 const AMOUNTS = {
   list_usd: USD_OUT.describe('What was charged, without the markup.'),
@@ -83,7 +81,7 @@ const QUERY = z.strictObject({
   region: REGION.optional(),
   format: FORMAT.optional(),
   ...PAGE_FIELDS,
-  after: text(MAX_ROW_ID_CHARS).optional(),
+  after: ROW_ID.optional(),
 });
 
 const OPERATORS_RECEIPT = z.object({

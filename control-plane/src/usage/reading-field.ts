@@ -1,6 +1,7 @@
 /** Fields that all questions about usage share: when, whose, in which form. */
 import { GatewayError } from '@meridian/domain/error';
 import { z } from 'zod';
+import { textOrNone } from '../http/field.ts';
 import type { Caller } from '../http/session.ts';
 import type { Span } from './reading.ts';
 
@@ -10,6 +11,11 @@ const DAY_MS = 86_400_000;
 export const MOMENT = z
   .union([z.iso.date(), z.iso.datetime({ offset: true })], 'must be a date such as 2026-01-31 or an RFC 3339 time')
   .transform((text) => Date.parse(text));
+
+/** Every dimension may be a name of 256 characters, written with percent signs. */
+const MAX_ROW_ID_CHARS = 4_096;
+/** The id of a group, which is empty where the one thing grouped by has no name. */
+export const ROW_ID = textOrNone(MAX_ROW_ID_CHARS);
 
 export const FORMAT = z.enum(['json', 'csv']);
 

@@ -126,6 +126,11 @@ describe('/v1/usage', () => {
     );
   });
 
+  it('goes on after a model without a name, whose row has an empty id', async () => {
+    const after = await http.as(owner.token, 'GET', '/v1/usage?group_by=model&after=');
+    expect([after.statusCode, after.json().data]).toMatchObject([200, [{ id: 'gpt-5.4' }]]);
+  });
+
   it('gives a table whole or not at all, unless a part is asked for, and a list in pages', async () => {
     const many = await http.account('many keys');
     const insertKeys = (from: number, to: number) =>
@@ -303,6 +308,7 @@ describe('/v1/usage', () => {
     ['limit=1001', 'limit'],
     ['after=yesterday', 'after'],
     ['after=2026-02-31', 'after'],
+    ['after=', 'after'],
     ['group_by=model,key&after=gpt-5.4', 'after'],
     ['group_by=key&after=%25zz', 'after'],
     ['group_by=key&after=%2500', 'after'],

@@ -3,19 +3,17 @@ import { GatewayError } from '@meridian/domain/error';
 import { nanoToUsd } from '@meridian/domain/money';
 import { COMPONENTS } from '@meridian/domain/usage';
 import { z } from 'zod';
-import { ID, money, NANO_OUT, REGION, text, USD_OUT } from '../http/field.ts';
+import { ID, money, NANO_OUT, REGION, USD_OUT } from '../http/field.ts';
 import { listOf, PAGE_FIELDS } from '../http/paginate.ts';
 import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
 import { callerOf } from '../http/session.ts';
 import { AS_TABLE, answerPart, partOf } from '../http/table.ts';
 import { groupOfId, idOfGroup, USAGE_DIMENSIONS, type UsageDimension, type UsageRow } from './reading.ts';
-import { FORMAT, MOMENT, memberAsked, spanOf } from './reading-field.ts';
+import { FORMAT, MOMENT, memberAsked, ROW_ID, spanOf } from './reading-field.ts';
 import type { UsageReading } from './reading-service.ts';
 
 const SPAN = { defaultDays: 30, maxDays: 366 };
-/** Every dimension may be a name of 256 characters, written with percent signs. */
-const MAX_ROW_ID_CHARS = 4_096;
 
 const UNITS = z.partialRecord(z.literal([...COMPONENTS]), z.string());
 const ROW = z.object({
@@ -53,7 +51,7 @@ const QUERY = z.strictObject({
   tier: ID.optional().describe('The volume tier that was charged by.'),
   format: FORMAT.optional(),
   ...PAGE_FIELDS,
-  after: text(MAX_ROW_ID_CHARS).optional(),
+  after: ROW_ID.optional(),
 });
 
 /** The route for members. */
