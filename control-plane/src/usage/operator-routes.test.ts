@@ -250,6 +250,7 @@ describe('what operators read of usage', () => {
     ['usage?from=2025-01-01', 'from'],
     ['usage?after=openai', 'after'],
     ['usage?after=', 'after'],
+    ['usage?after=0000-01-01', 'after'],
     ['usage?group_by=provider&after=%01', 'after'],
     ['usage?group_by=day,model&after=2026-07-01', 'after'],
     ['usage?member=mem_1', 'member'],

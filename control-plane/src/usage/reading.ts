@@ -61,9 +61,10 @@ export function groupOfId(id: string, groupBy: readonly string[]): string[] | un
   }
 }
 
+/** PostgreSQL has no year 0000. */
 function isDay(text: string): boolean {
   const ms = Date.parse(`${text}T00:00:00Z`);
-  return /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(text);
+  return /^(?!0000)\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(text);
 }
 
 export interface RequestFilters extends Omit<UsageFilters, 'region' | 'tierId'> {

@@ -309,6 +309,7 @@ describe('/v1/usage', () => {
     ['after=yesterday', 'after'],
     ['after=2026-02-31', 'after'],
     ['after=', 'after'],
+    ['after=0000-01-01', 'after'],
     ['group_by=model,key&after=gpt-5.4', 'after'],
     ['group_by=key&after=%25zz', 'after'],
     ['group_by=key&after=%2500', 'after'],
