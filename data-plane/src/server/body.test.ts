@@ -1,5 +1,8 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, request, type Server } from 'node:http';
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 import type { GatewayError } from '@meridian/domain/error';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -50,6 +53,35 @@ describe('a body', () => {
     expect(bodies.bufferedBytes).toBe(5_008);
     bodies.release(5_008);
     expect(bodies.bufferedBytes).toBe(0);
+  });
+
+  it('is held once: the pieces that it came in are let go', async () => {
+    const reader = new BodyReader();
+    const pieces: WeakRef<ArrayBufferLike>[] = [];
+    const whole = new Promise<Buffer | undefined>((resolve) => {
+      arrived = (message) => {
+        reader.read(message, (_, body) => resolve(body));
+        message.on('data', (piece: Buffer) => pieces.push(new WeakRef(piece.buffer)));
+      };
+    });
+    const seen = once(server, 'request');
+    const client = await rawClient(port);
+    client.socket.write('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n');
+    client.socket.write(Buffer.alloc(4_000_000));
+    // What the request's listeners reach is reached as long as the request is.
+    const [request] = await seen;
+    expect(await whole).toHaveLength(4_000_000);
+    expect(pieces.length).toBeGreaterThan(20);
+    setFlagsFromString('--expose-gc');
+    const collect: () => void = runInNewContext('gc');
+    const held = () => pieces.filter((piece) => piece.deref() !== undefined).length;
+    for (let round = 0; round < 20 && held() > 5; round++) {
+      await setImmediate();
+      collect();
+    }
+    expect(held()).toBeLessThanOrEqual(5);
+    expect(request).toBeDefined();
+    client.socket.destroy();
   });
 
   it('is unpacked', async () => {

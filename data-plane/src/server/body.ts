@@ -63,7 +63,10 @@ export class BodyReader {
         return;
       }
       const [only] = chunks;
-      done(null, chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, bytes));
+      const body = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, bytes);
+      // The request reaches them for as long as it is answered: they would be held beside the body, and not be counted.
+      chunks.length = 0;
+      done(null, body);
     };
     const source: Readable = encoding === 'gzip' ? request.pipe(createGunzip()) : request;
     source.on('data', (chunk: Buffer) => {
