@@ -126,7 +126,7 @@ export const HARD_CASES: Readonly<Record<number, HardCase>> = {
   47: tabled('An empty text that only carries a signature is no text for the client.'),
   48: tabled('Encrypted thinking is given to those who asked for it, and comes back.'),
   49: tested(
-    'What proves thinking to one issuer is sent to no other.',
+    'What proves thinking in one protocol is sent to no upstream of another.',
     messages('request.test.ts', 'shows thinking to its issuer with its proof, and no other'),
     messages('pass-through-request.test.ts', 'leave out the thinking of another provider, which this one would refuse'),
     responses('request.test.ts', 'sends no reasoning that its issuer did not give, and none that nothing of its turn follows'),
