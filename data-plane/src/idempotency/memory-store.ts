@@ -1,19 +1,22 @@
 /**
  * The records of a node that has no Redis: in the process, gone with it, and unknown to every other node.
  *
- * Its room is shared by the accounts of all customers, and what one of them sends takes nothing from the others but what is more than
- * their share: of answers the largest holders' oldest give way and leave their receipts, and of keys an account may have as many as are
- * free. A key that was charged is forgotten by nothing but its age, so a retry is never served again for want of room.
+ * Its room is shared by the accounts of all customers. Where answers have no more room, the oldest of the account that has most give way,
+ * one by one, and leave their receipts. Of keys an account may have as many as are free, and a part of them is left to accounts that
+ * have few. A key that was charged is forgotten by nothing but its age, so a retry is never served again for want of room.
  */
 import type { Metrics } from '../telemetry/metrics.ts';
+import { type Ranked, Ranking } from './ranking.ts';
 import { type Claim, claim, type Finding, type IdempotencyRecord, type Kept, keep, mayRelease, settle } from './record.ts';
 import type { RecordStore } from './store.ts';
 
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 /** Each takes about half a KiB beside its answer. */
 const MAX_RECORDS = 256 * 1024;
-/** Room is made for so much of all answers at once, so that who must give way is not looked for with each of them. */
-const MADE_AT_ONCE = 1 / 16;
+/** The part of all records that is left to accounts that hold few. */
+const LEFT_TO_SMALL = 1 / 8;
+/** So many accounts can hold few records each, however much the others take: 32 records each, of the default. */
+const SMALL_ACCOUNTS = 1024;
 
 export interface MemoryLimits {
   /** Of all answers that are kept, sealed. */
@@ -23,11 +26,18 @@ export interface MemoryLimits {
 }
 
 /** What one account has of the room. */
-interface Holder {
+interface Holder extends Ranked {
   records: number;
   answerBytes: number;
   /** The names of its records with an answer, in the order in which they ended. */
   readonly answers: Set<string>;
+  /** Which of all answers was its latest, counted from the first that was kept. */
+  latest: number;
+}
+
+/** Who has more gives first, and of those that have the same, who got its latest answer before. */
+function givesBefore(one: Holder, other: Holder): boolean {
+  return one.answerBytes > other.answerBytes || (one.answerBytes === other.answerBytes && one.latest < other.latest);
 }
 
 export class MemoryStore implements RecordStore {
@@ -36,11 +46,13 @@ export class MemoryStore implements RecordStore {
   /** In the order in which they ended. All are kept for the same time, so it is that of their expiry as well. */
   readonly #finished = new Map<string, IdempotencyRecord>();
   readonly #holders = new Map<string, Holder>();
+  readonly #ranking = new Ranking<Holder>(givesBefore);
   readonly #nowMs: () => number;
   readonly #maxAnswerBytes: number;
   readonly #maxRecords: number;
   #answers = 0;
   #answerBytes = 0;
+  #everKept = 0;
   #gaveWay = 0;
 
   constructor(nowMs: () => number, { maxAnswerBytes = MAX_ANSWER_BYTES, maxRecords = MAX_RECORDS }: MemoryLimits = {}) {
@@ -97,8 +109,14 @@ export class MemoryStore implements RecordStore {
     const record = keep(before, by, kept, this.#nowMs());
     if (record === undefined) return false;
     if (record === before) return true;
+    const bytes = answerBytesOf(record);
+    if (bytes !== undefined && bytes > this.#maxAnswerBytes) {
+      this.#put(this.#finished, name, withoutRoom(record));
+      this.#gaveWay++;
+      return true;
+    }
     this.#put(this.#finished, name, record.state === 'kept' ? { ...record, kept: ownBytes(record.kept) } : record);
-    if (this.#answerBytes > this.#maxAnswerBytes) this.#makeRoom();
+    this.#makeRoom(name);
     return true;
   }
 
@@ -110,24 +128,31 @@ export class MemoryStore implements RecordStore {
     return this.#unfinished.get(name) ?? this.#finished.get(name);
   }
 
-  /** However much one account has, as much is left for the others, and for those of them that come later. */
+  /** However much one account has, as much is left for the others, and the last places are for accounts that hold few. */
   #hasRoomFor(accountId: string): boolean {
-    return (this.#holders.get(accountId)?.records ?? 0) < this.#maxRecords - this.records;
+    const held = this.#holders.get(accountId)?.records ?? 0;
+    const free = this.#maxRecords - this.records;
+    const left = Math.floor(this.#maxRecords * LEFT_TO_SMALL);
+    return held < Math.max(1, Math.floor(left / SMALL_ACCOUNTS)) ? free > 0 : held < free - left;
   }
 
   #put(records: Map<string, IdempotencyRecord>, name: string, record: IdempotencyRecord): void {
-    this.#forget(name);
-    records.set(name, record);
     let holder = this.#holders.get(record.accountId);
     if (holder === undefined) {
-      holder = { records: 0, answerBytes: 0, answers: new Set() };
+      holder = { records: 0, answerBytes: 0, answers: new Set(), latest: 0, place: 0 };
       this.#holders.set(record.accountId, holder);
+      this.#ranking.add(holder);
     }
+    // Counted before the former record is forgotten, so that its holder stays.
     holder.records++;
+    this.#forget(name);
+    records.set(name, record);
     const bytes = answerBytesOf(record);
     if (bytes === undefined) return;
     holder.answers.add(name);
     holder.answerBytes += bytes;
+    holder.latest = ++this.#everKept;
+    this.#ranking.moved(holder);
     this.#answers++;
     this.#answerBytes += bytes;
   }
@@ -141,7 +166,9 @@ export class MemoryStore implements RecordStore {
     if (holder === undefined) return;
     this.#withoutAnswer(holder, name, record);
     holder.records--;
-    if (holder.records === 0) this.#holders.delete(record.accountId);
+    if (holder.records > 0) return;
+    this.#holders.delete(record.accountId);
+    this.#ranking.remove(holder);
   }
 
   #withoutAnswer(holder: Holder, name: string, record: IdempotencyRecord): void {
@@ -149,6 +176,7 @@ export class MemoryStore implements RecordStore {
     if (bytes === undefined) return;
     holder.answers.delete(name);
     holder.answerBytes -= bytes;
+    this.#ranking.moved(holder);
     this.#answers--;
     this.#answerBytes -= bytes;
   }
@@ -161,37 +189,25 @@ export class MemoryStore implements RecordStore {
     }
   }
 
-  /** Who has more than the share that all can have keeps the latest of it, and receipts of the rest. */
-  #makeRoom(): void {
-    const wanted = Math.floor(this.#maxAnswerBytes * (1 - MADE_AT_ONCE));
-    const share = fairShare(
-      Float64Array.from(this.#holders.values(), ({ answerBytes }) => answerBytes),
-      wanted,
-    );
-    for (const holder of this.#holders.values()) {
-      for (const name of holder.answers) {
-        if (holder.answerBytes <= share) break;
-        const record = this.#finished.get(name);
-        if (record?.state !== 'kept') continue;
-        this.#withoutAnswer(holder, name, record);
-        // In its place, so that the order stays that of expiry.
-        this.#finished.set(name, { ...record, kept: { kind: 'receipt', reason: 'no_room' } });
-        this.#gaveWay++;
-      }
+  /** The newest answer stays: its retry is the likeliest. It is the last of its account, so nothing else of that is left where it is met. */
+  #makeRoom(newest: string): void {
+    while (this.#answerBytes > this.#maxAnswerBytes) {
+      let holder = this.#ranking.first;
+      if (holder?.answers.size === 1 && holder.answers.has(newest)) holder = this.#ranking.second;
+      const oldest = holder?.answers.values().next().value;
+      const record = oldest === undefined ? undefined : this.#finished.get(oldest);
+      if (holder === undefined || oldest === undefined || record === undefined) return;
+      this.#withoutAnswer(holder, oldest, record);
+      // In its place, so that the order stays that of expiry.
+      this.#finished.set(oldest, withoutRoom(record));
+      this.#gaveWay++;
     }
   }
 }
 
-/** The most that each may have, so that all together have no more than `total`; sorts `held`. */
-function fairShare(held: Float64Array, total: number): number {
-  held.sort();
-  let left = total;
-  for (const [index, bytes] of held.entries()) {
-    const share = left / (held.length - index);
-    if (bytes > share) return share;
-    left -= bytes;
-  }
-  return total;
+/** Charged as before, and its answer is not kept. */
+function withoutRoom(record: IdempotencyRecord): IdempotencyRecord {
+  return { ...record, state: 'kept', kept: { kind: 'receipt', reason: 'no_room' } };
 }
 
 /** A small buffer is a part of a larger one, which would be held with it. */
