@@ -8,7 +8,7 @@ import type { RatePermit } from '../admission/rate-limit.ts';
 import type { Dialect } from '../dialect/dialect.ts';
 import { spokenAt } from '../dialect/place.ts';
 import { type Spoken, WHERE_UNTOLD } from '../dialect/registry.ts';
-import { BodyReader } from './body.ts';
+import { type BodyLimits, BodyReader } from './body.ts';
 import { HttpReply } from './reply.ts';
 
 /** What one request carries from hook to hook. */
@@ -61,7 +61,14 @@ export interface ServerDeps {
 }
 
 /** Bodies that are read before anybody has shown a key: of the account paths. They must not take the room of the model APIs'. */
-const ACCOUNT_BODY_LIMITS = { maxBodyBytes: 1024 * 1024, maxBufferedBytes: 32 * 1024 * 1024 };
+const ACCOUNT_BODY_LIMITS: BodyLimits = {
+  maxBodyBytes: 1024 * 1024,
+  maxBufferedBytes: 32 * 1024 * 1024,
+  maxSenderBytes: 32 * 1024 * 1024,
+  smallBodyBytes: 64 * 1024,
+  windowMs: 15_000,
+  minWindowBytes: 120 * 1024,
+};
 /** From a request's first byte to the last of its body: a full body over a slow line, and no longer. */
 const REQUEST_TIMEOUT_MS = 600_000;
 /** What is told on a bare socket gets so long to be read. */
@@ -149,12 +156,14 @@ export function createServer(deps: ServerDeps): FastifyInstance<Server> {
       return;
     }
     const reader = visit.principal === undefined ? accountBodies : bodies;
-    reader.read(raw, (error, body = NO_BODY) => {
+    // The address is gone with the connection, before the body is released.
+    const sender = visit.principal?.key.id ?? raw.socket.remoteAddress ?? '';
+    reader.read(raw, sender, (error, body = NO_BODY) => {
       if (error !== null) {
         visit.reply.fail(error);
         return;
       }
-      visit.reply.whenClosed(() => reader.release(body.length));
+      visit.reply.whenClosed(() => reader.release(sender, body.length));
       try {
         serve(body);
       } catch (thrown) {

@@ -7,6 +7,7 @@ import type { RatePermit } from '../../admission/rate-limit.ts';
 import type { Dialect } from '../../dialect/dialect.ts';
 import type { Exchange, Reply } from '../../exchange.ts';
 import type { Timers } from '../../routing/commit.ts';
+import { ByteRoom } from '../byte-room.ts';
 import { type ClientMessage, type CreateMessage, RefusedMessage, readMessage, type SteerMessage } from './client-message.ts';
 import { Conversation, type KeptTurn, type StateRoom } from './conversation.ts';
 import { type LaneName, Lanes } from './lanes.ts';
@@ -22,7 +23,6 @@ import {
   SILENT_MS,
   SMALL_MESSAGE_BYTES,
 } from './limits.ts';
-import { MessageRoom } from './message-room.ts';
 import { includingState } from './reasoning-state.ts';
 import { errorMessage, type RefusalCode, refusal } from './refusal.ts';
 import { type Outlet, TurnReply } from './turn-reply.ts';
@@ -49,7 +49,7 @@ export interface ConnectionDeps {
   /** For all connections of the node. */
   readonly stateRoom: StateRoom;
   /** For all connections of the key. */
-  readonly messageRoom: MessageRoom;
+  readonly messageRoom: ByteRoom;
 }
 
 interface Turn {
@@ -77,7 +77,7 @@ export class Connection implements Outlet {
   readonly #socket: Socket;
   readonly #lanes = new Lanes<Turn>();
   readonly #conversation: Conversation;
-  readonly #room: MessageRoom;
+  readonly #room: ByteRoom;
   readonly #replies = new Set<TurnReply>();
   #waitingForDrain: (() => void)[] = [];
   #ending: Ending | undefined;
@@ -98,7 +98,7 @@ export class Connection implements Outlet {
     this.#ws = ws;
     this.#socket = socket;
     this.#conversation = new Conversation(deps.stateRoom);
-    this.#room = new MessageRoom(MAX_CONNECTION_MESSAGE_BYTES, deps.messageRoom);
+    this.#room = new ByteRoom(MAX_CONNECTION_MESSAGE_BYTES, deps.messageRoom);
     const takenBytes = (): number => socket.bytesWritten - socket.writableLength;
     this.#unread = new UnreadWatch(deps.timers, takenBytes, () => this.terminate());
     // Before the listener that reads messages out of it.

@@ -8,6 +8,7 @@ import type { Principal } from '../../admission/authenticate.ts';
 import type { Dialect } from '../../dialect/dialect.ts';
 import { spokenAt } from '../../dialect/place.ts';
 import type { Spoken } from '../../dialect/registry.ts';
+import { ByteRoom } from '../byte-room.ts';
 import { HttpReply } from '../reply.ts';
 import { plainPath } from '../server.ts';
 import { Connection, type ConnectionDeps, drainEnding } from './connection.ts';
@@ -21,7 +22,6 @@ import {
   MAX_NODE_MESSAGE_BYTES,
   MAX_NODE_STATE_BYTES,
 } from './limits.ts';
-import { MessageRoom } from './message-room.ts';
 
 export const WEBSOCKET_PATH = '/v1/responses';
 /** Of the metrics. */
@@ -51,7 +51,7 @@ export function wantsWebSocket(request: IncomingMessage): boolean {
 /** What one key has of a node. */
 interface KeyShare {
   connections: number;
-  readonly room: MessageRoom;
+  readonly room: ByteRoom;
 }
 
 export class WebSocketDoor {
@@ -67,7 +67,7 @@ export class WebSocketDoor {
   /** Keys whose connections have left: to be forgotten when their turns have ended. */
   readonly #restingKeys = new Set<string>();
   readonly #stateRoom = new StateRoom(MAX_NODE_STATE_BYTES);
-  readonly #messageRoom = new MessageRoom(MAX_NODE_MESSAGE_BYTES);
+  readonly #messageRoom = new ByteRoom(MAX_NODE_MESSAGE_BYTES);
 
   constructor(deps: DoorDeps) {
     this.#deps = deps;
@@ -154,7 +154,7 @@ export class WebSocketDoor {
   }
 
   #enter(keyId: string): KeyShare {
-    const share = this.#keys.get(keyId) ?? { connections: 0, room: new MessageRoom(MAX_KEY_MESSAGE_BYTES, this.#messageRoom) };
+    const share = this.#keys.get(keyId) ?? { connections: 0, room: new ByteRoom(MAX_KEY_MESSAGE_BYTES, this.#messageRoom) };
     share.connections++;
     this.#keys.set(keyId, share);
     return share;
