@@ -13,6 +13,12 @@ interface Loss {
   readonly meter: Meter;
 }
 
+export interface EndpointName {
+  readonly id: string | undefined;
+  readonly upstreamModel: string;
+  readonly providerId: string;
+}
+
 /**
  * Where customers at the lowest markup would pay less than the endpoint costs. Whatever either side prices is rated alone,
  * a million units of it, in each tier and at each long-context step that either side has. What has no list price is no
@@ -57,6 +63,11 @@ function amountsAbove(
 export function pricesFrom(book: PriceBook, nowMs: number): ListPrice[] {
   const inForce = priceInForce(book, nowMs)?.version ?? 0;
   return book.versions.filter((price) => price.version >= inForce);
+}
+
+/** What a loss names an endpoint by; one without an id is yet to be made. */
+export function endpointInWords({ id, upstreamModel, providerId }: EndpointName): string {
+  return `${id === undefined ? 'a new endpoint' : `endpoint ${id}`} (${upstreamModel} of ${providerId})`;
 }
 
 /** A loss in words, for whoever may confirm it. */

@@ -28,7 +28,7 @@ import {
   providerEntry,
   providerOf,
 } from './catalog.ts';
-import { describeLoss, lossesAgainst, pricesFrom } from './loss.ts';
+import { describeLoss, endpointInWords, lossesAgainst, pricesFrom } from './loss.ts';
 import { problemOfCards, readCards, sameCards } from './rate-card.ts';
 import * as store from './store.ts';
 
@@ -263,7 +263,7 @@ export class CatalogService {
     const markup = await this.#deps.sales.lowestMarkupBasisPoints();
     return this.#publishingAll(inputs, async (trx, { confirm, ...input }) => {
       const saved = await this.saveEndpointIn(trx, input, 'refuse');
-      if (saved.entries.length > 0 && !confirm) await this.#requireNoLoss(trx, saved.row, markup);
+      if (saved.entries.length > 0 && !confirm) await this.requireNoLossIn(trx, saved.row, markup);
       return saved;
     });
   }
@@ -286,7 +286,7 @@ export class CatalogService {
       const before = await endpointRow(trx, id);
       const saved = await this.#putEndpoint(trx, id, (present) => ({ ...endpointOf(present), ...change }));
       const isDearer = saved.row.cost_version !== before.cost_version || (saved.row.enabled && !before.enabled);
-      if (isDearer && !confirm) await this.#requireNoLoss(trx, saved.row, markup);
+      if (isDearer && !confirm) await this.requireNoLossIn(trx, saved.row, markup);
       return saved;
     });
   }
@@ -310,7 +310,10 @@ export class CatalogService {
     return { row, entries: [endpointEntry(row)] };
   }
 
-  /** Makes an endpoint, or takes the cost alone for one that is there: the rest of it is the operator's. */
+  /**
+   * Makes an endpoint, or takes the cost alone for one that is there: the rest of it is the operator's. Whether the cost is a loss is
+   * for the caller to ask, after the prices that go with it are published.
+   */
   async offerEndpointIn(trx: Transaction, input: EndpointInput): Promise<Saved<EndpointRow>> {
     await this.requireModelIn(trx, input.modelId);
     await this.requireProviderIn(trx, input.providerId);
@@ -319,10 +322,10 @@ export class CatalogService {
     return this.#putEndpoint(trx, id, (present) => ({ ...endpointOf(present), cost: input.cost }));
   }
 
-  /** The enabled endpoints of these models, each with its newest cost. */
-  async enabledEndpointsOf(modelIds: readonly string[]): Promise<(EndpointInput & { readonly id: string })[]> {
+  /** The endpoints of these models, each with its newest cost. */
+  async endpointsOf(modelIds: readonly string[]): Promise<(EndpointInput & { readonly id: string })[]> {
     const rows = modelIds.length === 0 ? [] : await store.listEndpoints(this.#deps.db, { modelIds });
-    return rows.filter((row) => row.enabled).map((row) => ({ ...endpointOf(row), id: row.id }));
+    return rows.map((row) => ({ ...endpointOf(row), id: row.id }));
   }
 
   /** The newest cost of each enabled endpoint of a model. */
@@ -343,14 +346,17 @@ export class CatalogService {
     return store.costVersions(this.#deps.db, wanted);
   }
 
-  /** A disabled endpoint serves nobody: it is looked at when it is enabled. */
-  async #requireNoLoss(trx: Transaction, row: EndpointRow, lowestMarkupBasisPoints: number): Promise<void> {
+  /**
+   * Throws `invalid_state` when the endpoint costs more than its model is sold at, now or at a price that is announced. A disabled
+   * endpoint serves nobody: it is looked at when it is enabled.
+   */
+  async requireNoLossIn(trx: Transaction, row: EndpointRow, lowestMarkupBasisPoints: number): Promise<void> {
     if (!row.enabled) return;
     const versions = await this.#deps.sales.listPricesIn(trx, row.model_id);
     for (const price of pricesFrom({ modelId: row.model_id, versions }, this.#deps.ids.nowMs())) {
       const [loss] = lossesAgainst(price.cards, readCards(row.cost_cards), lowestMarkupBasisPoints);
       if (loss === undefined) continue;
-      const endpoint = `endpoint ${row.id} (${row.upstream_model} of ${row.provider_id})`;
+      const endpoint = endpointInWords({ id: row.id, upstreamModel: row.upstream_model, providerId: row.provider_id });
       throw new GatewayError('invalid_state', { message: describeLoss(loss, row.model_id, endpoint), param: 'confirm' });
     }
   }

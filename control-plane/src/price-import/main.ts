@@ -10,7 +10,7 @@ const HELP = `Usage: npm run catalog -- import <file> [options]
   --existing               only models that the catalogue has
   --endpoint <from>=<id>   make endpoints at our provider <id> for the list's provider <from>; may be repeated
   --apply                  do it; without it nothing is changed
-  --confirm                also where a price lies under the cost of an endpoint
+  --confirm                also where a price lies under the cost of an endpoint, or a new cost above a price
   --json                   print the answer as it came
   --help
 

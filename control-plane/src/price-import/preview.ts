@@ -4,7 +4,7 @@ import { modelNames, normalizeModelName } from '@meridian/domain/model';
 import type { ListPrice, NanoPerMillion, RateCard, ServiceTier } from '@meridian/domain/price';
 import type { Meter } from '@meridian/domain/usage';
 import type { EndpointInput } from '../catalog/catalog.ts';
-import { describeLoss, lossesAgainst } from '../catalog/loss.ts';
+import { describeLoss, type EndpointName, endpointInWords, lossesAgainst } from '../catalog/loss.ts';
 import { MODEL_NAME } from '../catalog/model-name-field.ts';
 import { pricesOf, problemOfCards } from '../catalog/rate-card.ts';
 import type { Offer, PriceList, RefusedOffer } from './offer.ts';
@@ -28,7 +28,7 @@ export interface ImportChange {
   readonly action: ImportAction;
   /** Empty for a new model. */
   readonly prices: readonly PriceChange[];
-  /** Why the price is refused unless it is confirmed: it lies under the cost of an endpoint. */
+  /** Why it is refused unless it is confirmed: the price lies under the cost of an endpoint, or a new cost above a price. */
   readonly needsConfirm: string | undefined;
 }
 
@@ -49,10 +49,12 @@ export interface ImportFilter {
 export interface Present {
   /** By a model's name as the list writes it: its id here. */
   readonly modelIds: ReadonlyMap<string, string>;
-  /** By model id: the newest list price. */
-  readonly prices: ReadonlyMap<string, ListPrice>;
+  /** By model id: the list prices that can still be charged, the newest last. */
+  readonly prices: ReadonlyMap<string, readonly ListPrice[]>;
   /** By model id: what enabled endpoints cost that the import leaves as they are. */
   readonly endpoints: ReadonlyMap<string, readonly PresentEndpoint[]>;
+  /** The enabled endpoint that comes to cost what is offered, where it is new or costs something else. */
+  readonly offeredEndpoints: ReadonlyMap<Offer, EndpointName>;
   readonly lowestMarkupBasisPoints: number;
 }
 
@@ -97,7 +99,7 @@ export function previewOf(list: PriceList, present: Present, existingOnly: boole
   }
   for (const { offer, modelId } of aliases) {
     const own = taken.get(normalizeModelName(modelId));
-    const price = own?.cards ?? present.prices.get(modelId)?.cards;
+    const price = own?.cards ?? present.prices.get(modelId)?.at(-1)?.cards;
     if (price === undefined || !sameInEffect(price, offer.cards)) refuse(offer, `it is an alias of ${modelId} here, and its price another`);
     else if (own !== undefined) refuse(offer, `it is the same model as ${own.listedAs}`);
     else {
@@ -109,13 +111,13 @@ export function previewOf(list: PriceList, present: Present, existingOnly: boole
 }
 
 function changeOf(offer: Offer, modelId: string, isThere: boolean, present: Present): ImportChange {
-  const price = present.prices.get(modelId);
+  const price = present.prices.get(modelId)?.at(-1);
   const change = { offer, modelId, prices: [], needsConfirm: undefined };
   if (!isThere) return { ...change, action: 'new' };
   const needsConfirm = lossOf(offer, modelId, present);
   if (price === undefined) return { ...change, action: 'priced', prices: differences([], offer.cards), needsConfirm };
   // Cards in another order, or one that names what the one before it says already.
-  if (sameInEffect(price.cards, offer.cards)) return { ...change, action: 'unchanged' };
+  if (sameInEffect(price.cards, offer.cards)) return { ...change, action: 'unchanged', needsConfirm: lossOfCost(offer, modelId, present) };
   return { ...change, action: 'changed', prices: differences(price.cards, offer.cards), needsConfirm };
 }
 
@@ -124,6 +126,20 @@ function lossOf({ cards }: Offer, modelId: string, { endpoints, lowestMarkupBasi
   for (const { id, cost } of endpoints.get(modelId) ?? []) {
     const [loss] = lossesAgainst(cards, cost, lowestMarkupBasisPoints);
     if (loss !== undefined) return describeLoss(loss, modelId, `endpoint ${id}`);
+  }
+  return undefined;
+}
+
+/**
+ * What the cost of an endpoint would be refused for, in words, where the list price stays: the newest is the one offered, but may only
+ * be announced, and what is charged until it begins may be less.
+ */
+function lossOfCost(offer: Offer, modelId: string, present: Present): string | undefined {
+  const endpoint = present.offeredEndpoints.get(offer);
+  if (endpoint === undefined) return undefined;
+  for (const { cards } of present.prices.get(modelId) ?? []) {
+    const [loss] = lossesAgainst(cards, offer.cards, present.lowestMarkupBasisPoints);
+    if (loss !== undefined) return describeLoss(loss, modelId, endpointInWords(endpoint));
   }
   return undefined;
 }

@@ -134,6 +134,80 @@ describe('the import of a price list', () => {
     expect((await importing({ list, apply: true, confirm: true })).body.counts).toMatchObject({ changed: 1, unchanged: 1, refused: 0 });
   });
 
+  it('refuses a cost above a price in force, though the list price announced after it is no other, unless that is confirmed', async () => {
+    await http.admin('POST', '/admin/v1/providers', {
+      ...{ id: 'openai', name: 'OpenAI', origin: 'https://api.openai.com', base_path: '/v1', adapter: 'openai' },
+    });
+    await http.admin('POST', '/admin/v1/providers/openai/credentials', { name: 'main', secret: 'sk-1' });
+    const endpoints = { openai: 'openai' };
+    const costs = async () => {
+      const { data } = (await http.admin('GET', '/admin/v1/endpoints?model_id=cheap')).json();
+      return data.map((endpoint: { cost: { version: number } }) => endpoint.cost.version);
+    };
+    const announce = (days: number, input: string) =>
+      http.admin('POST', '/admin/v1/list-prices', {
+        model_id: 'cheap',
+        effective_from: new Date(http.clock.nowMs() + days * 86_400_000).toISOString(),
+        cards: [{ prices_usd_per_million: { input, output: '4' } }],
+      });
+    await importing({ list: { cheap: CHEAP }, apply: true });
+    expect((await announce(20, '10')).statusCode).toBe(201);
+    const list = { cheap: { ...CHEAP, input_cost_per_token: 10e-6 } };
+    expect((await importing({ list })).body).toMatchObject({ counts: { unchanged: 1, needs_confirm: 0 }, changes: [] });
+    // An endpoint that is to be made.
+    const preview = (await importing({ list, endpoints })).body;
+    expect(preview).toMatchObject({
+      counts: { unchanged: 1, needs_confirm: 1 },
+      changes: [{ model_id: 'cheap', action: 'unchanged', prices: [], needs_confirm: expect.stringContaining('cheap of openai') }],
+    });
+    expect((await importing({ list, endpoints, apply: true })).body).toMatchObject({
+      counts: { unchanged: 0, refused: 1, needs_confirm: 0 },
+      refused: [{ listed_as: 'cheap', reason: expect.stringContaining('would be sold under the cost of') }],
+    });
+    expect(await costs()).toEqual([]);
+    // One that is there, and comes to cost more.
+    const made = await http.admin('POST', '/admin/v1/endpoints', {
+      ...{ model_id: 'cheap', provider_id: 'openai', upstream_model: 'cheap', dialect: 'openai-chat', operations: ['chat'] },
+      cost: [{ prices_usd_per_million: { input: '1', output: '4' } }],
+    });
+    expect([made.statusCode, made.body]).toEqual([201, expect.any(String)]);
+    const dearer = (await importing({ list, endpoints })).body;
+    expect(dearer.counts).toMatchObject({ unchanged: 1, needs_confirm: 1 });
+    const refused = (await importing({ list, endpoints, apply: true })).body;
+    expect(refused.refused.map((one: { reason: string }) => one.reason)).toEqual([dearer.changes[0].needs_confirm]);
+    expect(await costs()).toEqual([1]);
+    const [{ id }] = (await http.admin('GET', '/admin/v1/endpoints?model_id=cheap')).json().data;
+    // A disabled endpoint serves nobody.
+    await http.admin('PATCH', `/admin/v1/endpoints/${id}`, { enabled: false });
+    expect((await importing({ list, endpoints })).body.counts).toMatchObject({ needs_confirm: 0 });
+    await http.admin('PATCH', `/admin/v1/endpoints/${id}`, { enabled: true });
+    expect((await importing({ list, endpoints, apply: true, confirm: true })).body.counts).toMatchObject({ unchanged: 1, refused: 0 });
+    expect(await costs()).toEqual([2]);
+    // What was confirmed and stays as it is needs no word more.
+    expect((await importing({ list, endpoints })).body).toMatchObject({ counts: { unchanged: 1, needs_confirm: 0 }, changes: [] });
+    expect((await importing({ list, endpoints, apply: true })).body.counts).toMatchObject({ unchanged: 1, refused: 0 });
+  });
+
+  it('lets a cost rise with a price that begins at once, whatever was announced before it', async () => {
+    await http.admin('POST', '/admin/v1/providers', {
+      ...{ id: 'openai', name: 'OpenAI', origin: 'https://api.openai.com', base_path: '/v1', adapter: 'openai' },
+    });
+    await http.admin('POST', '/admin/v1/providers/openai/credentials', { name: 'main', secret: 'sk-1' });
+    const endpoints = { openai: 'openai' };
+    await importing({ list: { cheap: CHEAP }, endpoints, apply: true });
+    const announced = await http.admin('POST', '/admin/v1/list-prices', {
+      model_id: 'cheap',
+      effective_from: new Date(http.clock.nowMs() + 86_400_000).toISOString(),
+      cards: [{ prices_usd_per_million: { input: '2', output: '4' } }],
+    });
+    expect([announced.statusCode, announced.body]).toEqual([201, expect.any(String)]);
+    const list = { cheap: { ...CHEAP, input_cost_per_token: 3e-6 } };
+    expect((await importing({ list, endpoints, apply: true })).body).toMatchObject({
+      counts: { changed: 1, refused: 0, needs_confirm: 0 },
+      changes: [{ needs_confirm: null }],
+    });
+  });
+
   it('takes the row of a model by its own name, before one by an alias, which is told and never becomes its price', async () => {
     await importing({ list: { 'flash-3.5': CHEAP }, apply: true });
     const alias = await http.admin('POST', '/admin/v1/aliases', { name: 'flash-latest', model_id: 'flash-3.5' });

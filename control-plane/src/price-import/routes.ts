@@ -18,14 +18,14 @@ const ANSWER = z.object({
   applied: z.boolean(),
   counts: z.object({
     ...{ new: z.int(), priced: z.int(), changed: z.int(), unchanged: z.int(), refused: z.int() },
-    needs_confirm: z.int().describe('Of the changes those that are refused without `confirm`.'),
+    needs_confirm: z.int().describe('Of `changes` those that are refused without `confirm`.'),
   }),
   changes: z.array(
     z.object({
       model_id: z.string(),
       listed_as: z.string(),
       listed_provider: z.string(),
-      action: z.enum(['new', 'priced', 'changed']),
+      action: z.enum(['new', 'priced', 'changed', 'unchanged']).describe('`unchanged`, of the price, only where `needs_confirm` says why.'),
       prices: z.array(
         z.object({ service_tier: z.string(), above_input_tokens: z.int(), component: z.string(), was: PRICE, becomes: PRICE }),
       ),
@@ -36,7 +36,9 @@ const ANSWER = z.object({
       needs_confirm: z
         .string()
         .nullable()
-        .describe('Why it is refused without `confirm`: the price lies under the cost of an endpoint. Null where it is not.'),
+        .describe(
+          'Why it is refused without `confirm`: the price lies under the cost of an endpoint, or a new cost above a price. Null where it is not.',
+        ),
     }),
   ),
   refused: z.array(z.object({ listed_as: z.string(), listed_provider: z.string(), reason: z.string() })),
@@ -66,7 +68,7 @@ export function priceImportRoutes(imports: PriceImportService): Routes {
               "By the list's provider, the id of the provider here whose endpoints are to be made, at the listed price as their cost.",
             ),
           apply: z.boolean().default(false),
-          confirm: z.boolean().default(false).describe('Prices may lie under the cost of an endpoint.'),
+          confirm: z.boolean().default(false).describe('Prices may lie under the cost of an endpoint, and costs above a price.'),
         }),
         answer: ANSWER,
       },
@@ -91,7 +93,7 @@ function present({ changes, refused }: ImportPreview, applied: boolean): z.infer
     applied,
     counts,
     changes: changes.flatMap(({ action, modelId, offer, prices, needsConfirm }) =>
-      action === 'unchanged'
+      action === 'unchanged' && needsConfirm === undefined
         ? []
         : [
             {

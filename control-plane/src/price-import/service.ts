@@ -4,7 +4,10 @@ import type { Operation } from '@meridian/domain/dialect';
 import { GatewayError } from '@meridian/domain/error';
 import type { Model, ModelMode } from '@meridian/domain/model';
 import type { ConfigEntry } from '@meridian/domain/snapshot';
-import type { CatalogService } from '../catalog/service.ts';
+import type { EndpointInput, EndpointRow } from '../catalog/catalog.ts';
+import type { EndpointName } from '../catalog/loss.ts';
+import { sameCards } from '../catalog/rate-card.ts';
+import type { CatalogService, Saved } from '../catalog/service.ts';
 import type { Database } from '../database/connect.ts';
 import { type Transaction, transaction } from '../database/transaction.ts';
 import type { PricingService } from '../pricing/service.ts';
@@ -12,16 +15,8 @@ import type { Publish } from '../snapshots/publish.ts';
 import type { TierService } from '../tiers/service.ts';
 import { readLitellm } from './litellm.ts';
 import { readModelsDev } from './models-dev.ts';
-import type { PriceList, RefusedOffer } from './offer.ts';
-import {
-  chosenOf,
-  type ImportChange,
-  type ImportFilter,
-  type ImportPreview,
-  type Present,
-  type PresentEndpoint,
-  previewOf,
-} from './preview.ts';
+import type { Offer, PriceList, RefusedOffer } from './offer.ts';
+import { chosenOf, type ImportChange, type ImportFilter, type ImportPreview, type Present, previewOf } from './preview.ts';
 
 export const LIST_FORMATS = ['litellm', 'models-dev'] as const;
 export type ListFormat = (typeof LIST_FORMATS)[number];
@@ -39,7 +34,7 @@ export interface ImportRequest {
   readonly filter: ImportFilter;
   /** By the list's name of a provider: the id of ours that its models are bought from, at the listed price. */
   readonly endpoints: ReadonlyMap<string, string>;
-  /** Prices may lie under the cost of an endpoint. */
+  /** Prices may lie under the cost of an endpoint, and costs above a price. */
   readonly confirm: boolean;
 }
 
@@ -63,33 +58,39 @@ export class PriceImportService {
     for (const providerId of new Set(endpoints.values())) await this.#deps.catalog.provider(providerId);
     const chosen = chosenOf(readList(format, list), filter);
     const modelIds = await this.#deps.catalog.resolveModels(chosen.offers.map(({ model }) => model.id));
-    const prices = await this.#deps.pricing.newestOf([...new Set(modelIds.values())]);
     const present: Present = {
       modelIds,
-      prices: new Map(prices.map((price) => [price.modelId, price])),
-      endpoints: await this.#endpointsLeft(chosen, modelIds, endpoints),
+      prices: await this.#deps.pricing.pricesFromNowOf([...new Set(modelIds.values())]),
+      ...(await this.#endpoints(chosen, modelIds, endpoints)),
       lowestMarkupBasisPoints: await this.#deps.tiers.lowestMarkupBasisPoints(),
     };
     return previewOf(chosen, present, filter.existingOnly);
   }
 
-  /** By model id: the endpoints whose cost does not come with the list. */
-  async #endpointsLeft(
+  /** The endpoints whose cost does not come with the list, and those whose cost does. */
+  async #endpoints(
     { offers }: PriceList,
     modelIds: ReadonlyMap<string, string>,
     endpoints: ReadonlyMap<string, string>,
-  ): Promise<Map<string, PresentEndpoint[]>> {
-    const offered = new Set<string>();
-    for (const { model, listedAs, listedProvider } of offers) {
-      const providerId = endpoints.get(listedProvider);
-      if (providerId !== undefined) offered.add(keyOf(modelIds.get(model.id), providerId, upstreamModelOf(listedAs, listedProvider)));
-    }
-    const present = await this.#deps.catalog.enabledEndpointsOf([...new Set(modelIds.values())]);
-    const left = present.filter(
-      ({ modelId, providerId, upstreamModel, credentialId }) =>
-        credentialId !== undefined || !offered.has(keyOf(modelId, providerId, upstreamModel)),
+  ): Promise<Pick<Present, 'endpoints' | 'offeredEndpoints'>> {
+    const left = new Map(
+      (await this.#deps.catalog.endpointsOf([...new Set(modelIds.values())])).map((endpoint) => [keyOf(endpoint), endpoint]),
     );
-    return Map.groupBy(left, ({ modelId }) => modelId);
+    const present = new Map(left);
+    const offeredEndpoints = new Map<Offer, EndpointName>();
+    for (const offer of offers) {
+      const { model, listedAs, listedProvider } = offer;
+      const providerId = endpoints.get(listedProvider);
+      const operation = OPERATIONS_BY_MODE[model.mode];
+      if (providerId === undefined || operation === undefined) continue;
+      const made = endpointOf(model, modelIds.get(model.id) ?? model.id, listedAs, listedProvider, providerId, operation);
+      const endpoint = present.get(keyOf(made));
+      left.delete(keyOf(made));
+      if (endpoint !== undefined && sameCards(endpoint.cost, offer.cards)) continue;
+      if ((endpoint ?? made).enabled) offeredEndpoints.set(offer, { ...made, id: endpoint?.id });
+    }
+    const enabled = [...left.values()].filter((endpoint) => endpoint.enabled);
+    return { endpoints: Map.groupBy(enabled, ({ modelId }) => modelId), offeredEndpoints };
   }
 
   /**
@@ -148,15 +149,19 @@ export class PriceImportService {
     if (action === 'new') entries.push(...(await catalog.saveModelIn(trx, offer.model, 'refuse')).entries);
     const providerId = endpoints.get(offer.listedProvider);
     const operation = OPERATIONS_BY_MODE[offer.model.mode];
+    let endpoint: Saved<EndpointRow> | undefined;
     // Before the price, which is held against the cost that goes with it.
     if (providerId !== undefined && operation !== undefined) {
-      const endpoint = endpointOf(offer.model, modelId, offer.listedAs, offer.listedProvider, providerId, operation);
-      entries.push(...(await catalog.offerEndpointIn(trx, { ...endpoint, cost: offer.cards })).entries);
+      const made = endpointOf(offer.model, modelId, offer.listedAs, offer.listedProvider, providerId, operation);
+      endpoint = await catalog.offerEndpointIn(trx, { ...made, cost: offer.cards });
+      entries.push(...endpoint.entries);
     }
     if (action !== 'unchanged') {
       const input = { modelId, effectiveFromMs: undefined, cards: offer.cards, confirm };
       entries.push(...(await pricing.publishPriceIn(trx, input, markup)).entries);
     }
+    // A price that stays may be one that is only announced, with a lower one in force until then.
+    if (endpoint !== undefined && endpoint.entries.length > 0 && !confirm) await catalog.requireNoLossIn(trx, endpoint.row, markup);
     return entries;
   }
 }
@@ -181,8 +186,9 @@ function upstreamModelOf(listedAs: string, listedProvider: string): string {
   return listedAs.startsWith(prefix) ? listedAs.slice(prefix.length) : listedAs;
 }
 
-function keyOf(modelId: string | undefined, providerId: string, upstreamModel: string): string {
-  return JSON.stringify([modelId, providerId, upstreamModel]);
+/** Equal for what is one endpoint. */
+function keyOf({ modelId, providerId, upstreamModel, credentialId }: Omit<EndpointInput, 'cost'>): string {
+  return JSON.stringify([modelId, providerId, upstreamModel, credentialId]);
 }
 
 function readList(format: ListFormat, list: unknown): PriceList {

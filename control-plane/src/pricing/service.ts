@@ -3,7 +3,7 @@ import { GatewayError } from '@meridian/domain/error';
 import type { IdSource } from '@meridian/domain/ids';
 import type { ListPrice, RateCard } from '@meridian/domain/price';
 import type { ConfigEntry } from '@meridian/domain/snapshot';
-import { describeLoss, lossesAgainst } from '../catalog/loss.ts';
+import { describeLoss, lossesAgainst, pricesFrom } from '../catalog/loss.ts';
 import { problemOfCards, sameCards } from '../catalog/rate-card.ts';
 import type { CatalogService, Sales } from '../catalog/service.ts';
 import type { Database } from '../database/connect.ts';
@@ -106,9 +106,11 @@ export class PricingService {
     return store.somePriceVersions(this.#deps.db, wanted);
   }
 
-  /** The newest version of each model's price, announced ones included. */
-  newestOf(modelIds: readonly string[]): Promise<ListPrice[]> {
-    return store.newestPricesOf(this.#deps.db, modelIds);
+  /** By model id, for those that have any: the prices that can still be charged, oldest first, announced ones included. */
+  async pricesFromNowOf(modelIds: readonly string[]): Promise<Map<string, ListPrice[]>> {
+    const nowMs = this.#deps.ids.nowMs();
+    const versions = Map.groupBy(await store.priceVersionsOf(this.#deps.db, modelIds), ({ modelId }) => modelId);
+    return new Map([...versions].map(([modelId, all]) => [modelId, pricesFrom({ modelId, versions: all }, nowMs)]));
   }
 
   listNewest(page: Page): Promise<ListPrice[]> {

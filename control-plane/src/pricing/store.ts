@@ -40,16 +40,15 @@ export async function newestPrices(db: Database, page: Page): Promise<ListPrice[
   return (await query.execute()).map(listPrice);
 }
 
-/** The newest version of the prices of these models, of those that have one. */
-export async function newestPricesOf(db: Database, modelIds: readonly string[]): Promise<ListPrice[]> {
+/** All versions of the prices of these models, each model's oldest first. */
+export async function priceVersionsOf(db: Database, modelIds: readonly string[]): Promise<ListPrice[]> {
   if (modelIds.length === 0) return [];
   const rows = await db
     .selectFrom('list_price')
     .selectAll()
-    .distinctOn('model_id')
     .where(sql<boolean>`model_id = ANY(${modelIds}::text[])`)
     .orderBy('model_id')
-    .orderBy('version', 'desc')
+    .orderBy('version')
     .execute();
   return rows.map(listPrice);
 }
