@@ -248,6 +248,8 @@ describe('what operators read of usage', () => {
     ['usage?group_by=provider&from=2026-05-01', 'from'],
     ['usage?provider=openai&from=2026-05-01', 'from'],
     ['usage?from=2025-01-01', 'from'],
+    ['usage?from=0000-01-01&to=0000-06-01', 'from'],
+    ['usage?to=0001-01-02', 'from'],
     ['usage?after=openai', 'after'],
     ['usage?after=', 'after'],
     ['usage?after=0000-01-01', 'after'],

@@ -6,6 +6,8 @@ import type { Caller } from '../http/session.ts';
 import type { Span } from './reading.ts';
 
 const DAY_MS = 86_400_000;
+/** PostgreSQL has no year 0000. */
+const FIRST_MS = Date.parse('0001-01-01');
 
 /** A day (`2026-01-31`, its beginning in UTC) or a moment. */
 export const MOMENT = z
@@ -32,7 +34,9 @@ export function spanOf(
       ? 'from must be earlier than to'
       : toMs - fromMs > maxDays * DAY_MS
         ? `the time from from to to must be at most ${maxDays} days`
-        : undefined;
+        : fromMs < FIRST_MS
+          ? 'from must not be before the year 0001'
+          : undefined;
   if (problem !== undefined) throw new GatewayError('invalid_request_error', { message: `${problem}.`, param: 'from' });
   return { fromMs, toMs };
 }
