@@ -1,5 +1,6 @@
+import { request as httpRequest } from 'node:http';
 import { gzipSync } from 'node:zlib';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { ANSWER, chatRequest, event, type Provider, rawClient, startTestNode, streamHead, type TestNode } from '../testing.ts';
 import { plainPath } from './server.ts';
 
@@ -77,6 +78,34 @@ describe('the server', () => {
       const response = await fetch(`${node.url}/auth/login`, { method: 'POST', body: Buffer.alloc(1024 * 1024) });
       expect(await response.text()).not.toContain('Too many large requests');
     }
+  });
+
+  it('leaves room on the account paths for others, and takes it back from bodies that do not end', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const MEBIBYTE = 1024 * 1024;
+    const head = `POST /auth/login HTTP/1.1\r\nhost: x\r\ncontent-length: ${MEBIBYTE}\r\n\r\n`;
+    const clients = await Promise.all(Array.from({ length: 12 }, () => rawClient(node.port)));
+    for (const { socket } of clients) {
+      socket.on('error', () => {});
+      socket.write(head);
+      socket.write(Buffer.alloc(MEBIBYTE - 1));
+    }
+    const told = (what: string): number => clients.filter(({ text }) => text.includes(what)).length;
+    // Of one address there is room for eight.
+    await vi.waitUntil(() => told('rate_limit_exceeded') >= 4, { timeout: 10_000 });
+    const fromElsewhere = await new Promise<number | undefined>((resolve, reject) => {
+      const other = httpRequest({ port: node.port, host: '127.0.0.1', localAddress: '127.0.0.2', method: 'POST', path: '/auth/login' });
+      other.on('response', (response) => resolve(response.resume().statusCode)).on('error', reject);
+      other.end(Buffer.alloc(MEBIBYTE));
+    });
+    expect(fromElsewhere).not.toBe(429);
+    const small = await fetch(`${node.url}/auth/login`, { method: 'POST', body: '{}' });
+    expect(small.status).not.toBe(429);
+    vi.advanceTimersByTime(20_000);
+    await vi.waitUntil(() => told('HTTP/1.1 429') + told('HTTP/1.1 408') === 12, { timeout: 10_000 });
+    expect(told('HTTP/1.1 408')).toBeGreaterThan(0);
+    for (const { socket } of clients) socket.destroy();
   });
 
   it('never writes into a stream that runs when nonsense follows its request', async () => {

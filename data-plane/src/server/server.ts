@@ -60,14 +60,18 @@ export interface ServerDeps {
   readonly onClosed: () => void;
 }
 
-/** Bodies that are read before anybody has shown a key: of the account paths. They must not take the room of the model APIs'. */
+/**
+ * Bodies that are read before anybody has shown a key: of the account paths. They must not take the room of the model APIs', nor one
+ * address that of all; what is small, as a login is, comes in from everywhere. They have 15 to 20 seconds to arrive.
+ */
 const ACCOUNT_BODY_LIMITS: BodyLimits = {
   maxBodyBytes: 1024 * 1024,
   maxBufferedBytes: 32 * 1024 * 1024,
-  maxSenderBytes: 32 * 1024 * 1024,
+  maxSenderBytes: 8 * 1024 * 1024,
   smallBodyBytes: 64 * 1024,
-  windowMs: 15_000,
-  minWindowBytes: 120 * 1024,
+  windowMs: 5_000,
+  minWindowBytes: 0,
+  maxWindows: 3,
 };
 /** From a request's first byte to the last of its body: a full body over a slow line, and no longer. */
 const REQUEST_TIMEOUT_MS = 600_000;
