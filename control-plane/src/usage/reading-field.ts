@@ -8,6 +8,8 @@ import type { Span } from './reading.ts';
 const DAY_MS = 86_400_000;
 /** PostgreSQL has no year 0000. */
 const FIRST_MS = Date.parse('0001-01-01');
+/** Of which a time of this form can still be told in UTC. */
+const LAST_MS = Date.parse('9999-12-31T23:59:59.999Z');
 
 /** A day (`2026-01-31`, its beginning in UTC) or a moment. */
 export const MOMENT = z
@@ -36,7 +38,9 @@ export function spanOf(
         ? `the time from from to to must be at most ${maxDays} days`
         : fromMs < FIRST_MS
           ? 'from must not be before the year 0001'
-          : undefined;
+          : toMs > LAST_MS
+            ? 'to must not be after the year 9999'
+            : undefined;
   if (problem !== undefined) throw new GatewayError('invalid_request_error', { message: `${problem}.`, param: 'from' });
   return { fromMs, toMs };
 }
