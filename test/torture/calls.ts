@@ -12,6 +12,7 @@ export interface RequestRow {
   readonly client_dialect: string;
   readonly asked_model: string;
   readonly admitted_at: Date;
+  readonly charge_nano: string;
   readonly attempts: readonly { readonly upstreamRequestId?: string }[];
 }
 
@@ -65,7 +66,10 @@ export function requestsOf<Row extends RequestRow>(
     return false;
   };
   const fitting = new Map(unnamed.map((line) => [line, candidatesOf(line).filter((row) => fits(line, row))]));
-  const left = unnamed.filter((line) => !assign(line, (of) => fitting.get(of) ?? [], new Set()));
+  // Those that were charged had a call; one that died may have died before its own. A request that has its line once keeps one.
+  for (const line of unnamed) assign(line, (of) => (fitting.get(of) ?? []).filter((row) => row.charge_nano !== '0'), new Set());
+  const placed = new Set(lineOf.values());
+  const left = unnamed.filter((line) => !placed.has(line) && !assign(line, (of) => fitting.get(of) ?? [], new Set()));
   // What fits nothing is told with what it was charged.
   for (const line of left) {
     const row = candidatesOf(line).find((one) => !lineOf.has(one));
