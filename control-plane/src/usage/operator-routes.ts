@@ -1,5 +1,4 @@
 /** `/admin/v1/usage`, `/admin/v1/requests`: what usage comes to for customers and for us, and which records of it need an operator. */
-import { GatewayError } from '@meridian/domain/error';
 import { z } from 'zod';
 import { ID, money, NANO_OUT, REGION, TIME_OUT, time, USD_OUT } from '../http/field.ts';
 import { listed, listOf, PAGE_FIELDS, pageOf } from '../http/paginate.ts';
@@ -17,8 +16,8 @@ import {
   type RecordPlace,
 } from './operator-reading.ts';
 import type { OperatorReading } from './operator-service.ts';
-import { groupOfId, idOfGroup } from './reading.ts';
-import { FORMAT, MOMENT, ROW_ID, spanOf } from './reading-field.ts';
+import { idOfGroup } from './reading.ts';
+import { dimensionsOf, FORMAT, groupAfter, MOMENT, ROW_ID, spanOf } from './reading-field.ts';
 import { RECEIPT_FIELDS, receiptFields } from './request-routes.ts';
 
 const SPAN = { defaultDays: 30, maxDays: 366 };
@@ -59,13 +58,7 @@ const ROW = z.object({
   uncharged_cost_nano: NANO_OUT.nullable(),
 });
 
-const GROUP_BY = z.string().transform((names, context): BookDimension[] => {
-  const asked = names === '' ? [] : names.split(',');
-  const dimensions = asked.flatMap((name) => BOOK_DIMENSIONS.filter((dimension) => dimension === name));
-  if (dimensions.length === asked.length && new Set(asked).size === asked.length) return dimensions;
-  context.addIssue({ code: 'custom', message: `must be some of ${BOOK_DIMENSIONS.join(', ')}, separated by commas` });
-  return z.NEVER;
-});
+const GROUP_BY = dimensionsOf(BOOK_DIMENSIONS);
 
 const QUERY = z.strictObject({
   from: MOMENT.optional().describe(
@@ -215,12 +208,6 @@ export function usageOperatorRoutes(usage: OperatorReading, clock: { nowMs(): nu
       },
     );
   };
-}
-
-function groupAfter(id: string, groupBy: readonly BookDimension[]): string[] {
-  const group = groupOfId(id, groupBy);
-  if (group !== undefined) return group;
-  throw new GatewayError('invalid_request_error', { message: 'after: must be the id of a row of the same dimensions.', param: 'after' });
 }
 
 type Amounts = Pick<BookRow, 'listNano' | 'chargeNano' | 'costNano' | 'varianceNano' | 'writtenOffNano'>;

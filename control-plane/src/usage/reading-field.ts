@@ -3,7 +3,7 @@ import { GatewayError } from '@meridian/domain/error';
 import { z } from 'zod';
 import { textOrNone } from '../http/field.ts';
 import type { Caller } from '../http/session.ts';
-import type { Span } from './reading.ts';
+import { groupOfId, type Span } from './reading.ts';
 
 const DAY_MS = 86_400_000;
 /** PostgreSQL has no year 0000. */
@@ -20,6 +20,24 @@ export const MOMENT = z
 const MAX_ROW_ID_CHARS = 4_096;
 /** The id of a group, which is empty where the one thing grouped by has no name. */
 export const ROW_ID = textOrNone(MAX_ROW_ID_CHARS);
+
+/** Some of the dimensions by which sums can be taken, separated by commas; each at most once. */
+export function dimensionsOf<Dimension extends string>(all: readonly Dimension[]) {
+  return z.string().transform((names, context): Dimension[] => {
+    const asked = names === '' ? [] : names.split(',');
+    const dimensions = asked.flatMap((name) => all.filter((dimension) => dimension === name));
+    if (dimensions.length === asked.length && new Set(asked).size === asked.length) return dimensions;
+    context.addIssue({ code: 'custom', message: `must be some of ${all.join(', ')}, separated by commas` });
+    return z.NEVER;
+  });
+}
+
+/** The group after which a page begins. Throws `invalid_request_error` for what is no id of a row of these dimensions. */
+export function groupAfter(id: string, groupBy: readonly string[]): string[] {
+  const group = groupOfId(id, groupBy);
+  if (group !== undefined) return group;
+  throw new GatewayError('invalid_request_error', { message: 'after: must be the id of a row of the same dimensions.', param: 'after' });
+}
 
 export const FORMAT = z.enum(['json', 'csv']);
 

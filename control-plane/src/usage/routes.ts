@@ -1,5 +1,4 @@
 /** `/v1/usage`: sums over the hours. */
-import { GatewayError } from '@meridian/domain/error';
 import { nanoToUsd } from '@meridian/domain/money';
 import { COMPONENTS } from '@meridian/domain/usage';
 import { z } from 'zod';
@@ -9,8 +8,8 @@ import { addRoute } from '../http/route.ts';
 import type { Routes } from '../http/server.ts';
 import { callerOf } from '../http/session.ts';
 import { AS_TABLE, answerPart, partOf } from '../http/table.ts';
-import { groupOfId, idOfGroup, USAGE_DIMENSIONS, type UsageDimension, type UsageRow } from './reading.ts';
-import { FORMAT, MOMENT, memberAsked, ROW_ID, spanOf } from './reading-field.ts';
+import { idOfGroup, USAGE_DIMENSIONS, type UsageDimension, type UsageRow } from './reading.ts';
+import { dimensionsOf, FORMAT, groupAfter, MOMENT, memberAsked, ROW_ID, spanOf } from './reading-field.ts';
 import type { UsageReading } from './reading-service.ts';
 
 const SPAN = { defaultDays: 30, maxDays: 366 };
@@ -32,13 +31,7 @@ const ROW = z.object({
   cost_nano: NANO_OUT,
 });
 
-const GROUP_BY = z.string().transform((names, context): UsageDimension[] => {
-  const asked = names === '' ? [] : names.split(',');
-  const dimensions = asked.flatMap((name) => USAGE_DIMENSIONS.filter((dimension) => dimension === name));
-  if (dimensions.length === asked.length && new Set(asked).size === asked.length) return dimensions;
-  context.addIssue({ code: 'custom', message: `must be some of ${USAGE_DIMENSIONS.join(', ')}, separated by commas` });
-  return z.NEVER;
-});
+const GROUP_BY = dimensionsOf(USAGE_DIMENSIONS);
 
 const QUERY = z.strictObject({
   from: MOMENT.optional().describe(`${SPAN.defaultDays} days before \`to\` unless told; the hour that holds it counts whole.`),
@@ -95,12 +88,6 @@ export function usageRoutes(usage: UsageReading, clock: { nowMs(): number }): Ro
       },
     );
   };
-}
-
-function groupAfter(id: string, groupBy: readonly UsageDimension[]): string[] {
-  const group = groupOfId(id, groupBy);
-  if (group !== undefined) return group;
-  throw new GatewayError('invalid_request_error', { message: 'after: must be the id of a row of the same dimensions.', param: 'after' });
 }
 
 function rowId(row: UsageRow, groupBy: readonly UsageDimension[]): string {
